@@ -1,0 +1,1 @@
+"""Package data: models, datasets, stations and targets as YAML files."""

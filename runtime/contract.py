@@ -1,0 +1,110 @@
+"""What goes into a model and what comes out of it: the two contracts that a bundle carries."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+from lineside.runtime.errors import BadOption
+
+__all__ = ["HeadContract", "HeadKind", "InputContract", "TensorShape"]
+
+HeadKind = Literal["levels", "flat", "end2end"]
+TensorShape = tuple[int, ...]
+
+
+class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The one input tensor of a model, float32 ``(batch, 3, h, w)``.
+
+    Attributes:
+        name: Name of the tensor in the ONNX graph.
+        size: Height and width in pixels.
+        batch: Pictures per run; static.
+        dtype: Element type of the tensor.
+        colour: Channel order of the tensor.
+        scale: Factor from a pixel (0 to 255) to a tensor element.
+        padding: Pixel value around the letterboxed picture.
+        resize: How a picture is fitted: scaled, centred, padded.
+    """
+
+    name: str
+    size: tuple[int, int]
+    batch: int = 1
+    dtype: Literal["float32"] = "float32"
+    colour: Literal["RGB"] = "RGB"
+    scale: float = 1 / 255
+    padding: int = 114
+    resize: Literal["letterbox"] = "letterbox"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the tensor."""
+        return (self.batch, 3, *self.size)
+
+
+class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the output tensors of a model are laid out.
+
+    ``levels``: for each stride ascending ``box{s} (1, 4*reg_max, h, w)``, ``cls{s} (1, classes, h, w)`` logits and
+    ``mc{s} (1, coefficients, h, w)``, then ``protos (1, coefficients, H/4, W/4)``: the decode tail is not in the graph.
+    ``flat``: ``(1, 4+classes+coefficients, anchors)`` with xywh in input pixels and probabilities, then ``protos``.
+    ``end2end``: ``(1, K, 6+coefficients)`` rows of xyxy in input pixels, score, class, coefficients, then ``protos``.
+    A detection-only model has ``coefficients == 0`` and neither ``mc`` nor ``protos``.
+
+    Attributes:
+        kind: Which of the three layouts.
+        classes: Number of classes.
+        coefficients: Mask coefficients per anchor; 0 for a model without masks.
+        input_size: Height and width of the input in pixels.
+        strides: Pixels per grid cell of each level, ascending.
+        reg_max: Bins of the box distribution per side; 1 where a distance is predicted directly.
+
+    Raises:
+        BadOption: A count is not positive, or the input size is not a multiple of the largest stride.
+    """
+
+    kind: HeadKind
+    classes: int
+    coefficients: int
+    input_size: tuple[int, int]
+    strides: tuple[int, ...] = (8, 16, 32)
+    reg_max: int = 16
+
+    def __post_init__(self) -> None:
+        if self.classes < 1 or self.coefficients < 0 or self.reg_max < 1:
+            raise BadOption(
+                f"head contract with classes={self.classes}, coefficients={self.coefficients}, reg_max={self.reg_max}: "
+                "classes and reg_max must be at least 1 and coefficients at least 0"
+            )
+        if not self.strides or list(self.strides) != sorted(set(self.strides)) or self.strides[0] < 1:
+            raise BadOption(f"head contract with strides={self.strides}: strides must be positive and ascending")
+        if any(side < 1 or side % self.strides[-1] for side in self.input_size):
+            raise BadOption(
+                f"head contract with input_size={self.input_size}: both sides must be multiples of {self.strides[-1]}"
+            )
+
+    @property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each level's grid."""
+        return tuple((self.input_size[0] // s, self.input_size[1] // s) for s in self.strides)
+
+    @property
+    def anchors(self) -> int:
+        """Number of anchors over all levels."""
+        return sum(math.prod(grid) for grid in self.grids)
+
+    @property
+    def protos_size(self) -> tuple[int, int]:
+        """Rows and columns of the prototype planes."""
+        return (self.input_size[0] // 4, self.input_size[1] // 4)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the output tensors, in order, as our exporter writes them."""
+        tail = ("protos",) if self.coefficients else ()
+        if self.kind != "levels":
+            return ("output0", *tail)
+        kinds = ("box", "cls", "mc") if self.coefficients else ("box", "cls")
+        return (*(f"{kind}{s}" for s in self.strides for kind in kinds), *tail)

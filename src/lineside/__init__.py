@@ -1,0 +1,1 @@
+"""Improved YOLO11 instance segmentation on the factory line."""
