@@ -1,0 +1,8 @@
+// The Python face of the native core: each file registers what it offers.
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+NB_MODULE(_native, m) {
+  m.doc() = "Native core of the Lineside runtime: letterbox, decode, masks.";
+}
