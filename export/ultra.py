@@ -1,0 +1,169 @@
+"""The one door to ultralytics: offline, without auto-install, with its settings in a folder of ours.
+
+Everything in ``export/`` that needs ultralytics calls `prepare` first, so that no run of Lineside ever installs a
+package, opens a connection or writes into the settings that a user keeps for ultralytics itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lineside.runtime.errors import MissingPackage, WeightsError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+__all__ = ["load_model", "model_yaml", "prepare"]
+
+
+def prepare() -> ModuleType:
+    """Imports ultralytics with downloads, auto-install and shared settings switched off.
+
+    Sets ``YOLO_OFFLINE=1`` and ``YOLO_AUTOINSTALL=false`` for this process; and unless the caller has set them,
+    ``YOLO_VERBOSE=false`` and ``YOLO_CONFIG_DIR`` to ``lineside/ultralytics`` in the user's cache folder.
+
+    Returns:
+        The module ``ultralytics`` (from the distribution ``ultralytics`` or ``ultralytics-opencv-headless``).
+
+    Raises:
+        MissingPackage: ultralytics, or a package it cannot start without, is not installed.
+    """
+    os.environ["YOLO_OFFLINE"] = "1"
+    os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ.setdefault("YOLO_VERBOSE", "false")  # its log goes to stdout, where our results go
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(_config_folder()))
+    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
+    was_imported = "ultralytics" in sys.modules
+    try:
+        module = importlib.import_module("ultralytics")
+        if was_imported:
+            # It read the environment when it was first imported; two constants must follow by hand.
+            importlib.import_module("ultralytics.utils").AUTOINSTALL = False
+            importlib.import_module("ultralytics.utils.checks").AUTOINSTALL = False
+    except ImportError as error:
+        raise MissingPackage(
+            f"Training and export need ultralytics and torch, and importing them failed ({error}). "
+            "Install them with: pip install 'lineside[export]'"
+        ) from error
+    return module
+
+
+def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Module:
+    """Loads a YOLO segmentation model, or builds one with random weights from a model yaml.
+
+    A ``.pt`` file is a pickle: loading it runs code that its author chose. Load only files that you trust, or pass
+    ``safe=True``, which admits only the classes that ultralytics itself knows (custom modules are then refused).
+
+    Args:
+        weights: A ``.pt`` checkpoint, or a model yaml: a file, or a name that ultralytics ships such as
+            ``yolo11n-seg.yaml``.
+        safe: Load the checkpoint without running foreign code.
+        seed: Seed of the random weights; used for a yaml only.
+
+    Returns:
+        The segmentation model, float32, in eval mode, on the CPU. ``names`` is a dict of class index to name.
+
+    Raises:
+        MissingPackage: ultralytics is not installed.
+        WeightsError: The file is missing, unreadable, refused by ``safe``, or is not a segmentation model.
+    """
+    prepare()
+    path = Path(weights)
+    if path.suffix.lower() in {".yaml", ".yml"}:
+        model = _build(str(weights), seed)
+    elif path.suffix.lower() == ".pt":
+        model = _unpickle(path, safe)
+    else:
+        raise WeightsError(
+            f"'{weights}' is neither a .pt checkpoint nor a model yaml. "
+            "Give the best.pt of a training run, or a name such as yolo11n-seg.yaml."
+        )
+    if getattr(model, "task", None) != "segment":
+        raise WeightsError(
+            f"'{weights}' is a model for the task '{getattr(model, 'task', 'unknown')}', and Lineside needs one for "
+            "instance segmentation. Give a *-seg model."
+        )
+    return model.float().eval()
+
+
+def model_yaml(model: nn.Module) -> dict[str, Any]:
+    """The structure a model was built from: ultralytics' model yaml as a plain dict (``nc``, ``backbone``, ``head``)."""
+    return dict(getattr(model, "yaml", {}))
+
+
+def _config_folder() -> Path:
+    """Folder for ultralytics' own settings, inside the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "lineside" / "ultralytics"
+
+
+def _build(name: str, seed: int) -> Any:
+    """Builds the model of a yaml with seeded random weights; the caller's random state is left as it was."""
+    import torch
+    from ultralytics.nn.tasks import SegmentationModel, guess_model_task, yaml_model_load
+
+    try:
+        config = yaml_model_load(name)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise WeightsError(
+            f"There is no model yaml '{name}', neither as a file nor in ultralytics ({error}). "
+            "A name that works: yolo11n-seg.yaml."
+        ) from error
+    if guess_model_task(config) != "segment":
+        raise WeightsError(
+            f"'{name}' does not describe a segmentation model. Give a *-seg yaml, e.g. yolo11n-seg.yaml."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = SegmentationModel(config, verbose=False)
+        except (KeyError, IndexError, TypeError, RuntimeError) as error:
+            raise WeightsError(
+                f"The model yaml '{name}' cannot be built ({type(error).__name__}: {error}). "
+                "Check its module names and channel numbers."
+            ) from error
+    model.task = "segment"
+    return model
+
+
+def _unpickle(path: Path, safe: bool) -> Any:
+    """Reads the model out of a checkpoint; the averaged weights (EMA) come before the raw ones."""
+    import torch
+    from ultralytics.nn.tasks import torch_safe_load
+
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file '{path}'. Give the path of a .pt checkpoint.")
+    try:
+        checkpoint, _ = torch_safe_load(str(path), safe_only=safe)
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            f"'{path}' needs the Python module '{error.name}', which is not here: its model has custom blocks. "
+            "Make that module importable (PYTHONPATH) and try again."
+        ) from error
+    except (AttributeError, ImportError, OSError, RuntimeError, TypeError, ValueError, EOFError, KeyError) as error:
+        raise WeightsError(f"'{path}' cannot be loaded as an ultralytics checkpoint: {_first_line(error)}") from error
+    except pickle.UnpicklingError as error:
+        raise WeightsError(f"'{path}' is no readable checkpoint: {_first_line(error)}") from error
+    model = checkpoint.get("ema") or checkpoint.get("model") if isinstance(checkpoint, dict) else None
+    if not isinstance(model, torch.nn.Module):
+        raise WeightsError(
+            f"'{path}' holds no model, only {type(checkpoint).__name__} data. Give the best.pt that training wrote."
+        )
+    if checkpoint.get("modelopt"):
+        raise WeightsError(
+            f"'{path}' was trained with quantisation inside (modelopt). Give the float checkpoint it came from."
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a foreign error's text, without its decoration."""
+    text = (str(error).splitlines() or [""])[0].strip()
+    return text.encode("ascii", "ignore").decode().removeprefix("ERROR").strip() or type(error).__name__
