@@ -1,0 +1,90 @@
+"""The user's cache: small files that are made again when they are gone.
+
+Nothing here may fail a run: a cache that cannot be written is not used, and a damaged file counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["MAX_BYTES", "fetch", "folder", "keep", "store"]
+
+MAX_BYTES = 1 << 30
+"""What the cache may hold; beyond it the files that were used longest ago go."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+def folder() -> Path:
+    """Where the cache lies: ``$LINESIDE_CACHE``, else ``$XDG_CACHE_HOME/lineside``, else ``~/.cache/lineside``."""
+    chosen = os.environ.get("LINESIDE_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base if base else Path("~/.cache").expanduser()) / "lineside"
+
+
+def store(name: str, data: bytes) -> Path | None:
+    """Writes a file, atomically, and drops old ones beyond `MAX_BYTES`.
+
+    Args:
+        name: Relative name.
+        data: Its content.
+
+    Returns:
+        Where it lies, or None if the cache cannot be written.
+    """
+    path = folder() / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(scratch, path)  # noqa: PTH105
+        except BaseException:
+            os.unlink(scratch)  # noqa: PTH108
+            raise
+    except OSError:
+        return None
+    _prune(path)
+    return path
+
+
+def keep(name: str, data: bytes) -> None:
+    """Stores data behind its own hash, so that `fetch` can tell a damaged file."""
+    store(name, hashlib.sha256(data).digest() + data)
+
+
+def fetch(name: str) -> bytes | None:
+    """What `keep` stored under a name, or None if it is absent, damaged or unreadable."""
+    path = folder() / name
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    content = memoryview(data)[_DIGEST:]
+    if hashlib.sha256(content).digest() != data[:_DIGEST]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used now: the last to be dropped
+    return bytes(content)
+
+
+def _prune(newest: Path) -> None:
+    """Drops the files that were used longest ago until the rest fits; never the newest."""
+    with contextlib.suppress(OSError):
+        files = [(path.stat(), path) for path in folder().rglob("*") if path.is_file()]
+        total = sum(status.st_size for status, _ in files)
+        for status, path in sorted(files, key=lambda item: item[0].st_mtime_ns):
+            if total <= MAX_BYTES:
+                return
+            if path != newest:
+                path.unlink()
+                total -= status.st_size
