@@ -1,0 +1,68 @@
+#!/bin/sh
+# The system step: looks for what Python packages cannot bring, and installs it where that is allowed
+# (Debian or Ubuntu, and root or sudo without a password). usage: sh scripts/system.sh demo|test
+# Looks for abilities, not for package names: a compiler from elsewhere is as good as Debian's.
+set -eu
+cd "$(dirname "$0")/.."
+for_what=${1:-demo}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+has_headers() {
+    python=$(sh scripts/find_python.sh 2>/dev/null) || return 1
+    "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+}
+
+# Packages whose ability is missing: the needed ones, and those without which some tests skip.
+needed=
+sh scripts/find_python.sh >/dev/null 2>&1 || needed="$needed python3 python3-venv"
+has_headers || needed="$needed python3-dev"
+has g++ || has clang++ || has c++ || needed="$needed g++"
+has make || needed="$needed make"
+wished=
+if [ "$for_what" = test ]; then
+    has ffmpeg || wished="$wished ffmpeg"
+    has chromium || has google-chrome || wished="$wished chromium"
+    has git || wished="$wished git"
+fi
+[ -n "$needed$wished" ] || exit 0
+
+install=
+if [ "${LINESIDE_SYSTEM:-yes}" != no ] && has apt-get; then
+    if [ "$(id -u)" = 0 ]; then
+        install="env DEBIAN_FRONTEND=noninteractive apt-get"
+    elif has sudo && sudo -n true 2>/dev/null; then
+        install="sudo -n env DEBIAN_FRONTEND=noninteractive apt-get"
+    fi
+fi
+if [ -n "$install" ]; then
+    echo "installing Debian packages:$needed$wished"
+    $install update -qq || true
+    # One by one: a package that this distribution does not have must not hold up the others.
+    for package in $needed $wished; do
+        $install install -y -qq --no-install-recommends "$package" >/dev/null || echo "  could not install $package" >&2
+    done
+fi
+
+failed=
+for package in $needed; do
+    case $package in
+    python3 | python3-venv) sh scripts/find_python.sh >/dev/null 2>&1 || failed="$failed $package" ;;
+    python3-dev) has_headers || failed="$failed $package" ;;
+    g++) has g++ || has clang++ || has c++ || failed="$failed $package" ;;
+    *) has "$package" || failed="$failed $package" ;;
+    esac
+done
+for package in $wished; do
+    has "$package" && continue
+    case $package in
+    chromium) echo "note: no chromium: the tests of the page skip." >&2 ;;
+    ffmpeg) echo "note: no ffmpeg: tests that check videos with it skip." >&2 ;;
+    *) echo "note: no $package: the tests that need it skip." >&2 ;;
+    esac
+done
+if [ -n "$failed" ]; then
+    echo "error: building Lineside needs these Debian packages, and they may not be installed from here:$failed" >&2
+    echo "  Install them (apt-get install$failed), or a compiler and Python headers of your own, and try again." >&2
+    exit 1
+fi

@@ -1,0 +1,80 @@
+"""What all tests share: the repository, the command line, and a home of their own for caches.
+
+Imports nothing but the standard library, pytest and (where it is there) hypothesis: the lean tests on Python 3.10 read it too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO_BUNDLES = ("bearing", "tube")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives the process, and all that it starts, caches and settings of its own."""
+    home = tempfile.mkdtemp(prefix="lineside-tests-")
+    config.stash[HOME] = home
+    os.environ["XDG_CACHE_HOME"] = os.path.join(home, "cache")
+    os.environ["YOLO_CONFIG_DIR"] = os.path.join(home, "ultralytics")
+    os.environ["YOLO_OFFLINE"] = "1"
+    os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ["MPLBACKEND"] = "agg"
+    os.environ.pop("COLUMNS", None)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # One worker a core: more threads than that only wait for each other.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:
+        return
+    settings.register_profile(
+        "lineside",
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    settings.load_profile("lineside")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes the caches again."""
+    shutil.rmtree(config.stash.get(HOME, ""), ignore_errors=True)
+
+
+HOME = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def lineside() -> Command:
+    """Runs ``lineside WORD...`` in a process of its own; keyword arguments go to `subprocess.run`."""
+
+    def run(*words: str | Path, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lineside", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload, no-any-return]
+
+    return run
+
+
+@pytest.fixture(params=DEMO_BUNDLES)
+def demo_bundle(request: pytest.FixtureRequest) -> Path:
+    """Each demo bundle in turn."""
+    bundle = ROOT / "demo" / f"{request.param}.bundle"
+    assert bundle.is_dir(), f"{bundle} is part of the repository"
+    return bundle
