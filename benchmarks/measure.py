@@ -1,0 +1,155 @@
+"""How everything here is measured: candidates take turns in random order, medians are compared, foreign load is counted.
+
+The machine is part of the measurement: `Load` reads from ``/proc/stat`` how much processor time went to other processes
+while the clock ran, and the tables say so when it was more than `NOISY`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NOISY = 0.05
+"""Share of the machine that others may use before a measurement is called noisy."""
+
+BLAS_OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+"""Variables that some machines set for older builds of OpenBLAS and that slow a current numpy down."""
+
+
+def free_openblas() -> None:
+    """Takes the OpenBLAS overrides out of this process; call it before numpy is imported."""
+    for name in BLAS_OVERRIDES:
+        os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of one candidate in milliseconds."""
+
+    median: float
+    best: float
+    p90: float
+    count: int
+
+    @staticmethod
+    def of(samples: list[float]) -> Times:
+        """Summary of samples in milliseconds."""
+        ordered = sorted(samples)
+        p90 = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+        return Times(statistics.median(ordered), ordered[0], p90, len(ordered))
+
+    def as_dict(self) -> dict[str, float]:
+        """The same for JSON, rounded to a tenth of a microsecond."""
+        return {key: round(value, 4) for key, value in asdict(self).items()}
+
+
+class Load:
+    """Counts the processor time of other processes between its making and `foreign`."""
+
+    def __init__(self) -> None:
+        self._busy, self._own, self._wall = _busy_seconds(), _own_seconds(), time.perf_counter()
+
+    def foreign(self) -> float:
+        """Share of all cores, 0 to 1, that other processes used since then."""
+        wall = time.perf_counter() - self._wall
+        others = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
+        return max(0.0, others) / max(1e-9, wall * (os.cpu_count() or 1))
+
+
+def _busy_seconds() -> float:
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq, *rest = map(int, fields)
+    steal = rest[0] if rest else 0
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 60,
+    warmup: int = 5,
+    inner: int = 1,
+    seconds: float = 60.0,
+    seed: int = 0,
+) -> dict[str, Times]:
+    """Runs every candidate once a round, in a new random order each round.
+
+    Args:
+        candidates: Name and call of each.
+        rounds: Rounds at most.
+        warmup: Rounds before the clock counts.
+        inner: Calls per round and candidate, for work of a few microseconds.
+        seconds: Time after which no new round begins (at least five are run).
+        seed: Seed of the order.
+
+    Returns:
+        Times per call of each candidate.
+    """
+    order = list(candidates)
+    shuffle = random.Random(seed).shuffle
+    samples: dict[str, list[float]] = {name: [] for name in candidates}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        end = time.perf_counter() + seconds
+        for turn in range(-warmup, rounds):
+            if turn >= 5 and time.perf_counter() > end:
+                break
+            shuffle(order)
+            for name in order:
+                call = candidates[name]
+                start = time.perf_counter_ns()
+                for _ in range(inner):
+                    call()
+                if turn >= 0:
+                    samples[name].append((time.perf_counter_ns() - start) / inner / 1e6)
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: Times.of(values) for name, values in samples.items()}
+
+
+def machine() -> dict[str, object]:
+    """What the figures were taken on."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": {
+            name: _version(name)
+            for name in ("numpy", "onnxruntime", "opencv-python-headless", "ultralytics-opencv-headless", "torch")
+        },
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
