@@ -1,0 +1,76 @@
+"""Prepares a torch model for its way into a graph: BatchNorm folded, weights rounded, decode tail cut off."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from lineside.export.heads import LevelsHead, find_head
+
+__all__ = ["FP16_MIN_ELEMENTS", "WeightsStorage", "cut_tail", "fused", "rounded_to_fp16"]
+
+WeightsStorage = Literal["fp32", "fp16"]
+
+FP16_MIN_ELEMENTS = 256
+"""Parameters with fewer elements keep float32: they are biases, where a bit counts and the space does not."""
+
+
+def fused(model: nn.Module) -> nn.Module:
+    """A copy of the model with every BatchNorm folded into its convolution.
+
+    Where the head has two parts, the one-to-many part is kept.
+
+    Args:
+        model: An ultralytics model; left as it was.
+
+    Returns:
+        The copy, in eval mode.
+    """
+    twin = cast(Any, copy.deepcopy(model)).eval()
+    head = twin.model[-1]
+    if getattr(head, "end2end", False):
+        head.end2end = False
+    return cast(nn.Module, twin.fuse(verbose=False))
+
+
+def rounded_to_fp16(model: nn.Module) -> nn.Module:
+    """A copy of the model whose large parameters are rounded to the nearest FP16 number and kept as float32.
+
+    A graph made from the copy can store those parameters as FP16 without any further loss, so rounding is the only
+    difference between such a bundle and its weights, and parity is measured against this very copy.
+
+    Args:
+        model: A fused model; left as it was.
+
+    Returns:
+        The copy. A parameter with values beyond the range of FP16 (65504), or with fewer than `FP16_MIN_ELEMENTS`
+        elements, is not rounded.
+    """
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            half = parameter.half()
+            if parameter.numel() >= FP16_MIN_ELEMENTS and bool(torch.isfinite(half).all()):
+                parameter.copy_(half.float())
+    return twin
+
+
+def cut_tail(model: nn.Module, input_size: tuple[int, int]) -> nn.Module:
+    """A copy of the model that ends in front of its decode tail.
+
+    Args:
+        model: An ultralytics model; left as it was.
+        input_size: Height and width of the input in pixels.
+
+    Returns:
+        A model with the outputs of head contract ``levels``.
+
+    Raises:
+        ExportError: The head is of a kind that export does not know.
+    """
+    twin = cast(Any, copy.deepcopy(model))
+    twin.model[-1] = LevelsHead(find_head(twin, input_size))
+    return cast(nn.Module, twin.eval())

@@ -1,0 +1,1 @@
+"""Changes to ONNX graphs: small passes, each of which says what it needs and what it promises."""

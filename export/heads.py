@@ -1,0 +1,151 @@
+"""Reads the head of a YOLO model by its structure and gives it outputs without the decode tail.
+
+A YOLO head ends in convolutions, one stack per level and purpose, and a tail that turns their outputs into boxes and
+probabilities for every anchor. The tail (softmax over the distance bins, box arithmetic, sigmoid, concatenation) is
+cheaper in native code, for survivors only, so our graphs stop in front of it: head contract ``levels``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lineside.runtime.contract import HeadContract
+from lineside.runtime.errors import ExportError
+
+__all__ = ["Head", "LevelsHead", "find_head", "supported_heads"]
+
+_MULTI_LEVEL_PROTOS = {"Segment": False, "Segment26": True}
+"""Head classes that we cut, and whether their prototypes are made of all levels instead of the finest one."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the head of a model is made of.
+
+    Attributes:
+        module: The head itself, last layer of the model.
+        boxes: One stack per level, ``(batch, 4 * reg_max, h, w)``.
+        scores: One stack per level, ``(batch, classes, h, w)`` logits.
+        coefficients: One stack per level, ``(batch, coefficients, h, w)``.
+        protos: Makes the prototypes.
+        protos_from_all: The prototypes take the list of all levels, not the finest level alone.
+        contract: Layout of the outputs for one input size.
+    """
+
+    module: nn.Module
+    boxes: nn.ModuleList
+    scores: nn.ModuleList
+    coefficients: nn.ModuleList
+    protos: nn.Module
+    protos_from_all: bool
+    contract: HeadContract
+
+
+class LevelsHead(nn.Module):
+    """Takes the place of a head: the same convolutions, their outputs untouched.
+
+    Args:
+        head: The head to take over.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.boxes, self.scores, self.coefficients = head.boxes, head.scores, head.coefficients
+        self.protos, self.protos_from_all = head.protos, head.protos_from_all
+        # ultralytics walks the layers by these two marks: which layers feed this one, and its own number.
+        self.f, self.i = head.module.f, head.module.i
+
+    def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Outputs in the order of the contract: box, cls and mc of each level, then the prototypes."""
+        outputs: list[torch.Tensor] = []
+        for box, score, coefficient, feature in zip(
+            self.boxes, self.scores, self.coefficients, features, strict=True
+        ):
+            outputs += [box(feature), score(feature), coefficient(feature)]
+        outputs.append(self.protos(features if self.protos_from_all else features[0]))
+        return tuple(outputs)
+
+
+def supported_heads() -> tuple[str, ...]:
+    """Names of the head classes that export knows."""
+    return tuple(_MULTI_LEVEL_PROTOS)
+
+
+def find_head(model: nn.Module, input_size: tuple[int, int]) -> Head:
+    """Finds the head of a model and describes it.
+
+    Args:
+        model: An ultralytics model; its layers are in ``model.model``, the head last.
+        input_size: Height and width of the input in pixels.
+
+    Returns:
+        The head, its one-to-many part where it has two.
+
+    Raises:
+        ExportError: The head is of a kind that export does not know, or is not built as its kind is.
+        BadOption: The input size does not fit the strides.
+    """
+    layers = getattr(model, "model", None)
+    if not isinstance(layers, nn.Sequential) or not len(layers):
+        raise ExportError(
+            f"the model is a {type(model).__name__} without a list of layers: give an ultralytics YOLO model"
+        )
+    module = layers[-1]
+    kind = type(module).__name__
+    if kind not in _MULTI_LEVEL_PROTOS:
+        raise ExportError(
+            f"the model ends in a head of class {kind}, and export knows {', '.join(_MULTI_LEVEL_PROTOS)}: "
+            "train a *-seg model, or export it to ONNX with its own tool and use `lineside import`"
+        )
+    lists = [_stacks(module, name) for name in ("cv2", "cv3", "cv4")]
+    protos = getattr(module, "proto", None)
+    if not isinstance(protos, nn.Module):
+        raise ExportError(f"the {kind} head has no prototype branch 'proto': the model is damaged, train it again")
+    contract = HeadContract(
+        kind="levels",
+        classes=_count(module, "nc"),
+        coefficients=_count(module, "nm"),
+        input_size=input_size,
+        strides=_strides(module),
+        reg_max=_count(module, "reg_max"),
+    )
+    if any(len(stacks) != len(contract.strides) for stacks in lists):
+        raise ExportError(
+            f"the {kind} head has {[len(stacks) for stacks in lists]} branches for {len(contract.strides)} strides: "
+            "the model is damaged, train it again"
+        )
+    return Head(module, lists[0], lists[1], lists[2], protos, _MULTI_LEVEL_PROTOS[kind], contract)
+
+
+def _stacks(module: nn.Module, name: str) -> nn.ModuleList:
+    """The convolution stacks of that name, one per level."""
+    stacks = getattr(module, name, None)
+    if not isinstance(stacks, nn.ModuleList):
+        raise ExportError(
+            f"the {type(module).__name__} head has no branches '{name}' (found {type(stacks).__name__}): only its "
+            "one-to-one part is left, so export from the checkpoint before it was fused"
+        )
+    return stacks
+
+
+def _count(module: nn.Module, name: str) -> int:
+    """A whole number that the head carries."""
+    value = cast(Any, getattr(module, name, None))
+    if not isinstance(value, int):
+        raise ExportError(f"the {type(module).__name__} head does not say its '{name}': the model is damaged")
+    return value
+
+
+def _strides(module: nn.Module) -> tuple[int, ...]:
+    """Pixels per cell of each level."""
+    values: Sequence[float] = [float(s) for s in cast(Any, getattr(module, "stride", ()))]
+    if not values or any(s < 1 or s != int(s) for s in values):
+        raise ExportError(
+            f"the {type(module).__name__} head has strides {list(values)}: the model was never built to its end"
+        )
+    return tuple(int(s) for s in values)
