@@ -1,8 +1,11 @@
 // The Python face of the native core: each file registers what it offers.
 #include <nanobind/nanobind.h>
 
+#include "letterbox.hpp"
+
 namespace nb = nanobind;
 
 NB_MODULE(_native, m) {
   m.doc() = "Native core of the Lineside runtime: letterbox, decode, masks.";
+  lineside::register_letterbox(m);
 }

@@ -1,0 +1,246 @@
+// Bilinear resampling with 8-bit weights, the rule of OpenCV's INTER_LINEAR_EXACT: all arithmetic on pixels is exact
+// and rounded once, so every path below (vector or plain, any strides) gives the same bits on every machine.
+#include "letterbox.hpp"
+
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace nb = nanobind;
+
+namespace lineside {
+namespace {
+
+constexpr float kPadding = 114.0f * kPixelScale;
+
+// Source coordinate (d + 0.5) / (target / source) - 0.5 in double, as OpenCV computes it: a reciprocal, then a product.
+Axis linear_axis(int source, int target) {
+  Axis axis{std::vector<std::int32_t>(target), std::vector<std::int32_t>(target)};
+  const double scale = 1.0 / (static_cast<double>(target) / source);
+  for (int d = 0; d < target; ++d) {
+    const double at = (d + 0.5) * scale - 0.5;
+    int index = static_cast<int>(std::floor(at));
+    int weight = 0;
+    if (index < 0) {
+      index = 0;
+    } else if (index >= source - 1) {
+      index = source - 1;
+    } else {
+      weight = static_cast<int>(std::nearbyint((at - index) * 256.0));  // half to even: the default rounding mode
+      if (weight == 256) {
+        ++index;
+        weight = 0;
+      }
+    }
+    axis.index[d] = index;
+    axis.weight[d] = weight;
+  }
+  return axis;
+}
+
+// The source rows of one output row; `bottom` is `top` where the lower row counts nothing, and is then never past the
+// end of the picture.
+struct RowPair {
+  const std::uint8_t *top, *bottom;
+  int weight;
+};
+
+int blend_plain(const RowPair& rows, std::ptrdiff_t left, std::ptrdiff_t right, int weight) {
+  const int upper = rows.top[left] * (256 - weight) + rows.top[right] * weight;
+  const int lower = rows.bottom[left] * (256 - weight) + rows.bottom[right] * weight;
+  return (upper * (256 - rows.weight) + lower * rows.weight + 32768) >> 16;
+}
+
+// Columns [first, last) of one row, one value at a time: any strides, no byte read but the pixels that count.
+void row_plain(const RowPair& rows, const FrameView& frame, const Axis& columns, int first, int last,
+               float* const (&plane)[3]) {
+  const int channels = frame.channel == 0 ? 1 : 3;
+  for (int x = first; x < last; ++x) {
+    const int weight = columns.weight[x];
+    const std::ptrdiff_t left = columns.index[x] * frame.pixel;
+    const std::ptrdiff_t right = weight ? left + frame.pixel : left;
+    for (int c = 0; c < channels; ++c) {
+      const std::ptrdiff_t channel = c * frame.channel;
+      plane[c][x] = static_cast<float>(blend_plain(rows, left + channel, right + channel, weight)) * kPixelScale;
+    }
+    if (channels == 1) plane[1][x] = plane[2][x] = plane[0][x];
+  }
+}
+
+#if LINESIDE_SIMD
+
+// Calls `four(x)` so that [0, last) is covered by groups of four; the last group may overlap the one before it.
+template <typename Function>
+int in_fours(int last, Function&& four) {
+  if (last < 4) return 0;
+  for (int x = 0; x < last - 4; x += 4) four(x);
+  four(last - 4);
+  return last;
+}
+
+// Rows of packed pixels, channels next to each other in the order of `plane`, `step` bytes from pixel to pixel.
+template <int step>
+int row_packed(const RowPair& rows, const std::int32_t* index, const ColumnWeights* weights, int last,
+               float* const (&plane)[3]) {
+  const lanes::Blender blender(rows.weight, step);
+  return in_fours(last, [&](int x) {
+    lanes::Sums pixel[4];
+    for (int i = 0; i < 4; ++i) {
+      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(index[x + i]) * step;
+      pixel[i] = lanes::blend(rows.top + at, rows.bottom + at, blender, weights[x + i]);
+    }
+    lanes::store_planes(pixel, plane, x);
+  });
+}
+
+template <int step>
+int row_sampled(const RowPair& rows, const std::int32_t* index, int last, float* const (&plane)[3]) {
+  const auto pixel = [&](int x) { return rows.top + static_cast<std::ptrdiff_t>(index[x]) * step; };
+  return in_fours(last, [&](int x) {
+    lanes::store_samples(pixel(x), pixel(x + 1), pixel(x + 2), pixel(x + 3), plane, x);
+  });
+}
+
+int row_grey(const RowPair& rows, const std::int32_t* index, const ColumnWeights* weights, int last,
+             float* const (&plane)[3]) {
+  const lanes::Blender blender(rows.weight, 1);
+  return in_fours(last, [&](int x) {
+    const lanes::Sums pixels = lanes::blend_grey(rows.top, rows.bottom, index + x, blender, weights + x);
+    for (float* out : plane) lanes::store_plane(pixels, out + x);
+  });
+}
+
+#endif
+
+}  // namespace
+
+Resampler::Resampler(const LetterboxGeometry& g) : geometry_(g), columns_sampled_(true), whole_columns_(0) {
+  if (g.image_h < 1 || g.image_w < 1 || g.content_h < 1 || g.content_w < 1) {
+    throw std::invalid_argument("letterbox: picture and content sizes must be at least 1 pixel");
+  }
+  if (g.left < 0 || g.top < 0 || g.left > g.input_w - g.content_w || g.top > g.input_h - g.content_h) {
+    throw std::invalid_argument("letterbox: the content window does not lie inside the input");
+  }
+  rows_ = linear_axis(g.image_h, g.content_h);
+  columns_ = linear_axis(g.image_w, g.content_w);
+  column_weights_.resize(g.content_w);
+  for (int x = 0; x < g.content_w; ++x) {
+    const int weight = columns_.weight[x];
+    for (int i = 0; i < 8; ++i) {
+      column_weights_[x].pairs[i] = static_cast<std::uint16_t>(i % 2 ? weight : 256 - weight);
+    }
+    columns_sampled_ = columns_sampled_ && weight == 0;
+    if (columns_.index[x] < g.image_w - 2) whole_columns_ = x + 1;
+  }
+}
+
+void Resampler::run(const FrameView& frame, float* out) const {
+  const LetterboxGeometry& g = geometry_;
+  const std::ptrdiff_t plane_size = static_cast<std::ptrdiff_t>(g.input_h) * g.input_w;
+  [[maybe_unused]] const bool packed = (frame.pixel == 3 || frame.pixel == 4) && std::abs(frame.channel) == 1;
+  [[maybe_unused]] const bool grey = frame.pixel == 1 && frame.channel == 0;
+
+  for (int y = 0; y < g.content_h; ++y) {
+    const int weight = rows_.weight[y];
+    const std::uint8_t* top = frame.data + rows_.index[y] * frame.row;
+    const RowPair rows{top, weight ? top + frame.row : top, weight};
+    float* const red = out + static_cast<std::ptrdiff_t>(g.top + y) * g.input_w + g.left;
+    float* const plane[3] = {red + 2 * plane_size, red + plane_size, red};  // blue, green, red: the frame's order
+    int done = 0;
+#if LINESIDE_SIMD
+    const std::int32_t* index = columns_.index.data();
+    const ColumnWeights* weights = column_weights_.data();
+    if (packed) {
+      // A channel stride of -1 is a picture whose memory runs red, green, blue: start at its red, swap two planes.
+      const bool reversed = frame.channel < 0;
+      const std::ptrdiff_t start = reversed ? -2 : 0;
+      const RowPair memory{rows.top + start, rows.bottom + start, weight};
+      float* const order[3] = {plane[reversed ? 2 : 0], plane[1], plane[reversed ? 0 : 2]};
+      if (columns_sampled_ && weight == 0) {
+        done = frame.pixel == 3 ? row_sampled<3>(memory, index, whole_columns_, order)
+                                : row_sampled<4>(memory, index, whole_columns_, order);
+      } else {
+        done = frame.pixel == 3 ? row_packed<3>(memory, index, weights, whole_columns_, order)
+                                : row_packed<4>(memory, index, weights, whole_columns_, order);
+      }
+    } else if (grey) {
+      done = row_grey(rows, index, weights, whole_columns_, plane);
+    }
+#endif
+    row_plain(rows, frame, columns_, done, g.content_w, plane);
+  }
+}
+
+void Resampler::fill_padding(float* out) const {
+  const LetterboxGeometry& g = geometry_;
+  for (int c = 0; c < 3; ++c) {
+    for (int y = 0; y < g.input_h; ++y) {
+      float* row = out + (static_cast<std::ptrdiff_t>(c) * g.input_h + y) * g.input_w;
+      const bool outside = y < g.top || y >= g.top + g.content_h;
+      const int left = outside ? g.input_w : g.left;
+      std::fill(row, row + left, kPadding);
+      if (!outside) std::fill(row + g.left + g.content_w, row + g.input_w, kPadding);
+    }
+  }
+}
+
+namespace {
+
+using FrameArray = nb::ndarray<const std::uint8_t, nb::device::cpu>;
+using InputArray = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
+
+FrameView view_of(const Resampler& plan, const FrameArray& frame) {
+  const bool colour = frame.ndim() == 3 && frame.shape(2) == 3;
+  if (!colour && frame.ndim() != 2) {
+    throw std::invalid_argument("letterbox: a frame has shape (H, W, 3) or (H, W)");
+  }
+  const LetterboxGeometry& g = plan.geometry();
+  if (frame.shape(0) != static_cast<std::size_t>(g.image_h) || frame.shape(1) != static_cast<std::size_t>(g.image_w)) {
+    throw std::invalid_argument("letterbox: the frame's size is not the one this resampler was made for");
+  }
+  return {frame.data(), frame.stride(0), frame.stride(1), colour ? frame.stride(2) : 0};
+}
+
+float* planes_of(const Resampler& plan, const InputArray& out) {
+  const LetterboxGeometry& g = plan.geometry();
+  if (out.shape(1) != static_cast<std::size_t>(g.input_h) || out.shape(2) != static_cast<std::size_t>(g.input_w)) {
+    throw std::invalid_argument("letterbox: the output's size is not the one this resampler was made for");
+  }
+  return out.data();
+}
+
+}  // namespace
+
+void register_letterbox(nb::module_& m) {
+  nb::class_<Resampler>(m, "Resampler", "Plan of one letterbox geometry; immutable and safe to share between threads.")
+      .def(
+          "__init__",
+          [](Resampler* self, int image_h, int image_w, int content_h, int content_w, int input_h, int input_w,
+             int left, int top) {
+            new (self) Resampler({image_h, image_w, content_h, content_w, input_h, input_w, left, top});
+          },
+          nb::kw_only(), nb::arg("image_h"), nb::arg("image_w"), nb::arg("content_h"), nb::arg("content_w"),
+          nb::arg("input_h"), nb::arg("input_w"), nb::arg("left"), nb::arg("top"))
+      .def(
+          "run",
+          [](const Resampler& self, const FrameArray& frame, const InputArray& out) {
+            const FrameView view = view_of(self, frame);
+            float* planes = planes_of(self, out);
+            nb::gil_scoped_release unlocked;
+            self.run(view, planes);
+          },
+          nb::arg("frame").noconvert(), nb::arg("out").noconvert(),
+          "Writes the content window of out (3, h, w) float32 RGB from frame (H, W, 3) uint8 BGR or (H, W) grey.")
+      .def(
+          "fill_padding",
+          [](const Resampler& self, const InputArray& out) {
+            float* planes = planes_of(self, out);
+            nb::gil_scoped_release unlocked;
+            self.fill_padding(planes);
+          },
+          nb::arg("out").noconvert(), "Writes 114 / 255 everywhere outside the content window of out.");
+}
+
+}  // namespace lineside

@@ -1,0 +1,59 @@
+// The letterbox: a picture of 8-bit pixels, scaled and centred in the float32 input tensor of a model.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "lanes.hpp"
+
+namespace lineside {
+
+// A picture in somebody's memory. Strides are in bytes and may be negative; a grey picture has channel stride 0.
+struct FrameView {
+  const std::uint8_t* data;
+  std::ptrdiff_t row, pixel, channel;
+};
+
+// Sizes of one letterbox: the picture, the model's input, and where the scaled picture lies in it.
+struct LetterboxGeometry {
+  int image_h, image_w;
+  int content_h, content_w;
+  int input_h, input_w;
+  int left, top;
+};
+
+// For each output coordinate along one axis: the source coordinate before it, and the weight (0 to 255, of 256)
+// of the next one.
+struct Axis {
+  std::vector<std::int32_t> index;
+  std::vector<std::int32_t> weight;
+};
+
+// Everything that depends on the geometry alone. Immutable, so that any number of threads may use one.
+class Resampler {
+ public:
+  // Throws std::invalid_argument where the sizes do not fit each other.
+  explicit Resampler(const LetterboxGeometry& geometry);
+
+  const LetterboxGeometry& geometry() const { return geometry_; }
+
+  // Writes the content window of the three planes (red, green, blue) at `out`, input_h * input_w floats each.
+  void run(const FrameView& frame, float* out) const;
+
+  // Writes everything outside the content window.
+  void fill_padding(float* out) const;
+
+ private:
+  LetterboxGeometry geometry_;
+  Axis rows_, columns_;
+  std::vector<ColumnWeights> column_weights_;
+  bool columns_sampled_;  // every column weight is 0: the picture shrinks by an odd whole number, or not at all
+  int whole_columns_;     // output columns whose source pixel has two more to its right: 8 bytes may be read there
+};
+
+void register_letterbox(nanobind::module_& m);
+
+}  // namespace lineside

@@ -1,0 +1,125 @@
+"""From a frame in memory to the float32 input tensor of a model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from lineside.runtime._native import Resampler
+from lineside.runtime.errors import BadFrame, BadOption
+from lineside.runtime.geometry import Letterbox, Size
+
+__all__ = ["MAX_SIDE", "Preprocessor", "check_frame"]
+
+MAX_SIDE = 65535
+"""Longest side of a frame, in pixels."""
+
+_PLANS = 16  # geometries kept per preprocessor: the cameras of a station, not the pictures of a folder
+_BUFFERS = 64  # buffers whose padding is remembered
+
+
+def check_frame(frame: object) -> None:
+    """Checks that a frame is one that the runtime reads.
+
+    Args:
+        frame: An array of uint8, ``(H, W, 3)`` in BGR order or ``(H, W)`` grey; any strides, read-only too.
+
+    Raises:
+        BadFrame: It is not an array, or has another dtype or shape, no pixels, or a side above ``MAX_SIDE``.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise BadFrame(f"a frame must be a numpy array, not {type(frame).__name__}: use numpy.asarray(frame)")
+    if frame.dtype != np.uint8:
+        raise BadFrame(f"a frame must hold uint8 values (0 to 255), not {frame.dtype}: convert it before the call")
+    if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] != 3):
+        raise BadFrame(
+            f"a frame of shape {frame.shape}: it must be (H, W, 3) in BGR order or (H, W) grey; "
+            "drop an alpha channel with frame[..., :3], a single channel with frame[..., 0]"
+        )
+    if not 1 <= min(frame.shape[:2]) <= max(frame.shape[:2]) <= MAX_SIDE:
+        raise BadFrame(f"a frame of shape {frame.shape}: both sides must be between 1 and {MAX_SIDE} pixels")
+
+
+class Preprocessor:
+    """Letterboxes frames into input buffers, keeping what does not change from frame to frame.
+
+    The resampling plan of a picture size is made once. The padding of a buffer is written once, and again only after
+    a frame of another geometry went through that buffer; nobody else may write to the padding meanwhile.
+    For one thread at a time.
+
+    Args:
+        input_size: Height and width of the model's input, in pixels.
+
+    Raises:
+        BadOption: A side is below 1.
+    """
+
+    def __init__(self, input_size: Size) -> None:
+        Letterbox.fit((1, 1), input_size)
+        self.input_size = input_size
+        self._plans: OrderedDict[Size, tuple[Letterbox, Resampler]] = OrderedDict()
+        # The arrays are kept with their geometry: while one is alive its address cannot become another buffer's.
+        self._padded: OrderedDict[int, tuple[npt.NDArray[np.float32], Letterbox]] = OrderedDict()
+
+    def prepare(self, frame: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> Letterbox:
+        """Fills one input tensor from one frame: house plan, section 3.
+
+        Args:
+            frame: ``(H, W, 3)`` BGR or ``(H, W)`` grey, uint8; any strides, read-only too.
+            out: ``(3, h, w)`` float32, C-contiguous; receives RGB planes from 0 to 1. The picture is resampled as by
+                OpenCV's ``INTER_LINEAR_EXACT`` and surrounded by ``114 / 255``.
+
+        Returns:
+            Where the picture lies in the input.
+
+        Raises:
+            BadFrame: The frame is not one that the runtime reads.
+            BadOption: ``out`` has another shape, dtype or layout.
+        """
+        check_frame(frame)
+        self._check_buffer(out)
+        box, plan = self._plan((frame.shape[0], frame.shape[1]))
+        self._pad(out, box, plan)
+        plan.run(frame, out)
+        return box
+
+    def _check_buffer(self, out: npt.NDArray[np.float32]) -> None:
+        wanted = (3, *self.input_size)
+        if out.shape != wanted or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+            raise BadOption(
+                f"an input buffer of shape {out.shape} and dtype {out.dtype}: "
+                f"it must be {wanted}, float32, C-contiguous and writeable"
+            )
+
+    def _plan(self, image_size: Size) -> tuple[Letterbox, Resampler]:
+        found = self._plans.get(image_size)
+        if found is not None:
+            self._plans.move_to_end(image_size)
+            return found
+        box = Letterbox.fit(image_size, self.input_size)
+        plan = Resampler(
+            image_h=box.image_size[0],
+            image_w=box.image_size[1],
+            content_h=box.content_size[0],
+            content_w=box.content_size[1],
+            input_h=box.input_size[0],
+            input_w=box.input_size[1],
+            left=box.pad[0],
+            top=box.pad[1],
+        )
+        self._plans[image_size] = box, plan
+        if len(self._plans) > _PLANS:
+            self._plans.popitem(last=False)
+        return box, plan
+
+    def _pad(self, out: npt.NDArray[np.float32], box: Letterbox, plan: Resampler) -> None:
+        address = out.__array_interface__["data"][0]
+        padded = self._padded.get(address)
+        if padded is not None and (padded[1].content_size, padded[1].pad) == (box.content_size, box.pad):
+            return
+        plan.fill_padding(out)
+        self._padded[address] = out, box
+        if len(self._padded) > _BUFFERS:
+            self._padded.popitem(last=False)
