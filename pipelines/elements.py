@@ -1,0 +1,113 @@
+"""What an element of the graph looks like: source, transform, sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from lineside.pipelines.frame import Frame
+
+__all__ = ["Sink", "Source", "SourceKind", "StreamInfo", "Transform"]
+
+SourceKind = Literal["pictures", "video", "camera", "memory", "mixed"]
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a source says about itself once it is open.
+
+    Attributes:
+        name: Name for tables, files and events.
+        kind: What it reads.
+        live: The world does not wait for us: frames come at their own pace and cannot be asked for again.
+        frames: Number of frames it will give, where that is known.
+        size: Height and width in pixels, where all frames share one.
+        fps: Frames per second, where they have a rate.
+    """
+
+    name: str
+    kind: SourceKind
+    live: bool = False
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+
+class Source(Protocol):
+    """Where frames come from. `open`, `frames` and `close` are called from one thread, `stop` from any."""
+
+    def open(self) -> StreamInfo:
+        """Gets ready.
+
+        Raises:
+            SourceError: There is nothing to read, or it cannot be read.
+        """
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Gives the frames in order, each with ``capture`` and ``read`` stamped.
+
+        A single picture that cannot be read is a frame with ``error`` set and no pixels; the rest goes on.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Asks `frames` to end soon; wakes it where it waits."""
+        ...
+
+    def close(self) -> None:
+        """Frees what `open` took. Safe to call twice."""
+        ...
+
+
+class Transform(Protocol):
+    """Works on one frame in place. Called by as many threads at once as it has lanes.
+
+    Attributes:
+        lanes: How many threads may usefully call at once.
+    """
+
+    lanes: int
+
+    def open(self) -> None:
+        """Gets ready."""
+        ...
+
+    def __call__(self, frame: Frame) -> None:
+        """Works on the frame; whatever it raises makes this one frame a failed one."""
+        ...
+
+    def close(self) -> None:
+        """Frees what `open` took."""
+        ...
+
+
+class Sink(Protocol):
+    """Where results go. Each sink has a bounded queue and a thread of its own.
+
+    `open` is called from the thread that starts the graph, `write` and `close` from the sink's thread.
+
+    Attributes:
+        name: Name in tables and in the stage clock; unique in a graph.
+        takes_failed: Whether `write` also gets frames that failed (``error`` set, perhaps no pixels).
+    """
+
+    name: str
+    takes_failed: bool
+
+    def open(self, stream: StreamInfo) -> None:
+        """Gets ready.
+
+        Raises:
+            SinkError: The place cannot be written to.
+        """
+        ...
+
+    def write(self, frame: Frame) -> None:
+        """Takes one frame, in order of capture. The frame's pixels are valid until this returns (see `Frame.hold`)."""
+        ...
+
+    def close(self) -> None:
+        """Finishes what was written. Called once, also after a failure."""
+        ...

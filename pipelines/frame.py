@@ -1,0 +1,143 @@
+"""The one object that travels through the graph: a picture, what is known about it, and its stage clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from lineside.runtime.detections import Detections
+
+__all__ = ["CAPTURE", "DECIDED", "DONE", "READ", "TAKEN", "TRIGGER", "Frame", "Outcome", "Pixels"]
+
+Pixels = npt.NDArray[np.uint8]
+Outcome = Literal["inspected", "late", "dropped", "incomplete", "never inspected", "failed"]
+
+TRIGGER = "trigger"
+"""The moment the part was due, fixed in advance by a takt; missing where nothing triggers."""
+CAPTURE = "capture"
+"""The source began to read this picture (files), or the camera delivered it."""
+READ = "read"
+"""The pixels lie in memory."""
+TAKEN = "taken"
+"""A lane of the transform took the frame."""
+DECIDED = "decided"
+"""The result is known and handed to the sinks, in the order of capture."""
+DONE = "done"
+"""The last sink has written the frame."""
+
+
+class Frame:
+    """One picture on its way from a source to the last sink.
+
+    A frame belongs to whoever works on it at the moment. Its pixels may live in a buffer that the source uses again:
+    they are valid until `release` has been called as often as the frame is held, and whoever keeps a frame beyond
+    the end of ``write`` calls `hold` first and `release` later.
+
+    Attributes:
+        pixels: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; None for a picture that could not be read, and after
+            the last release.
+        sequence: Number of the frame in this run, from 0, given by the graph.
+        source: Name of the source.
+        name: File that holds the picture; empty for a camera.
+        pts: Presentation time in seconds since the start of its source.
+        size: Height and width in pixels; ``(0, 0)`` for a picture that could not be read.
+        clock: Stage clock: name of the stage to the monotonic time in ns at which it ended, in order.
+        detections: What was found, once the transform is through.
+        error: Why the frame failed; None for a good one.
+        outcome: How it ended; None while it is in flight.
+    """
+
+    __slots__ = (
+        "_given",
+        "_holders",
+        "_lock",
+        "_recycle",
+        "clock",
+        "detections",
+        "error",
+        "name",
+        "outcome",
+        "pixels",
+        "pts",
+        "sequence",
+        "size",
+        "source",
+    )
+
+    def __init__(
+        self,
+        pixels: Pixels | None,
+        *,
+        source: str = "",
+        name: str = "",
+        pts: float = 0.0,
+        error: str | None = None,
+        recycle: Callable[[Pixels], None] | None = None,
+    ) -> None:
+        self.pixels = pixels
+        self.sequence = -1
+        self.source = source
+        self.name = name
+        self.pts = pts
+        self.size: tuple[int, int] = (0, 0) if pixels is None else (int(pixels.shape[0]), int(pixels.shape[1]))
+        self.clock: dict[str, int] = {}
+        self.detections: Detections | None = None
+        self.error = error
+        self.outcome: Outcome | None = None
+        self._recycle = recycle
+        self._holders = 1
+        self._given = 0
+        self._lock = threading.Lock()
+
+    def stamp(self, stage: str, now: int | None = None) -> None:
+        """Writes the end of a stage into the stage clock.
+
+        Args:
+            stage: Name of the stage that has just ended.
+            now: Monotonic time in ns; read from the system when None.
+        """
+        self.clock[stage] = time.monotonic_ns() if now is None else now
+
+    def between(self, start: str, end: str) -> int | None:
+        """Time between two stamps in ns, or None where either is missing."""
+        if start not in self.clock or end not in self.clock:
+            return None
+        return self.clock[end] - self.clock[start]
+
+    @property
+    def begin(self) -> int:
+        """Monotonic time in ns from which the frame's age counts: its trigger, else its capture."""
+        clock = self.clock
+        return clock[TRIGGER] if TRIGGER in clock else clock.get(CAPTURE, 0)
+
+    def give(self, sinks: int) -> None:
+        """Notes that so many sinks now have the frame."""
+        with self._lock:
+            self._given += sinks
+
+    def taken_back(self) -> bool:
+        """One sink is through with the frame; True for the last one."""
+        with self._lock:
+            self._given -= 1
+            return self._given == 0
+
+    def hold(self, times: int = 1) -> None:
+        """Keeps the pixels valid until as many further calls of `release`."""
+        with self._lock:
+            self._holders += times
+
+    def release(self) -> None:
+        """Gives up one hold; the last one hands the pixel buffer back to the source."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders:
+                return
+            pixels, self.pixels = self.pixels, None
+        if self._recycle is not None and pixels is not None:
+            self._recycle(pixels)
