@@ -108,3 +108,20 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return ("output0", *tail)
         kinds = ("box", "cls", "mc") if self.coefficients else ("box", "cls")
         return (*(f"{kind}{s}" for s in self.strides for kind in kinds), *tail)
+
+    def output_shapes(self, batch: int = 1) -> tuple[tuple[int | None, ...], ...]:
+        """Shapes of the output tensors, in the order of `output_names`.
+
+        Args:
+            batch: Pictures per run.
+
+        Returns:
+            One shape per output; None stands for the number of rows of ``end2end``, which each model chooses.
+        """
+        tail = ((batch, self.coefficients, *self.protos_size),) if self.coefficients else ()
+        if self.kind == "flat":
+            return ((batch, 4 + self.classes + self.coefficients, self.anchors), *tail)
+        if self.kind == "end2end":
+            return ((batch, None, 6 + self.coefficients), *tail)
+        widths = (4 * self.reg_max, self.classes, *((self.coefficients,) if self.coefficients else ()))
+        return (*((batch, width, *grid) for grid in self.grids for width in widths), *tail)

@@ -1,0 +1,46 @@
+"""What can execute a model, in one table; an engine's module is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from lineside.runtime.bundle import Bundle
+from lineside.runtime.engines.base import Engine, EngineOptions
+from lineside.runtime.errors import EngineUnavailable
+
+__all__ = ["AUTO", "ENGINES", "open_engines"]
+
+ENGINES = {
+    "onnxruntime": "lineside.runtime.engines.onnxruntime:open_engines",
+    "recorded": "lineside.runtime.engines.recorded:open_engines",
+}
+"""Every engine and the function that opens it: ``(bundle, options) -> list[Engine]``, one engine per lane."""
+
+AUTO = ("onnxruntime",)
+"""What ``auto`` tries, best first."""
+
+
+def open_engines(name: str, bundle: Bundle, options: EngineOptions | None = None) -> list[Engine]:
+    """Opens an engine for a bundle.
+
+    Args:
+        name: Name in `ENGINES`, or ``auto``.
+        bundle: A verified bundle.
+        options: How to execute it.
+
+    Returns:
+        One engine per lane; they may be used at the same time, each by one thread.
+
+    Raises:
+        EngineUnavailable: There is no such engine, or its library is absent or too old.
+        EngineFailed: The engine refuses the model.
+        ContractMismatch: The model's tensors do not fit the manifest.
+    """
+    name = AUTO[0] if name == "auto" else name
+    target = ENGINES.get(name)
+    if target is None:
+        raise EngineUnavailable(f"there is no engine {name!r}: choose one of auto, {', '.join(ENGINES)}")
+    module, attribute = target.split(":")
+    opener: Callable[[Bundle, EngineOptions], list[Engine]] = getattr(importlib.import_module(module), attribute)
+    return opener(bundle, options or EngineOptions())

@@ -1,0 +1,161 @@
+"""Replays recorded outputs instead of executing a model: for tests, demos and machines without an engine.
+
+A recording is an ``.npz`` file with one array per output of the head contract, under the output's name, float16 or
+float32, whose first axis counts pictures. The pictures that are shown to the engine do not matter: it answers with the
+recorded ones in turn and starts over at the end.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lineside.runtime.bundle import Bundle, list_golden
+from lineside.runtime.engines.base import Array, Engine, EngineOptions, match_outputs
+from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
+from lineside.runtime.manifest import Manifest
+
+__all__ = ["RecordedEngine", "Recording", "open_engines", "save_recording"]
+
+
+class Recording:
+    """Recorded outputs that several lanes replay in turn.
+
+    Args:
+        outputs: One array per output, in the order of the head contract; the first axis counts pictures.
+        batch: Pictures per run.
+    """
+
+    def __init__(self, outputs: Sequence[Array], batch: int) -> None:
+        self._outputs = outputs
+        self._batch = batch
+        self._next = 0
+        self._turn = threading.Lock()
+
+    def play(self, into: Sequence[Array]) -> None:
+        """Copies the outputs of the next run into an engine's buffers."""
+        with self._turn:
+            start, self._next = self._next, self._next + self._batch
+        for recorded, buffer in zip(self._outputs, into, strict=True):
+            pictures = np.arange(start, start + self._batch) % len(recorded)
+            for slot, picture in enumerate(pictures):
+                np.copyto(buffer[slot], recorded[picture])
+
+
+class RecordedEngine:
+    """One lane of a recording.
+
+    Args:
+        recording: What to replay.
+        manifest: Contracts of the model.
+        shapes: Shapes of the outputs, in the order of the head contract.
+    """
+
+    name = "recorded"
+
+    def __init__(self, recording: Recording, manifest: Manifest, shapes: Sequence[tuple[int, ...]]) -> None:
+        self._recording: Recording | None = recording
+        self._input = manifest.input.name
+        self._buffer: Array = np.zeros(manifest.input.shape, np.float32)
+        self._outputs: list[Array] = [np.zeros(shape, np.float32) for shape in shapes]
+
+    def buffers(self) -> dict[str, Array]:
+        """Static input buffers by tensor name."""
+        return {self._input: self._buffer}
+
+    def infer(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """Answers with the next recorded outputs; the next call overwrites them.
+
+        Raises:
+            EngineFailed: The engine is closed.
+        """
+        if self._recording is None:
+            raise EngineFailed("this model is closed: load the bundle again")
+        if inputs[self._input] is not self._buffer:
+            np.copyto(self._buffer, inputs[self._input])
+        self._recording.play(self._outputs)
+        return self._outputs
+
+    def close(self) -> None:
+        """Lets go of the recording."""
+        self._recording = None
+
+
+def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
+    """Opens a recording as an engine.
+
+    Args:
+        bundle: A verified bundle.
+        options: ``recording`` names the file, else the bundle's golden outputs are replayed; ``lanes`` defaults to 1,
+            so that the order of the answers is the order of the recording.
+
+    Returns:
+        One engine per lane.
+
+    Raises:
+        EngineUnavailable: There is no recording.
+        ContractMismatch: The recording is of another model.
+    """
+    manifest = bundle.manifest
+    arrays = _from_file(options.recording, manifest) if options.recording else _from_golden(bundle)
+    batch = manifest.input.batch
+    matched = match_outputs(manifest.head, batch, [(name, (batch, *a.shape[1:])) for name, a in arrays.items()])
+    outputs = [arrays[name] for name, _ in matched]
+    if len({len(array) for array in outputs}) != 1 or not len(outputs[0]):
+        raise ContractMismatch("the outputs of a recording must all hold the same number of pictures: record it again")
+    recording = Recording(outputs, batch)
+    shapes = [shape for _, shape in matched]
+    return [RecordedEngine(recording, manifest, shapes) for _ in range(options.lanes or 1)]
+
+
+def save_recording(path: str | Path, manifest: Manifest, runs: Sequence[Sequence[Array]]) -> None:
+    """Writes outputs so that the engine ``recorded`` can replay them.
+
+    Args:
+        path: The ``.npz`` file to write.
+        manifest: Contracts of the model that produced them.
+        runs: For each run its outputs in the order of the head contract, as `Segmenter.infer` returns them.
+    """
+    names = manifest.head.output_names
+    arrays = {name: np.concatenate([outputs[i] for outputs in runs]) for i, name in enumerate(names)}
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def _from_file(path: str, manifest: Manifest) -> dict[str, Array]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise EngineUnavailable(f"the recording {path} cannot be read ({error.strerror}): check the path") from error
+    arrays = _named(data, path, manifest)
+    if not arrays:
+        raise ContractMismatch(
+            f"{path} holds none of the outputs {', '.join(manifest.head.output_names)}: it was recorded with another "
+            "model; record it again with save_recording"
+        )
+    return arrays
+
+
+def _from_golden(bundle: Bundle) -> dict[str, Array]:
+    for name in list_golden(bundle):
+        arrays = _named(bundle.read(name), name, bundle.manifest)
+        if len(arrays) == len(bundle.manifest.head.output_names):
+            return arrays
+    raise EngineUnavailable(
+        f"{bundle.path} holds no recorded outputs: name a recording with engine='recorded:FILE.npz', "
+        "or use engine='onnxruntime'"
+    )
+
+
+def _named(data: bytes, where: str, manifest: Manifest) -> dict[str, Array]:
+    """Those arrays of an .npz file that are named like outputs, as float32."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            names = [name for name in manifest.head.output_names if name in archive]
+            return {name: np.ascontiguousarray(archive[name], np.float32) for name in names}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise EngineUnavailable(f"{where} is not a readable .npz file ({error}): record it again") from error

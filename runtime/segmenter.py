@@ -1,0 +1,268 @@
+"""A loaded bundle: pictures in, detections out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from lineside.runtime.bundle import open_bundle
+from lineside.runtime.detections import Detections
+from lineside.runtime.engines import open_engines
+from lineside.runtime.engines.base import Array, Engine, EngineOptions, Mode
+from lineside.runtime.errors import BadFrame, BadOption, EngineFailed
+from lineside.runtime.geometry import Letterbox
+from lineside.runtime.manifest import Manifest
+from lineside.runtime.postprocess import Postprocessor
+from lineside.runtime.preprocess import Preprocessor
+
+__all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
+
+Frame = npt.NDArray[np.uint8]
+MaskMode = str
+"""``native``, ``proto`` or ``none``."""
+Stamp = Callable[[str], None]
+"""Called with ``preprocess``, ``infer`` and ``postprocess`` at the end of each stage."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    engine: str = "auto",
+    *,
+    mode: Mode = "latency",
+    threads: int | None = None,
+    lanes: int | None = None,
+) -> Segmenter:
+    """Loads a bundle.
+
+    Args:
+        path: A bundle: a folder, or the same tree in a .zip file.
+        engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``.
+        mode: ``latency`` answers one picture as soon as possible; ``throughput`` runs several pictures side by side.
+        threads: Threads of one run; None: all physical cores for ``latency``, one for ``throughput``.
+        lanes: How many threads may call the model at once; None: two for ``latency`` (one picture is prepared or
+            finished while the other is executed), one per physical core for ``throughput``.
+
+    Returns:
+        The model, ready to be called.
+
+    Raises:
+        BundleError: The bundle is not usable; its subclasses say why.
+        EngineError: The engine is not there, too old, or refuses the model.
+        BadOption: ``mode``, ``threads`` or ``lanes`` is none of the above.
+    """
+    if mode not in ("latency", "throughput"):
+        raise BadOption(f"mode={mode!r} is not known: choose 'latency' or 'throughput'")
+    for name, count in (("threads", threads), ("lanes", lanes)):
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise BadOption(f"{name}={count!r} is not possible: give a number from 1, or None to let it be chosen")
+    bundle = open_bundle(path)
+    name, _, recording = engine.partition(":")
+    options = EngineOptions(mode=mode, threads=threads, lanes=lanes, recording=recording or None)
+    return Segmenter(bundle.manifest, open_engines(name, bundle, options))
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What one call needs to itself: buffers, engine, and the memory of both native stages."""
+
+    engine: Engine
+    tensor: Array
+    preprocessors: tuple[Preprocessor, ...]
+    postprocessor: Postprocessor
+
+    @classmethod
+    def around(cls, engine: Engine, manifest: Manifest) -> _Lane:
+        tensor = engine.buffers()[manifest.input.name]
+        preprocessors = tuple(Preprocessor(manifest.input.size) for _ in range(manifest.input.batch))
+        return cls(engine, tensor, preprocessors, Postprocessor(manifest.head))
+
+
+class Segmenter:
+    """A model that is called with pictures; any number of threads may call it.
+
+    Made by `load`. Works as a context manager that closes it.
+
+    Args:
+        manifest: What the bundle says about itself.
+        engines: One engine per lane.
+
+    Attributes:
+        manifest: What was loaded.
+        engine_name: What executes it.
+        lanes: How many threads may usefully call it at once; further ones wait for their turn.
+    """
+
+    def __init__(self, manifest: Manifest, engines: Sequence[Engine]) -> None:
+        self.manifest = manifest
+        self.engine_name = engines[0].name
+        self.lanes = len(engines)
+        self._free = [_Lane.around(engine, manifest) for engine in engines]
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __call__(
+        self,
+        frame: Frame,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        masks: MaskMode = "native",
+        agnostic: bool = False,
+        stamp: Stamp | None = None,
+    ) -> Detections:
+        """Finds the objects in one picture.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; any strides, read-only too. It is not kept.
+            conf: A detection stays if its score is above this, 0 <= conf < 1; None: the bundle's default.
+            iou: Of two boxes of one class that overlap more than this the weaker goes, 0 to 1; None: the default.
+            max_det: At most so many detections, from 1; None: the default.
+            masks: ``native`` (picture resolution), ``proto`` (prototype resolution, coarser) or ``none``. A detection
+                model has no masks, whatever is asked.
+            agnostic: Whether boxes of different classes suppress each other.
+            stamp: Called with ``preprocess``, ``infer`` and ``postprocess`` at the end of each stage.
+
+        Returns:
+            The detections, best first.
+
+        Raises:
+            BadFrame: The picture has another dtype or shape, or is empty.
+            BadOption: An option is outside its range.
+            NonFiniteOutput: The model produced NaN or infinity among its candidates.
+            EngineFailed: The engine refused to run, or the model is closed.
+        """
+        return self._run((frame,), conf, iou, max_det, masks, agnostic, stamp)[0]
+
+    def many(
+        self,
+        frames: Sequence[Frame],
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        masks: MaskMode = "native",
+        agnostic: bool = False,
+        stamp: Stamp | None = None,
+    ) -> list[Detections]:
+        """Finds the objects in several pictures, as many per run as the model's batch.
+
+        Args:
+            frames: Pictures as for a call; their sizes may differ.
+            conf: As for a call, and so are the other options.
+            iou: As for a call.
+            max_det: As for a call.
+            masks: As for a call.
+            agnostic: As for a call.
+            stamp: As for a call, once per run.
+
+        Returns:
+            The detections of each picture.
+
+        Raises:
+            BadFrame: As for a call, and so are the other errors.
+        """
+        batch = self.manifest.input.batch
+        parts = (tuple(frames[i : i + batch]) for i in range(0, len(frames), batch))
+        return list(chain.from_iterable(self._run(part, conf, iou, max_det, masks, agnostic, stamp) for part in parts))
+
+    def infer(self, tensor: Array) -> list[Array]:
+        """Executes the model on a prepared input, without pre- and postprocessing.
+
+        Args:
+            tensor: Float32 of the shape in the input contract, ``(batch, 3, h, w)``, RGB, 0 to 1.
+
+        Returns:
+            Copies of the outputs, in the order of the head contract.
+
+        Raises:
+            BadFrame: The tensor has another dtype or shape.
+            EngineFailed: The engine refused to run, or the model is closed.
+        """
+        wanted = self.manifest.input
+        if tensor.dtype != np.float32 or tensor.shape != wanted.shape:
+            raise BadFrame(f"the model takes float32 {wanted.shape} and got {tensor.dtype} {tensor.shape}: prepare it so")
+        with self._lane() as lane:
+            for preprocessor in lane.preprocessors:
+                preprocessor.forget()  # the padding in the buffer is about to be overwritten
+            return [output.copy() for output in lane.engine.infer({wanted.name: tensor})]
+
+    def close(self) -> None:
+        """Waits for the calls that are running and frees the engines; a second call does nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._free) == self.lanes)
+            for lane in self._free:
+                lane.engine.close()
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Segmenter({self.manifest.name!r}, engine={self.engine_name!r}, lanes={self.lanes})"
+
+    def _run(
+        self,
+        frames: Sequence[Frame],
+        conf: float | None,
+        iou: float | None,
+        max_det: int | None,
+        masks: MaskMode,
+        agnostic: bool,
+        stamp: Stamp | None,
+    ) -> list[Detections]:
+        """One run of the engine, on as many pictures as fit or fewer."""
+        defaults = self.manifest.thresholds
+        with self._lane() as lane:
+            slots = zip(frames, lane.preprocessors, lane.tensor, strict=False)
+            boxes = [preprocessor.prepare(frame, slot) for frame, preprocessor, slot in slots]
+            _mark(stamp, "preprocess")
+            outputs = lane.engine.infer({self.manifest.input.name: lane.tensor})
+            _mark(stamp, "infer")
+            found = [
+                lane.postprocessor.run(
+                    [output[i : i + 1] for output in outputs],
+                    box,
+                    conf=defaults.conf if conf is None else conf,
+                    iou=defaults.iou if iou is None else iou,
+                    max_det=defaults.max_det if max_det is None else max_det,
+                    masks=masks,
+                    agnostic=agnostic,
+                    names=self.manifest.names,
+                )
+                for i, box in enumerate(boxes)
+            ]
+            _mark(stamp, "postprocess")
+            return found
+
+    @contextmanager
+    def _lane(self) -> Iterator[_Lane]:
+        """A lane to oneself; the one that was used last comes first, because its memory is warm."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or self._closed)
+            if self._closed:
+                raise EngineFailed("this model is closed: load the bundle again")
+            lane = self._free.pop()
+        try:
+            yield lane
+        finally:
+            with self._changed:
+                self._free.append(lane)
+                self._changed.notify_all()
+
+
+def _mark(stamp: Stamp | None, stage: str) -> None:
+    if stamp is not None:
+        stamp(stage)
