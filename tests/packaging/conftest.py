@@ -9,8 +9,7 @@ import venv
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.checkout import export_tree
 
 
 @pytest.fixture(scope="session")
@@ -36,21 +35,6 @@ def hook(name: str, source: Path, target: Path) -> Path:
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return target / answer.stdout.splitlines()[-1]
-
-
-def export_tree(target: Path) -> None:
-    """Copies the files that git knows, as they lie in the working tree (symbolic links stay links)."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    names = [name for name in listed.decode().split("\0") if name and (ROOT / name).exists()]
-    target.mkdir(parents=True)
-    archive = subprocess.run(
-        ["tar", "--null", "-cf", "-", "-T", "-"],
-        cwd=ROOT,
-        input="\0".join(names).encode(),
-        capture_output=True,
-        check=True,
-    )
-    subprocess.run(["tar", "-xf", "-", "-C", str(target)], input=archive.stdout, check=True)
 
 
 @pytest.fixture(scope="session")
