@@ -62,7 +62,7 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def lineside() -> Command:
+def cli() -> Command:
     """Runs ``lineside WORD...`` in a process of its own; keyword arguments go to `subprocess.run`."""
 
     def run(*words: str | Path, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
