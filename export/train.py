@@ -1,0 +1,358 @@
+"""Trains a segmentation model with ultralytics, offline, with settings that suit small sets.
+
+A run folder holds ``best.pt``, ``best.safetensors``, ``results.csv``, ``curves.png`` and ``settings.json``; what
+ultralytics itself writes, and what ``resume`` needs, is kept in its sub-folder ``work``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lineside.export.datasets import DatasetReport, check_dataset, write_resolved
+from lineside.export.ultra import load_model, model_yaml, prepare
+from lineside.runtime.errors import BadOption, MissingPackage, WeightsError
+
+__all__ = ["SMALL_SET", "Progress", "TrainOptions", "train"]
+
+SMALL_SET: Mapping[str, Any] = {
+    "optimizer": "AdamW",
+    "lr0": 1.5e-3,
+    "cos_lr": True,
+    "warmup_epochs": 1.0,
+    "mosaic": 0.0,  # four parts glued together look like no part of a line, and cost epochs on a few hundred pictures
+    "degrees": 10.0,
+    "flipud": 0.5,
+    "scale": 0.4,
+    "hsv_s": 0.5,
+    "cache": "ram",
+    "workers": 0,
+    "plots": False,
+    "val": True,
+    "amp": False,
+    "verbose": False,
+}
+"""Settings of ultralytics that differ from its defaults. ``nbs`` is set to the batch besides: with its default of 64
+a set of 120 pictures gets two optimiser steps per epoch and learns nothing."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a training run is asked for.
+
+    Attributes:
+        epochs: Passes over the training pictures.
+        imgsz: Side of the network's input, px, a multiple of 32.
+        batch: Pictures per step; never more than there are.
+        seed: Seed of weights and shuffling.
+        device: ``cpu``, ``0`` …; None lets torch choose.
+        patience: Stop after so many epochs without a better result.
+        threads: CPU threads of torch; None for one per core that the process may use.
+        extra: Further settings of ultralytics by name; they win over everything else.
+    """
+
+    epochs: int = 100
+    imgsz: int = 640
+    batch: int = 16
+    seed: int = 0
+    device: str | None = None
+    patience: int = 50
+    threads: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises BadOption for a value out of range."""
+        for name, least in (("epochs", 1), ("imgsz", 32), ("batch", 1), ("seed", 0), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise BadOption(f"--{name} is at least {least}; {getattr(self, name)} was given.")
+        if self.imgsz % 32:
+            raise BadOption(f"--imgsz is a multiple of 32; {self.imgsz} was given. Take {-(-self.imgsz // 32) * 32}.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State after a batch or an epoch.
+
+    Attributes:
+        epoch: Number of the current epoch, from 1.
+        epochs: Number of epochs of the run.
+        share: Share of the current epoch that is done, 0..1.
+        losses: Mean losses of the epoch by name; empty within an epoch.
+        metrics: Validation metrics by ultralytics' names; empty within an epoch.
+        seconds: Time since the start of the run (or since it was resumed).
+    """
+
+    epoch: int
+    epochs: int
+    share: float
+    losses: Mapping[str, float]
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+def train(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    options: TrainOptions | None = None,
+    *,
+    root: str | Path | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_report: Callable[[DatasetReport], None] | None = None,
+) -> Path:
+    """Checks a data set and trains a model on it.
+
+    Args:
+        model: A model yaml (``yolo11n-seg.yaml``: random weights) or a trusted ``.pt`` to start from.
+        data: ``data.yaml`` of a set in the YOLO segmentation format.
+        out: Run folder; new or empty unless `resume`.
+        options: What to do; the defaults of `TrainOptions` when None.
+        root: Folder of the set, in place of the ``path`` that `data` names.
+        resume: Go on with the interrupted run in `out`; its own options are kept.
+        on_progress: Called after each batch and each epoch.
+        on_report: Called with the result of the data check before training starts.
+
+    Returns:
+        Path of ``best.pt`` in the run folder: the epoch with the best validation result, averaged weights (EMA).
+
+    Raises:
+        BadOption: An option is out of range, or the folder does not fit.
+        DatasetError: The set is broken; the message names files and lines.
+        MissingPackage: ultralytics or safetensors is not installed.
+        WeightsError: The model cannot be loaded or built.
+    """
+    options = options or TrainOptions()
+    options.check()
+    folder = Path(out).absolute()
+    work = folder / "work"
+    last = work / "weights" / "last.pt"
+    _check_folder(folder, last, resume)
+    ultralytics = prepare()
+    _need("safetensors")
+    report = check_dataset(data, root)
+    if on_report is not None:
+        on_report(report)
+    report.require()
+    start = str(last) if resume else str(model)
+    load_model(start)  # says what is wrong with it, before ultralytics tries to download it
+    work.mkdir(parents=True, exist_ok=True)
+    arguments = {"resume": True} if resume else _arguments(options, report, folder)
+    yolo = ultralytics.YOLO(start, task="segment")
+    _watch(yolo, on_progress)
+    _use_threads(options.threads)
+    began = time.time()
+    try:
+        yolo.train(**arguments)
+    except (AssertionError, SyntaxError) as error:
+        # ultralytics says with these that a setting is unknown, or that nothing is left to resume.
+        raise BadOption(f"The training was refused: {str(error).splitlines()[0]}") from error
+    return _deliver(folder, str(model), options, report, time.time() - began)
+
+
+def _check_folder(folder: Path, last: Path, resume: bool) -> None:
+    """A new run needs an empty folder, a resumed one its last checkpoint."""
+    if resume and not last.is_file():
+        raise BadOption(f"'{folder}' holds no interrupted run (no {last.relative_to(folder)}). Start without --resume.")
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadOption(f"'{folder}' is not empty. Give another --out, or go on with that run with --resume.")
+
+
+def _need(package: str) -> None:
+    """Raises MissingPackage where a package cannot be imported; asked before hours of training, not after."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackage(
+            f"Training needs the package {package}. Install it with: pip install 'lineside[export]'"
+        ) from error
+
+
+def _use_threads(threads: int | None) -> None:
+    """Gives torch its threads; ultralytics leaves it a single one when it is imported first."""
+    import torch
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+
+def _arguments(options: TrainOptions, report: DatasetReport, folder: Path) -> dict[str, Any]:
+    """Keyword arguments for ultralytics."""
+    batch = min(options.batch, report.splits["train"].pictures)
+    return {
+        **SMALL_SET,
+        "data": str(write_resolved(report, folder / "work" / "data.yaml")),
+        "epochs": options.epochs,
+        "imgsz": options.imgsz,
+        "batch": batch,
+        "nbs": batch,
+        "seed": options.seed,
+        "device": options.device,
+        "patience": options.patience,
+        "project": str(folder),
+        "name": "work",
+        "exist_ok": True,
+        **options.extra,
+    }
+
+
+def _watch(yolo: Any, on_progress: Callable[[Progress], None] | None) -> None:
+    """Hooks the progress calls into ultralytics' training loop."""
+    if on_progress is None:
+        return
+    state = {"began": time.monotonic(), "batch": 0}
+
+    def tell(trainer: Any, share: float, losses: Mapping[str, float], metrics: Mapping[str, float]) -> None:
+        seconds = time.monotonic() - state["began"]
+        on_progress(Progress(trainer.epoch + 1, trainer.epochs, share, losses, metrics, seconds))
+
+    def epoch_start(trainer: Any) -> None:
+        state["batch"] = 0
+
+    def batch_end(trainer: Any) -> None:
+        state["batch"] += 1
+        tell(trainer, state["batch"] / max(1, len(trainer.train_loader)), {}, {})
+
+    def epoch_end(trainer: Any) -> None:
+        if state["batch"] == 0:
+            return  # the last validation, of the best weights, is no epoch
+        losses = {name: float(value) for name, value in trainer.label_loss_items(trainer.tloss).items()}
+        tell(trainer, 1.0, losses, {name: float(value) for name, value in trainer.metrics.items()})
+        state["batch"] = 0
+
+    yolo.add_callback("on_train_epoch_start", epoch_start)
+    yolo.add_callback("on_train_batch_end", batch_end)
+    yolo.add_callback("on_fit_epoch_end", epoch_end)
+
+
+def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetReport, seconds: float) -> Path:
+    """Puts the results where the user looks for them."""
+    work = folder / "work"
+    best = work / "weights" / "best.pt"
+    if not best.is_file():
+        raise WeightsError(f"The training left no best.pt in '{work}'. Look at the losses in work/results.csv.")
+    _copy(best, folder / "best.pt")
+    _copy(work / "results.csv", folder / "results.csv")
+    trained = load_model(best)
+    write_safetensors(trained, best, folder / "best.safetensors", _trained_size(work, options))
+    rows = read_results(folder / "results.csv")
+    draw_curves(rows, folder / "curves.png")
+    settings = {
+        "model": model,
+        "data": str(report.yaml),
+        "pictures": {name: split.pictures for name, split in report.splits.items()},
+        "objects": {name: split.objects for name, split in report.splits.items()},
+        "names": list(report.names),
+        "seconds": round(seconds, 1),
+        "weights_sha256": hashlib.sha256(best.read_bytes()).hexdigest(),
+        "versions": _versions(),
+        "ultralytics": _used_arguments(work),
+        "best": max(rows, key=lambda row: row.get("metrics/mAP50-95(M)", 0.0), default={}),
+    }
+    scratch = folder / ".settings.json"
+    scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    os.replace(scratch, folder / "settings.json")
+    return folder / "best.pt"
+
+
+def write_safetensors(model: Any, checkpoint: Path, out: Path, imgsz: int) -> None:
+    """Writes a model's weights as safetensors (float16, as ultralytics stores them), with its structure as metadata.
+
+    Args:
+        model: A model of `lineside.export.ultra.load_model`.
+        checkpoint: The ``.pt`` it came from; its hash goes into the metadata.
+        out: File to write.
+        imgsz: Side of the input that it was trained at, px.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: (value.half() if value.dtype == torch.float32 else value).contiguous().clone()
+        for name, value in model.state_dict().items()
+    }
+    metadata = {
+        "format": "pt",
+        "task": "segment",
+        "names": json.dumps({str(index): name for index, name in model.names.items()}),
+        "yaml": json.dumps(model_yaml(model)),
+        "imgsz": str(imgsz),
+        "source_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "license": "AGPL-3.0 (claimed by Ultralytics for weights trained with its software)",
+    }
+    scratch = out.with_name(f".{out.name}")
+    save_file(tensors, str(scratch), metadata)
+    os.replace(scratch, out)
+
+
+def read_results(path: Path) -> list[dict[str, float]]:
+    """Rows of ultralytics' ``results.csv``, one per epoch."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def draw_curves(rows: list[dict[str, float]], out: Path) -> None:
+    """Draws losses and accuracy over the epochs into a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    epochs = [row["epoch"] for row in rows]
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for name in ("box_loss", "seg_loss", "cls_loss", "dfl_loss"):
+        for split, style in (("train", "-"), ("val", "--")):
+            if rows and f"{split}/{name}" in rows[0]:
+                left.plot(epochs, [row[f"{split}/{name}"] for row in rows], style, label=f"{split} {name}")
+    for name, label in (
+        ("metrics/mAP50(M)", "mask mAP50"),
+        ("metrics/mAP50-95(M)", "mask mAP50-95"),
+        ("metrics/mAP50(B)", "box mAP50"),
+    ):
+        right.plot(epochs, [row.get(name, float("nan")) for row in rows], label=label)
+    for axes, title in ((left, "losses"), (right, "accuracy on the validation pictures")):
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    right.set_ylim(0, 1.02)
+    scratch = out.with_name(f".{out.name}")
+    figure.savefig(scratch, format="png", dpi=110)
+    os.replace(scratch, out)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file so that it appears whole or not at all."""
+    scratch = target.with_name(f".{target.name}")
+    shutil.copyfile(source, scratch)
+    os.replace(scratch, target)
+
+
+def _used_arguments(work: Path) -> dict[str, Any]:
+    """The settings that ultralytics recorded for the run."""
+    import yaml
+
+    recorded = yaml.safe_load((work / "args.yaml").read_text(encoding="utf-8"))
+    return dict(recorded) if isinstance(recorded, dict) else {}
+
+
+def _trained_size(work: Path, options: TrainOptions) -> int:
+    """Input size of the run; a resumed one keeps its own."""
+    return int(_used_arguments(work).get("imgsz", options.imgsz))
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what took part."""
+    import platform
+
+    import torch
+    import ultralytics
+
+    return {"python": platform.python_version(), "torch": torch.__version__, "ultralytics": ultralytics.__version__}

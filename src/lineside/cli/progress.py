@@ -1,0 +1,61 @@
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+__all__ = ["Update", "progress"]
+
+SECONDS = 5.0
+"""Time between two plain lines."""
+
+
+class Update(Protocol):
+    """What `progress` hands out."""
+
+    def __call__(self, done: float, total: float, note: str = "") -> None:
+        """Tells how much is done, and optionally something about it."""
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Update]:
+    """Shows the progress of one long task while the block runs.
+
+    Args:
+        title: What is being done, e.g. ``drawing``.
+
+    Yields:
+        A function to call with what is done and what there is in all.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=None, note="")
+
+            def draw(done: float, total: float, note: str = "") -> None:
+                bar.update(task, completed=done, total=total, note=note)
+
+            yield draw
+        return
+
+    state = {"next": time.monotonic() + SECONDS}
+
+    def say(done: float, total: float, note: str = "") -> None:
+        if done >= total or time.monotonic() >= state["next"]:
+            state["next"] = time.monotonic() + SECONDS
+            print(f"{title}: {100 * done / total:.0f}% {note}".rstrip(), file=sys.stderr, flush=True)
+
+    yield say

@@ -1,0 +1,109 @@
+"""``lineside train``: a model from a data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["command"]
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="Model yaml, e.g. yolo11n-seg.yaml, or a .pt that you trust.")],
+    data: Annotated[str, typer.Argument(help="data.yaml or its folder, or a name: bearing, tube.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder, new or empty.")] = Path("runs/train"),
+    epochs: Annotated[int, typer.Option(help="Passes over the training pictures.")] = 100,
+    imgsz: Annotated[int, typer.Option(help="Side of the network's input, px.")] = 640,
+    batch: Annotated[int, typer.Option(help="Pictures per step.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of weights and shuffling.")] = 0,
+    patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better result.")] = 50,
+    device: Annotated[str | None, typer.Option(help="cpu, 0, …; chosen by torch when left out.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; one per core when left out.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the set, in place of 'path' in data.yaml.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Check the data set and stop.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of ultralytics, NAME=VALUE; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Trains a segmentation model, offline; the data set is checked first.
+
+    Leaves best.pt, best.safetensors, results.csv, curves.png and settings.json in the run folder.
+
+    Example: lineside train yolo11n-seg.yaml sets/tube/data.yaml --imgsz 320 --epochs 30 --out runs/tube
+    """
+    from lineside.cli.progress import progress
+    from lineside.export.datasets import DatasetReport, check_dataset
+    from lineside.export.train import Progress, TrainOptions, train
+
+    if check_only:
+        report = check_dataset(data, root)
+        report.require()
+        print(json.dumps(_counts(report)) if as_json else report.summary())
+        return 0
+    options = TrainOptions(epochs, imgsz, batch, seed, device, patience, threads, _settings(set_ or []))
+
+    def tell(report: DatasetReport) -> None:
+        print(report.summary(), file=sys.stderr, flush=True)
+
+    try:
+        with progress("training") as update:
+
+            def step(state: Progress) -> None:
+                note = f"epoch {state.epoch}/{state.epochs}"
+                if state.metrics:
+                    note += _epoch_note(state)
+                    if not sys.stderr.isatty():
+                        print(note, file=sys.stderr, flush=True)
+                        return
+                update(state.epoch - 1 + state.share, state.epochs, note)
+
+            best = train(model, data, out, options, root=root, resume=resume, on_progress=step, on_report=tell)
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with: lineside train {model} {data} --out {out} --resume", file=sys.stderr)
+        return 130
+    result = json.loads((best.parent / "settings.json").read_text(encoding="utf-8"))["best"]
+    accuracy = {name: result.get(f"metrics/{key}(M)") for name, key in (("mAP50", "mAP50"), ("mAP50-95", "mAP50-95"))}
+    if as_json:
+        print(json.dumps({"best": str(best), **{f"mask {name}": value for name, value in accuracy.items()}}))
+    else:
+        print(
+            f"{best}: best epoch {result.get('epoch', 0):.0f}, on the validation pictures "
+            + ", ".join(f"mask {name} {value:.3f}" for name, value in accuracy.items() if value is not None)
+        )
+    return 0
+
+
+def _epoch_note(state: Any) -> str:
+    """Losses and mask accuracy of an epoch in one line."""
+    losses = " ".join(f"{name.rsplit('/', 1)[-1]} {value:.3f}" for name, value in state.losses.items())
+    accuracy = [state.metrics.get(f"metrics/{name}(M)", 0.0) for name in ("mAP50", "mAP50-95")]
+    return f"  {losses}  mask mAP50 {accuracy[0]:.3f} mAP50-95 {accuracy[1]:.3f}  {state.seconds:.0f} s"
+
+
+def _counts(report: Any) -> dict[str, Any]:
+    """The good result of a data check, for a program."""
+    return {
+        name: {"pictures": split.pictures, "objects": split.objects, "empty": split.empty}
+        for name, split in report.splits.items()
+    }
+
+
+def _settings(words: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` words as a mapping; values are read as YAML, so that 0.1 is a number and true a boolean."""
+    import yaml
+
+    from lineside.runtime.errors import BadOption
+
+    result: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise BadOption(f"--set needs NAME=VALUE, and '{word}' is not of that form. Example: --set lr0=0.001")
+        result[name] = yaml.safe_load(value)
+    return result
