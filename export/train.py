@@ -30,8 +30,7 @@ SMALL_SET: Mapping[str, Any] = {
     "cos_lr": True,
     "warmup_epochs": 1.0,
     "mosaic": 0.0,  # four parts glued together look like no part of a line, and cost epochs on a few hundred pictures
-    "degrees": 10.0,
-    "flipud": 0.5,
+    "degrees": 5.0,
     "scale": 0.4,
     "hsv_s": 0.5,
     "cache": "ram",

@@ -85,11 +85,13 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
             f"'{weights}' is neither a .pt checkpoint nor a model yaml. "
             "Give the best.pt of a training run, or a name such as yolo11n-seg.yaml."
         )
-    if getattr(model, "task", None) != "segment":
+    task = importlib.import_module("ultralytics.nn.tasks").guess_model_task(model)
+    if task != "segment":
         raise WeightsError(
-            f"'{weights}' is a model for the task '{getattr(model, 'task', 'unknown')}', and Lineside needs one for "
-            "instance segmentation. Give a *-seg model."
+            f"'{weights}' is a model for the task '{task}', and Lineside needs one for instance segmentation. "
+            "Give a *-seg model."
         )
+    model.task = "segment"
     return model.float().eval()
 
 
@@ -129,7 +131,6 @@ def _build(name: str, seed: int) -> Any:
                 f"The model yaml '{name}' cannot be built ({type(error).__name__}: {error}). "
                 "Check its module names and channel numbers."
             ) from error
-    model.task = "segment"
     return model
 
 
