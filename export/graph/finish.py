@@ -8,25 +8,14 @@ from importlib.metadata import version
 import onnx
 
 from lineside.export.graph.passes import Condition, GraphPass
-from lineside.runtime.contract import HeadContract, TensorShape
+from lineside.runtime.contract import TensorShape
 
-__all__ = ["IR_VERSION", "MAX_OPSET", "finish", "output_shapes", "tensor_shapes"]
+__all__ = ["IR_VERSION", "MAX_OPSET", "finish", "tensor_shapes"]
 
 IR_VERSION = 8
 """What ONNX 1.13 wrote; onnxruntime 1.17, the oldest that a bundle may name, reads up to 9."""
 
 MAX_OPSET = 20
-
-
-def output_shapes(head: HeadContract, batch: int = 1) -> tuple[TensorShape, ...]:
-    """Shapes of the outputs of a ``levels`` head, in order."""
-    kinds = (4 * head.reg_max, head.classes, head.coefficients)
-    shapes: list[TensorShape] = [
-        (batch, channels, *grid) for grid in head.grids for channels in (kinds if head.coefficients else kinds[:2])
-    ]
-    if head.coefficients:
-        shapes.append((batch, head.coefficients, *head.protos_size))
-    return tuple(shapes)
 
 
 def tensor_shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int | str, ...]]:

@@ -1,0 +1,1 @@
+"""The parity gate: does what ships see the same as torch does?"""

@@ -1,0 +1,132 @@
+"""What torch itself makes of a picture: the whole model, its own decode tail, nothing of what ships."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from lineside.export.heads import Head, find_head
+from lineside.export.parity.letterbox import Placement, letterboxed, place
+
+__all__ = ["Reference", "Seen"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture as torch sees it; every anchor, whatever its score.
+
+    Attributes:
+        placement: Where the picture lies in the input.
+        pixels: Input ``(h, w, 3)`` uint8 RGB.
+        raw: Output of each convolution stack by the names of the head contract, ``(1, channels, h, w)`` float32.
+        input_boxes: ``(A, 4)`` float64 xyxy in input pixels, not clipped.
+        boxes: ``(A, 4)`` float64 xyxy in picture pixels, clipped to the picture.
+        scores: ``(A, classes)`` float64 probabilities.
+        coefficients: ``(A, coefficients)`` float32.
+        protos: ``(coefficients, h/4, w/4)`` float32.
+    """
+
+    placement: Placement
+    pixels: npt.NDArray[np.uint8]
+    raw: dict[str, npt.NDArray[np.float32]]
+    input_boxes: torch.Tensor
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    coefficients: torch.Tensor
+    protos: torch.Tensor
+
+
+class Reference:
+    """A torch model, run as ultralytics runs it in evaluation.
+
+    Args:
+        model: The model that the bundle must agree with; left as it was.
+        input_size: Height and width of the input in pixels.
+
+    Raises:
+        ExportError: The head is of a kind that export does not know.
+    """
+
+    def __init__(self, model: nn.Module, input_size: tuple[int, int]) -> None:
+        self._model = cast(Any, copy.deepcopy(model)).eval()
+        if getattr(self._model.model[-1], "end2end", False):
+            self._model.model[-1].end2end = False
+        self._head = find_head(self._model, input_size)
+        self._input_size = input_size
+
+    def __call__(self, frame: npt.NDArray[np.uint8]) -> Seen:
+        """Looks at one picture.
+
+        Args:
+            frame: Picture ``(H, W, 3)`` uint8 BGR.
+        """
+        placement = place((frame.shape[0], frame.shape[1]), self._input_size)
+        return self.look(letterboxed(frame, placement), placement)
+
+    def look(self, pixels: npt.NDArray[np.uint8], placement: Placement) -> Seen:
+        """Looks at a letterboxed picture.
+
+        Args:
+            pixels: Input ``(h, w, 3)`` uint8 RGB.
+            placement: Where the picture lies in it.
+        """
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().div(255)[None]
+        with torch.inference_mode(), _tapped(self._head) as raw:
+            output = self._model(tensor)
+        rows, protos = output[0] if isinstance(output[0], tuple) else output[:2]
+        columns = rows[0].clone().T
+        classes = self._head.contract.classes
+        xywh = columns[:, :4].double()
+        input_boxes = torch.cat([xywh[:, :2] - xywh[:, 2:] / 2, xywh[:, :2] + xywh[:, 2:] / 2], 1)
+        return Seen(
+            placement=placement,
+            pixels=pixels,
+            raw=raw,
+            input_boxes=input_boxes,
+            boxes=_to_picture(input_boxes, placement),
+            scores=columns[:, 4 : 4 + classes].double(),
+            coefficients=columns[:, 4 + classes :],
+            protos=protos[0].clone(),
+        )
+
+
+def _to_picture(boxes: torch.Tensor, at: Placement) -> torch.Tensor:
+    """Boxes in picture pixels, clipped."""
+    gx, gy = at.gain
+    shift = torch.tensor([at.left, at.top, at.left, at.top], dtype=torch.float64)
+    gain = torch.tensor([gx, gy, gx, gy], dtype=torch.float64)
+    height, width = at.image_size
+    limit = torch.tensor([width, height, width, height], dtype=torch.float64)
+    return torch.minimum(((boxes - shift) / gain).clamp(min=0), limit)
+
+
+@contextmanager
+def _tapped(head: Head) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """Collects what the convolution stacks of a head put out while the model runs, in the order of the contract."""
+    names = head.contract.output_names
+    found: dict[str, npt.NDArray[np.float32]] = dict.fromkeys(names, np.empty(0, np.float32))
+    stacks = zip(head.boxes, head.scores, head.coefficients, strict=True)
+    modules = [*(module for level in stacks for module in level), head.protos]
+
+    def tap(name: str) -> Any:
+        def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            found[name] = output.detach().clone().numpy()
+
+        return keep
+
+    handles = [module.register_forward_hook(tap(name)) for name, module in zip(names, modules, strict=True)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,104 @@
+"""Where weights come from, as far as the checkpoint tells."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from lineside.export.ultra import model_yaml, prepare
+from lineside.runtime.manifest import Provenance
+
+__all__ = ["CheckpointFacts", "checkpoint_facts", "provenance_of", "tool_versions"]
+
+TOOLS = {
+    "lineside": ("lineside",),
+    "numpy": ("numpy",),
+    "onnx": ("onnx",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "onnxslim": ("onnxslim",),
+    "opencv": ("opencv-python-headless", "opencv-python"),
+    "torch": ("torch",),
+    "ultralytics": ("ultralytics", "ultralytics-opencv-headless"),
+}
+"""Programs whose version matters, and the distributions that bring them."""
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint says about its training.
+
+    Attributes:
+        dataset: File name of the data set's description; empty where unknown.
+        licence: Licence that ultralytics claims for the weights; empty where unknown.
+        imgsz: Side of the training pictures, in pixels; None where unknown.
+    """
+
+    dataset: str = ""
+    licence: str = ""
+    imgsz: int | None = None
+
+
+def checkpoint_facts(weights: str | Path, safe: bool = False) -> CheckpointFacts:
+    """Reads what a checkpoint says about its training.
+
+    Args:
+        weights: What `lineside.export.ultra.load_model` loaded; a model yaml has no facts.
+        safe: Read it without running foreign code.
+    """
+    path = Path(weights)
+    if path.suffix.lower() != ".pt":
+        return CheckpointFacts()
+    prepare()
+    from ultralytics.nn.tasks import torch_safe_load
+
+    checkpoint = cast(Mapping[str, Any], torch_safe_load(str(path), safe_only=safe)[0])
+    arguments = checkpoint.get("train_args")
+    settings: Mapping[str, Any] = arguments if isinstance(arguments, Mapping) else {}
+    claim = str(checkpoint.get("license") or "")
+    size = settings.get("imgsz")
+    return CheckpointFacts(
+        dataset=Path(str(settings.get("data") or "")).name,
+        licence=f"{claim.split()[0]} (ultralytics' claim)" if claim else "",
+        imgsz=size if isinstance(size, int) and size > 0 else None,
+    )
+
+
+def provenance_of(weights: str | Path, model: nn.Module, facts: CheckpointFacts) -> Provenance:
+    """Everything that a manifest says about the origin of its model.
+
+    Args:
+        weights: The weights file, or the name of a model yaml.
+        model: What was loaded from it.
+        facts: What the checkpoint says about itself.
+    """
+    path = Path(weights)
+    trained = path.suffix.lower() == ".pt"
+    return Provenance(
+        model=Path(str(model_yaml(model).get("yaml_file", ""))).stem or (path.stem if not trained else ""),
+        weights=path.name if trained else f"{path.name} (random weights)",
+        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if trained else "",
+        dataset=facts.dataset,
+        licence=facts.licence,
+        tools=tool_versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the programs that make bundles."""
+    found = {}
+    for tool, distributions in TOOLS.items():
+        for distribution in distributions:
+            try:
+                found[tool] = version(distribution)
+                break
+            except PackageNotFoundError:
+                continue
+    return found

@@ -1,0 +1,196 @@
+"""Golden files: pictures and what the original model saw in them, so that a bundle proves itself on any machine.
+
+A golden file is an ``.npz`` archive without pickles:
+
+==================  =======================  =================================================================
+``pixels``          (h, w, 3) uint8 RGB      the letterboxed input, padding and all
+``image_size``      (2,) int                 height and width of the picture that was letterboxed
+``conf`` ``iou``    () float64               thresholds; they lie well away from every score and overlap
+``max_det``         () int
+``boxes``           (N, 4) float32           xyxy in picture pixels, clipped, by falling score
+``scores``          (N,) float32
+``classes``         (N,) int32
+``rle``             (N,) bytes               mask in the picture: COCO's compressed run lengths; absent without masks
+``box8`` …          as the model's outputs   raw outputs under their names, float16; in one file of a bundle
+==================  =======================  =================================================================
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from lineside.runtime.bundle import Bundle
+from lineside.runtime.contract import HeadContract
+from lineside.runtime.errors import BundleDamaged
+
+__all__ = ["Golden", "mask_of_rle", "read_golden", "rle_of_mask", "write_golden"]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One golden file; the fields are those of the archive.
+
+    Attributes:
+        name: Name of the file inside the bundle.
+        pixels: ``(h, w, 3)`` uint8 RGB.
+        image_size: Height and width of the picture.
+        conf: Score threshold.
+        iou: Overlap threshold.
+        max_det: Most detections.
+        boxes: ``(N, 4)`` float32 xyxy in picture pixels.
+        scores: ``(N,)`` float32.
+        classes: ``(N,)`` int32.
+        rle: COCO run lengths of each mask; None for a model without masks.
+        outputs: Raw outputs by name, float16; empty in most files.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+    image_size: tuple[int, int]
+    conf: float
+    iou: float
+    max_det: int
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int32]
+    rle: tuple[str, ...] | None
+    outputs: Mapping[str, npt.NDArray[np.float16]] = field(default_factory=dict)
+
+
+def read_golden(bundle: Bundle, name: str) -> Golden:
+    """Reads one golden file.
+
+    Args:
+        bundle: A verified bundle.
+        name: One of `lineside.runtime.bundle.list_golden`.
+
+    Returns:
+        Its content, shapes checked.
+
+    Raises:
+        BundleDamaged: It is not a golden file of this bundle.
+    """
+    try:
+        with np.load(io.BytesIO(bundle.read(name)), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        golden = _from_arrays(name, arrays, bundle.manifest.head)
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleDamaged(
+            f"{name} in {bundle.path} is not a golden file ({error}): export the bundle again"
+        ) from error
+    count = len(golden.scores)
+    if (
+        golden.pixels.shape != (*bundle.manifest.input.size, 3)
+        or golden.pixels.dtype != np.uint8
+        or golden.boxes.shape != (count, 4)
+        or golden.classes.shape != (count,)
+        or (golden.rle is not None and len(golden.rle) != count)
+        or min(golden.image_size) < 1
+    ):
+        raise BundleDamaged(
+            f"{name} in {bundle.path} does not fit the bundle's input of {bundle.manifest.input.size}, or its own "
+            f"{count} detections: export the bundle again"
+        )
+    return golden
+
+
+def _from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]], head: HeadContract) -> Golden:
+    """Takes an archive apart."""
+    height, width = (int(side) for side in arrays["image_size"])
+    codes = arrays.get("rle")
+    return Golden(
+        name=name,
+        pixels=np.asarray(arrays["pixels"], np.uint8),
+        image_size=(height, width),
+        conf=float(arrays["conf"]),
+        iou=float(arrays["iou"]),
+        max_det=int(arrays["max_det"]),
+        boxes=np.asarray(arrays["boxes"], np.float32),
+        scores=np.asarray(arrays["scores"], np.float32),
+        classes=np.asarray(arrays["classes"], np.int32),
+        rle=None if codes is None else tuple(bytes(code).decode("ascii") for code in codes),
+        outputs={key: np.asarray(arrays[key], np.float16) for key in head.output_names if key in arrays},
+    )
+
+
+def write_golden(path: str, golden: Golden) -> None:
+    """Writes a golden file.
+
+    Args:
+        path: Where; should end in ``.npz``.
+        golden: What; its name is not part of the file.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "pixels": golden.pixels,
+        "image_size": np.array(golden.image_size),
+        "conf": np.array(golden.conf),
+        "iou": np.array(golden.iou),
+        "max_det": np.array(golden.max_det),
+        "boxes": golden.boxes,
+        "scores": golden.scores,
+        "classes": golden.classes,
+    }
+    if golden.rle is not None:
+        arrays["rle"] = np.array([code.encode("ascii") for code in golden.rle], np.bytes_)
+    np.savez_compressed(path, allow_pickle=False, **arrays, **golden.outputs)  # type: ignore[arg-type]
+
+
+def rle_of_mask(mask: npt.NDArray[np.bool_]) -> str:
+    """Compressed run lengths of a mask, as COCO writes them.
+
+    Runs go down the columns and start with zeros; from the fourth on, each is the difference to the one two before;
+    each number is written in groups of five bits, lowest first, as characters from '0' on.
+
+    Args:
+        mask: ``(H, W)``.
+    """
+    flat = np.asarray(mask, np.bool_).ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1] if flat.size else True))
+    counts = np.diff(edges, prepend=0).tolist()
+    text = []
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count
+        more = True
+        while more:
+            group = value & 0x1F
+            value >>= 5
+            more = value != (-1 if group & 0x10 else 0)
+            text.append(chr((group | (0x20 if more else 0)) + 48))
+    return "".join(text)
+
+
+def mask_of_rle(counts: str, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """The mask that run lengths stand for: the reverse of `rle_of_mask`.
+
+    Args:
+        counts: COCO's compressed run lengths.
+        size: Height and width.
+
+    Returns:
+        ``(H, W)`` mask.
+
+    Raises:
+        ValueError: The runs do not cover the picture exactly.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        group = ord(character) - 48
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift or any(run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
+        raise ValueError(f"run lengths that do not cover a picture of {size[0]}x{size[1]}")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(flat.reshape(size, order="F"))

@@ -1,0 +1,235 @@
+"""Replays a bundle's golden files through the runtime and says whether it still sees what the original model saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from lineside.runtime.bundle import Bundle, list_golden
+from lineside.runtime.detections import Detections
+from lineside.runtime.engines import open_engines
+from lineside.runtime.engines.base import Engine, EngineOptions
+from lineside.runtime.errors import BundleDamaged, CheckFailed
+from lineside.runtime.geometry import Letterbox
+from lineside.runtime.golden import Golden, mask_of_rle, read_golden
+from lineside.runtime.postprocess import Postprocessor
+
+__all__ = ["FP32", "GoldenResult", "Tolerance", "VerifyReport", "verify_bundle"]
+
+Tensor = npt.NDArray[np.float32]
+
+
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a replay may be from the golden file; a value on the limit still passes.
+
+    Attributes:
+        box_px: Greatest difference of a box side, in picture pixels.
+        score: Greatest difference of a score.
+        mask_iou: Least mean IoU of the masks of a picture.
+        cosine: Least cosine between a raw output and the recorded one, which is rounded to float16.
+    """
+
+    box_px: float = 0.1
+    score: float = 2e-3
+    mask_iou: float = 0.99
+    cosine: float = 0.9999
+
+
+FP32 = Tolerance()
+"""For float32 arithmetic: twice the budget of the export gate, for another processor's order of additions."""
+
+
+class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One golden file, replayed.
+
+    Attributes:
+        name: Its name inside the bundle.
+        expected: Detections of the original model.
+        found: Detections of the replay.
+        matched: Pairs of the same class, each the nearest of what is left.
+        box_px: Greatest difference of a box side over all pairs, in picture pixels.
+        score: Greatest difference of a score over all pairs.
+        mask_iou: Mean IoU over all pairs with a mask; None where there is none.
+        cosine: Least cosine over the recorded raw outputs; None where none are recorded.
+        reason: What is wrong; empty where the file passed.
+    """
+
+    name: str
+    expected: int
+    found: int
+    matched: int
+    box_px: float
+    score: float
+    mask_iou: float | None
+    cosine: float | None
+    reason: str = ""
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole replay.
+
+    Attributes:
+        passed: Whether every golden file passed.
+        bundle: Path of the bundle.
+        engine: What ran the model.
+        files: Number of files whose hash was right.
+        tolerance: The limits.
+        golden: One result per file.
+    """
+
+    passed: bool
+    bundle: str
+    engine: str
+    files: int
+    tolerance: Tolerance
+    golden: tuple[GoldenResult, ...]
+
+
+def verify_bundle(
+    bundle: Bundle,
+    engine: str = "auto",
+    tolerance: Tolerance = FP32,
+    progress: Callable[[int], None] | None = None,
+) -> VerifyReport:
+    """Replays every golden file.
+
+    Args:
+        bundle: A bundle whose hashes were verified when it was opened.
+        engine: Name of the engine to replay with.
+        tolerance: How far it may be off.
+        progress: Called with the number of files done.
+
+    Returns:
+        The report.
+
+    Raises:
+        CheckFailed: The bundle holds nothing to compare with.
+        EngineError: The engine is not there or refuses the model.
+        BundleDamaged: A golden file is not one.
+        NonFiniteOutput: The model produced NaN or infinity.
+    """
+    names = list_golden(bundle)
+    if not names:
+        raise CheckFailed(f"{bundle.path} holds no golden files, so nothing proves it: export the bundle again")
+    lane = open_engines(engine, bundle, EngineOptions(lanes=1))[0]
+    try:
+        postprocess = Postprocessor(bundle.manifest.head)
+        results = []
+        for index, name in enumerate(names):
+            golden = read_golden(bundle, name)
+            slot = index % bundle.manifest.input.batch
+            outputs = _replay(lane, bundle.manifest.input.name, golden, slot)
+            results.append(_compare(golden, outputs, postprocess, bundle, tolerance))
+            if progress:
+                progress(index + 1)
+    finally:
+        lane.close()
+    if not any(result.expected for result in results):
+        raise CheckFailed(f"no golden file of {bundle.path} holds a detection, so nothing proves it: export it again")
+    return VerifyReport(
+        passed=not any(result.reason for result in results),
+        bundle=str(bundle.path),
+        engine=lane.name,
+        files=len(bundle.manifest.files),
+        tolerance=tolerance,
+        golden=tuple(results),
+    )
+
+
+def _replay(lane: Engine, name: str, golden: Golden, slot: int) -> list[Tensor]:
+    """Raw outputs of the golden input in one slot of the batch; the other slots see it upside down."""
+    buffer = lane.buffers()[name]
+    tensor = golden.pixels.transpose(2, 0, 1) * np.float32(1 / 255)
+    buffer[...] = tensor[:, ::-1]
+    buffer[slot] = tensor
+    return [np.ascontiguousarray(output[slot : slot + 1]) for output in lane.infer({name: buffer})]
+
+
+def _compare(
+    golden: Golden, outputs: Sequence[Tensor], postprocess: Postprocessor, bundle: Bundle, tolerance: Tolerance
+) -> GoldenResult:
+    """Detections and raw outputs against the golden file."""
+    found = postprocess.run(
+        outputs,
+        Letterbox.fit(golden.image_size, bundle.manifest.input.size),
+        conf=golden.conf,
+        iou=golden.iou,
+        max_det=golden.max_det,
+        masks="native" if golden.rle is not None else "none",
+        agnostic=False,
+        names=bundle.manifest.names,
+    )
+    pairs = _pairs(golden, found)
+    mine, theirs = [pair[1] for pair in pairs], [pair[0] for pair in pairs]
+    box = np.abs(found.boxes[mine].astype(np.float64) - golden.boxes[theirs])
+    score = np.abs(found.scores[mine].astype(np.float64) - golden.scores[theirs])
+    result = GoldenResult(
+        name=golden.name,
+        expected=len(golden.scores),
+        found=len(found),
+        matched=len(pairs),
+        box_px=float(box.max()) if box.size else 0.0,
+        score=float(score.max()) if score.size else 0.0,
+        mask_iou=_mask_iou(golden, found, pairs, bundle),
+        cosine=_cosine(golden, dict(zip(bundle.manifest.head.output_names, outputs, strict=True))),
+    )
+    return msgspec.structs.replace(result, reason=_reason(result, tolerance))
+
+
+def _pairs(golden: Golden, found: Detections) -> list[tuple[int, int]]:
+    """Each golden detection with the nearest unused one of its class, by falling score."""
+    free = set(range(len(found)))
+    pairs = []
+    for index, (box, kind) in enumerate(zip(golden.boxes, golden.classes, strict=True)):
+        rivals = [other for other in free if found.classes[other] == kind]
+        if not rivals:
+            continue
+        nearest = min(rivals, key=lambda other: float(np.abs(found.boxes[other] - box).max()))
+        free.remove(nearest)
+        pairs.append((index, nearest))
+    return pairs
+
+
+def _mask_iou(golden: Golden, found: Detections, pairs: Sequence[tuple[int, int]], bundle: Bundle) -> float | None:
+    """Mean IoU of the masks; a pair of empty masks agrees and is not counted."""
+    if golden.rle is None or found.masks is None:
+        return None
+    values = []
+    for theirs, mine in pairs:
+        try:
+            want = mask_of_rle(golden.rle[theirs], golden.image_size)
+        except ValueError as error:
+            raise BundleDamaged(f"{golden.name} in {bundle.path} holds {error}: export the bundle again") from error
+        have = found.masks[mine].to_array()
+        union = np.count_nonzero(want | have)
+        if union:
+            values.append(np.count_nonzero(want & have) / union)
+    return float(np.mean(values)) if values else None
+
+
+def _cosine(golden: Golden, outputs: dict[str, Tensor]) -> float | None:
+    """Least cosine over the recorded outputs."""
+    values = []
+    for name, recorded in golden.outputs.items():
+        a, b = outputs[name].astype(np.float64).ravel(), recorded.astype(np.float64).ravel()
+        lengths = float(np.linalg.norm(a) * np.linalg.norm(b)) if a.shape == b.shape else 0.0
+        values.append(float(a @ b) / lengths if lengths else 0.0)
+    return min(values) if values else None
+
+
+def _reason(result: GoldenResult, tolerance: Tolerance) -> str:
+    """The first thing that is wrong, in words; comparisons are written so that NaN fails."""
+    if result.matched != result.expected or result.found != result.expected:
+        return f"{result.matched} of {result.expected} detections matched, {result.found} found"
+    if not result.box_px <= tolerance.box_px:
+        return f"a box is off by {result.box_px:.3g} px (at most {tolerance.box_px:g})"
+    if not result.score <= tolerance.score:
+        return f"a score is off by {result.score:.3g} (at most {tolerance.score:g})"
+    if result.mask_iou is not None and not result.mask_iou >= tolerance.mask_iou:
+        return f"the masks have mean IoU {result.mask_iou:.4f} (at least {tolerance.mask_iou:g})"
+    if result.cosine is not None and not result.cosine >= tolerance.cosine:
+        return f"a raw output has cosine {result.cosine:.6f} with the recorded one (at least {tolerance.cosine:g})"
+    return ""
