@@ -174,10 +174,13 @@ def _tree(path: Path) -> Tree:
 
 def _verify(path: Path, tree: Tree, manifest: Manifest) -> None:
     listed, present = set(manifest.files), tree.names()
-    wrong = sorted(name for name in listed if not is_plain_name(name) or not is_immutable(name))
-    if wrong:
-        raise NotABundle(f"the manifest of {path} lists {wrong[0]!r}, which no bundle has: do not use it")
     needed = {manifest.model, *(variant.file for variant in manifest.variants.values())}
+    wrong = sorted(name for name in listed | needed if not is_plain_name(name) or not is_immutable(name))
+    if wrong:
+        raise NotABundle(
+            f"the manifest of {path} names {wrong[0]!r}, which is outside the bundle or not covered by a hash: "
+            "do not use it"
+        )
     for name in sorted((listed | needed) - present):
         raise _missing(path, name)
     extra = sorted(name for name in present - listed if is_immutable(name))

@@ -45,9 +45,9 @@ def store(name: str, data: bytes) -> Path | None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.replace(scratch, path)  # noqa: PTH105
+            os.replace(scratch, path)
         except BaseException:
-            os.unlink(scratch)  # noqa: PTH108
+            os.unlink(scratch)
             raise
     except OSError:
         return None

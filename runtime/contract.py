@@ -27,6 +27,9 @@ class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         scale: Factor from a pixel (0 to 255) to a tensor element.
         padding: Pixel value around the letterboxed picture.
         resize: How a picture is fitted: scaled, centred, padded.
+
+    Raises:
+        BadOption: The batch or a side is below 1, or the scale or padding is not what the native core writes.
     """
 
     name: str
@@ -37,6 +40,15 @@ class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scale: float = 1 / 255
     padding: int = 114
     resize: Literal["letterbox"] = "letterbox"
+
+    def __post_init__(self) -> None:
+        if min(self.batch, *self.size) < 1:
+            raise BadOption(f"input contract with batch={self.batch} and size={self.size}: all must be at least 1")
+        if not math.isclose(self.scale, 1 / 255) or self.padding != 114:
+            raise BadOption(
+                f"input contract with scale={self.scale} and padding={self.padding}: this version feeds models with "
+                "scale 1/255 and padding 114; train or export the model so"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

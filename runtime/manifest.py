@@ -9,7 +9,9 @@ contracts inside refuse unknown fields: nothing in them may be ignored.
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -185,8 +187,16 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema (2020-12) of ``manifest.json``."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Manifest)}
+    """JSON schema (2020-12) of ``manifest.json``, with the docstrings as descriptions."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Manifest)}
+    for definition in schema["$defs"].values():
+        text = inspect.cleandoc(definition["description"])
+        definition["description"], _, rest = text.partition("\n\nAttributes:\n")
+        attributes = inspect.cleandoc(rest.partition("\n\n")[0])
+        for line in re.sub(r"\n +", " ", attributes).splitlines():
+            name, _, meaning = line.partition(": ")
+            definition["properties"][name]["description"] = meaning
+    return schema
 
 
 if __name__ == "__main__":

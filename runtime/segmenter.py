@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
 
@@ -18,7 +17,6 @@ from lineside.runtime.detections import Detections
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import Array, Engine, EngineOptions, Mode
 from lineside.runtime.errors import BadFrame, BadOption, EngineFailed
-from lineside.runtime.geometry import Letterbox
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.postprocess import Postprocessor
 from lineside.runtime.preprocess import Preprocessor
@@ -69,20 +67,15 @@ def load(
     return Segmenter(bundle.manifest, open_engines(name, bundle, options))
 
 
-@dataclass(frozen=True)
 class _Lane:
     """What one call needs to itself: buffers, engine, and the memory of both native stages."""
 
-    engine: Engine
-    tensor: Array
-    preprocessors: tuple[Preprocessor, ...]
-    postprocessor: Postprocessor
-
-    @classmethod
-    def around(cls, engine: Engine, manifest: Manifest) -> _Lane:
-        tensor = engine.buffers()[manifest.input.name]
-        preprocessors = tuple(Preprocessor(manifest.input.size) for _ in range(manifest.input.batch))
-        return cls(engine, tensor, preprocessors, Postprocessor(manifest.head))
+    def __init__(self, engine: Engine, manifest: Manifest) -> None:
+        self.engine = engine
+        self.tensor = engine.buffers()[manifest.input.name]
+        self.slots = tuple(self.tensor)  # (3, h, w) each, a picture of the batch
+        self.preprocessor = Preprocessor(manifest.input.size)
+        self.postprocessor = Postprocessor(manifest.head)
 
 
 class Segmenter:
@@ -104,7 +97,7 @@ class Segmenter:
         self.manifest = manifest
         self.engine_name = engines[0].name
         self.lanes = len(engines)
-        self._free = [_Lane.around(engine, manifest) for engine in engines]
+        self._free = [_Lane(engine, manifest) for engine in engines]
         self._changed = threading.Condition()
         self._closed = False
 
@@ -187,10 +180,12 @@ class Segmenter:
         """
         wanted = self.manifest.input
         if tensor.dtype != np.float32 or tensor.shape != wanted.shape:
-            raise BadFrame(f"the model takes float32 {wanted.shape} and got {tensor.dtype} {tensor.shape}: prepare it so")
+            raise BadFrame(
+                f"the model takes float32 {wanted.shape} and got {tensor.dtype} {tensor.shape}: prepare it so"
+            )
         with self._lane() as lane:
-            for preprocessor in lane.preprocessors:
-                preprocessor.forget()  # the padding in the buffer is about to be overwritten
+            # The padding in the buffers is about to be overwritten, so what is known of it is void.
+            lane.preprocessor = Preprocessor(wanted.size)
             return [output.copy() for output in lane.engine.infer({wanted.name: tensor})]
 
     def close(self) -> None:
@@ -226,8 +221,7 @@ class Segmenter:
         """One run of the engine, on as many pictures as fit or fewer."""
         defaults = self.manifest.thresholds
         with self._lane() as lane:
-            slots = zip(frames, lane.preprocessors, lane.tensor, strict=False)
-            boxes = [preprocessor.prepare(frame, slot) for frame, preprocessor, slot in slots]
+            boxes = [lane.preprocessor.prepare(frame, slot) for frame, slot in zip(frames, lane.slots, strict=False)]
             _mark(stamp, "preprocess")
             outputs = lane.engine.infer({self.manifest.input.name: lane.tensor})
             _mark(stamp, "infer")

@@ -203,8 +203,13 @@ def _session(ort: Any, model: bytes, threads: int, level: Any, saved: Path | Non
 def _check_input(session: Any, manifest: Manifest) -> None:
     found = [(node.name, node.type, node.shape) for node in session.get_inputs()]
     wanted = manifest.input
-    fits = len(found) == 1 and found[0][:2] == (wanted.name, "tensor(float)") and len(found[0][2]) == 4
-    if not fits or any(isinstance(have, int) and have != want for have, want in zip(found[0][2], wanted.shape)):
+    fits = [
+        len(shape) == 4
+        and (name, kind) == (wanted.name, "tensor(float)")
+        and all(not isinstance(have, int) or have == want for have, want in zip(shape, wanted.shape, strict=True))
+        for name, kind, shape in found
+    ]
+    if fits != [True]:
         shown = "; ".join(f"{name} {kind} {shape}" for name, kind, shape in found)
         raise ContractMismatch(
             f"the model's input is {shown} and its manifest says {wanted.name} tensor(float) {list(wanted.shape)}: "
