@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -106,7 +105,8 @@ class Postprocessor:
         tensors = self._tensors(outputs)
         try:
             boxes, scores, classes, anchors, spans, offsets = self._decoder.run(
-                tensors, conf, iou, max_det, bool(agnostic), *box.image_size, *box.scale_xy, *box.pad,
+                tensors, float(conf), float(iou), min(int(max_det), 2**62), bool(agnostic),
+                *box.image_size, *box.scale_xy, *box.pad,
                 *box.content_size, MASK_MODES[masks],
             )  # fmt: skip
         except _native.NonFinite as error:
@@ -123,7 +123,7 @@ class Postprocessor:
             scores=scores,
             classes=classes,
             anchors=anchors,
-            masks=None if spans is None else _masks_of(spans, offsets, box.image_size),
+            masks=_masks_of(spans, offsets, box.image_size),
             names=label,
             image_size=box.image_size,
         )
@@ -173,17 +173,25 @@ def _fits(shape: TensorShape, want: tuple[int | None, ...]) -> bool:
 
 
 def _check_options(conf: float, iou: float, max_det: int, masks: str) -> None:
-    if not 0 <= conf < 1:
-        raise BadOption(f"conf={conf}: a confidence threshold lies in [0, 1)")
-    if not 0 <= iou <= 1:
-        raise BadOption(f"iou={iou}: an overlap threshold lies in [0, 1]")
-    if not max_det >= 1 or not math.isfinite(max_det) or int(max_det) != max_det:
-        raise BadOption(f"max_det={max_det}: the largest number of detections is a whole number from 1")
+    if not _is_number(conf) or not 0 <= conf < 1:
+        raise BadOption(f"conf={conf!r}: a confidence threshold is a number in [0, 1)")
+    if not _is_number(iou) or not 0 <= iou <= 1:
+        raise BadOption(f"iou={iou!r}: an overlap threshold is a number in [0, 1]")
+    if not isinstance(max_det, (int, np.integer)) or isinstance(max_det, bool) or max_det < 1:
+        raise BadOption(f"max_det={max_det!r}: the largest number of detections is a whole number from 1")
     if masks not in MASK_MODES:
         raise BadOption(f"masks={masks!r}: choose one of {', '.join(sorted(MASK_MODES))}")
 
 
-def _masks_of(spans: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], image_size: tuple[int, int]) -> Masks:
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _masks_of(
+    spans: npt.NDArray[np.int32] | None, offsets: npt.NDArray[np.int64] | None, image_size: tuple[int, int]
+) -> Masks | None:
+    if spans is None or offsets is None:
+        return None
     spans.setflags(write=False)
     offsets.setflags(write=False)
     return Masks(spans, offsets, image_size)
