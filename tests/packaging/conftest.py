@@ -9,6 +9,7 @@ import venv
 from pathlib import Path
 
 import pytest
+
 from helpers.checkout import export_tree
 
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from helpers.checkout import export_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

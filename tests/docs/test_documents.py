@@ -1,0 +1,115 @@
+"""What the documents say is true: every command runs, every example runs, every link leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.documents import DOCUMENTS, ROOT, blocks, commands, links
+
+COVERED = {
+    r"git clone .*": "tests/packaging/test_make_demo.py works in a copy of the tracked files",
+    r"cd lineside": "the same",
+    r"make demo": "tests/packaging/test_make_demo.py",
+    r"make (test|test-fast|check|lean310)( .*)?": "continuous integration and scripts/fresh_clone.sh",
+    r"make format": "changes the working tree",
+    r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
+    r"sudo apt-get install .*": "tests/packaging/test_system_step.py",
+    r"python3 -m venv \.venv": "tests/packaging/test_make_demo.py, by way of scripts/venv.py",
+    r"(\.venv/bin/)?pip install '\.\[[a-z,]+\]'": "tests/packaging/test_make_demo.py and test_wheel.py install so",
+}
+"""Commands that other tests cover, and where."""
+
+NAMES = [document.relative_to(ROOT).as_posix() for document in DOCUMENTS]
+
+
+def covered(command: str) -> bool:
+    return any(re.fullmatch(pattern, command) for pattern in COVERED)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A best.pt with random weights, as the documents call it."""
+    target = tmp_path_factory.mktemp("weights") / "best.pt"
+    script = (
+        "import sys; from lineside.export.ultra import prepare; prepare().YOLO('yolo11n-seg.yaml').save(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", script, target], check=True, capture_output=True, timeout=300)
+    return target
+
+
+@pytest.fixture
+def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A working folder as the documents assume it: the demo folder, and where they speak of them best.pt and pictures/."""
+    shutil.copytree(ROOT / "demo", tmp_path / "demo")
+    shutil.copytree(ROOT / "demo" / "pictures" / "bearing", tmp_path / "pictures")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(".zh.md")])
+def test_every_command_runs(name: str, desk: Path, request: pytest.FixtureRequest) -> None:
+    runnable = [(line, command) for line, command in commands(ROOT / name) if not covered(command)]
+    if any("best.pt" in command for _, command in runnable):
+        shutil.copy(request.getfixturevalue("weights"), desk / "best.pt")
+    scripts = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {**os.environ, "PATH": scripts, "LINESIDE_VIEW_SECONDS": "3"}
+    for line, command in runnable:
+        answer = subprocess.run(
+            ["sh", "-c", command],
+            cwd=desk,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=1500,
+        )
+        assert answer.returncode == 0, f"{name}:{line}: {command}\n{answer.stdout}\n{answer.stderr}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_python_example_runs(name: str, desk: Path) -> None:
+    for block in blocks(ROOT / name):
+        if block.language == "python":
+            answer = subprocess.run(
+                [sys.executable, "-c", block.text], cwd=desk, capture_output=True, text=True, timeout=120
+            )
+            assert answer.returncode == 0, f"{name}:{block.line}\n{answer.stderr}"
+            assert answer.stdout.strip(), f"{name}:{block.line}: the example shows nothing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    folder = (ROOT / name).parent
+    for target in links(ROOT / name):
+        if "://" not in target and not target.startswith("#"):
+            assert (folder / target.split("#")[0]).exists(), f"{name}: {target}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".zh.md")])
+def test_the_chinese_document_has_the_same_commands_and_examples(name: str) -> None:
+    original, translation = ROOT / name.replace(".zh.md", ".md"), ROOT / name
+    assert [command for _, command in commands(translation)] == [command for _, command in commands(original)]
+    examples = [
+        [block.text for block in blocks(document) if block.language == "python"] for document in (original, translation)
+    ]
+    assert examples[0] == examples[1]
+    assert re.findall(r"\d+(?:\.\d+)?x", translation.read_text()) == re.findall(r"\d+(?:\.\d+)?x", original.read_text())
+
+
+def test_the_list_of_commands_covered_elsewhere_is_up_to_date() -> None:
+    spoken = [command for document in DOCUMENTS for _, command in commands(document)]
+    assert spoken
+    for pattern in COVERED:
+        assert any(re.fullmatch(pattern, command) for command in spoken), f"no document says {pattern} any more"
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in spoken:
+        if command.startswith("make "):
+            assert command.split()[1] in targets, command
