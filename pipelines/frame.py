@@ -39,6 +39,12 @@ class Frame:
     they are valid until `release` has been called as often as the frame is held, and whoever keeps a frame beyond
     the end of ``write`` calls `hold` first and `release` later.
 
+    Args:
+        pixels: See the attributes, as for the arguments that are not named here.
+        captured: Monotonic time in ns at which the source began to read; `CAPTURE` is stamped with it and `READ` with
+            the present. None leaves both to the caller.
+        recycle: Gets the pixels back at the last `release`.
+
     Attributes:
         pixels: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; None for a picture that could not be read, and after
             the last release.
@@ -78,6 +84,7 @@ class Frame:
         name: str = "",
         pts: float = 0.0,
         error: str | None = None,
+        captured: int | None = None,
         recycle: Callable[[Pixels], None] | None = None,
     ) -> None:
         self.pixels = pixels
@@ -93,6 +100,9 @@ class Frame:
         self._recycle = recycle
         self._holders = 1
         self._given = 0
+        if captured is not None:
+            self.clock[CAPTURE] = captured
+            self.stamp(READ)
         self._lock = threading.Lock()
 
     def stamp(self, stage: str, now: int | None = None) -> None:

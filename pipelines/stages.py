@@ -70,7 +70,7 @@ class StageClock:
 
     def __init__(self) -> None:
         try:
-            from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+            from hdrh.histogram import HdrHistogram
         except ImportError as error:
             raise MissingPackage(
                 "the package hdrhistogram is not installed, so latencies cannot be recorded; "

@@ -1,0 +1,165 @@
+"""``results.xlsx``: a workbook for people, with a summary and a row per detection."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.records import COLUMNS, rows
+from lineside.pipelines.sinks.part import part_name, put_in_place
+from lineside.runtime.errors import MissingPackage, SinkError
+
+__all__ = ["Xlsx"]
+
+_LAST_ROW = 1_048_576
+"""Rows of a sheet in the file format."""
+_TITLES = {
+    "frame": "Frame",
+    "file": "File",
+    "time_s": "Time (s)",
+    "class": "Class no.",
+    "name": "Class",
+    "score": "Score",
+    "x0": "Left (px)",
+    "y0": "Top (px)",
+    "x1": "Right (px)",
+    "y1": "Bottom (px)",
+    "width": "Width (px)",
+    "height": "Height (px)",
+    "mask_area": "Mask area (px²)",
+}
+_FORMATS = {"time_s": "0.000", "score": "0.0000", "mask_area": "#,##0"}
+_PIXELS = "0.00"
+
+
+class Xlsx:
+    """Writes rows as they come, in constant memory; a full sheet is followed by another.
+
+    All text is written as text, never as a formula or link. The file gets its name when it is complete.
+
+    Args:
+        path: Name of the file.
+        bundle: Name of the bundle, for the summary.
+    """
+
+    name = "xlsx"
+    takes_failed = True
+
+    def __init__(self, path: Path, bundle: str = "") -> None:
+        self._path = path
+        self._bundle = bundle
+        self._stream: StreamInfo | None = None
+        self._book: Any = None
+        self._sheet: Any = None
+        self._row = 0
+        self._sheets = 0
+        self._frames = 0
+        self._failed = 0
+        self._classes: Counter[str] = Counter()
+        self._started = ""
+
+    def open(self, stream: StreamInfo) -> None:
+        """See `Sink.open`.
+
+        Raises:
+            MissingPackage: XlsxWriter is not installed.
+            SinkError: The folder cannot be made.
+        """
+        try:
+            import xlsxwriter
+        except ImportError as error:
+            raise MissingPackage(
+                "XlsxWriter is not installed, so no Excel file can be written; "
+                "install it with: pip install 'lineside[station]'"
+            ) from error
+        self._stream = stream
+        self._started = time.strftime("%Y-%m-%d %H:%M:%S")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {error.strerror}; name another place with --out") from error
+        options = {
+            "constant_memory": True,
+            "tmpdir": str(self._path.parent),
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        }
+        self._book = xlsxwriter.Workbook(str(part_name(self._path)), options)
+        self._bold = self._book.add_format({"bold": True, "bg_color": "#E8EEF4", "bottom": 1})
+        self._text = self._book.add_format({"quote_prefix": True})
+        self._summary = self._book.add_worksheet("Summary")
+        self._cells = {name: self._book.add_format({"num_format": _FORMATS.get(name, _PIXELS)}) for name in COLUMNS}
+        self._next_sheet()
+
+    def _next_sheet(self) -> None:
+        self._sheets += 1
+        sheet = self._book.add_worksheet("Detections" if self._sheets == 1 else f"Detections {self._sheets}")
+        for column, name in enumerate(COLUMNS):
+            sheet.set_column(column, column, 36 if name == "file" else max(10, len(_TITLES[name]) + 2))
+            sheet.write_string(0, column, _TITLES[name], self._bold)
+        sheet.freeze_panes(1, 0)
+        self._sheet, self._row = sheet, 1
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink.write`."""
+        self._frames += 1
+        if frame.error is not None:
+            self._failed += 1
+            return
+        for row in rows(frame):
+            if self._row == _LAST_ROW:
+                self._next_sheet()
+            self._write_row(row)
+            self._classes[str(row[COLUMNS.index("name")])] += 1
+
+    def _write_row(self, row: tuple[int | float | str | None, ...]) -> None:
+        for column, (name, value) in enumerate(zip(COLUMNS, row, strict=True)):
+            if isinstance(value, str):
+                self._sheet.write_string(self._row, column, value, self._text)
+            elif isinstance(value, int):
+                self._sheet.write_number(self._row, column, value)
+            elif value is not None:
+                self._sheet.write_number(self._row, column, value, self._cells[name])
+        self._row += 1
+
+    def close(self) -> None:
+        """See `Sink.close`.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        if self._book is None:
+            return
+        assert self._stream is not None
+        lines: list[tuple[str, str | int]] = [
+            ("Bundle", self._bundle),
+            ("Source", self._stream.name),
+            ("Started", self._started),
+            ("Finished", time.strftime("%Y-%m-%d %H:%M:%S")),
+            ("Frames inspected", self._frames - self._failed),
+            ("Frames failed", self._failed),
+            ("Detections", sum(self._classes.values())),
+            *((f"  {name}", count) for name, count in sorted(self._classes.items())),
+        ]
+        self._summary.set_column(0, 0, 24)
+        self._summary.set_column(1, 1, 48)
+        for row, (label, value) in enumerate(lines):
+            self._summary.write_string(row, 0, label, self._bold)
+            if isinstance(value, str):
+                self._summary.write_string(row, 1, value, self._text)
+            else:
+                self._summary.write_number(row, 1, value)
+        last = (self._row - 1 if self._sheets == 1 else 0, len(COLUMNS) - 1)
+        if last[0]:
+            self._sheet.autofilter(0, 0, *last)
+        try:
+            self._book.close()
+        except Exception as error:  # XlsxWriter wraps the system's errors in its own.
+            raise SinkError(f"cannot write {self._path}: {error}; free some space or name another place") from error
+        self._book = None
+        put_in_place(part_name(self._path), self._path)
