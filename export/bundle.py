@@ -27,6 +27,7 @@ from lineside.export.parity.rounding import rounding_effect
 from lineside.export.parity.shipped import Shipped
 from lineside.export.pictures import Picture, drawn_pictures, read_pictures
 from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
+from lineside.export.settle import settle
 from lineside.export.staging import check_target, staged
 from lineside.export.trace import OPSET, to_onnx
 from lineside.export.ultra import load_model
@@ -122,6 +123,8 @@ def export_bundle(
     head = find_head(model, size).contract
     names = _class_names(model, head.classes)
     pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(names)
+    if not os.fspath(weights).endswith(".pt"):
+        settle(model, pictures)
     say(f"tracing at {size[0]}x{size[1]}, batch {batch}")
     plain = fused(model)
     exact = rounded_to_fp16(plain) if storage == "fp16" else model

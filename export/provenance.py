@@ -82,7 +82,7 @@ def provenance_of(weights: str | Path, model: nn.Module, facts: CheckpointFacts)
     trained = path.suffix.lower() == ".pt"
     return Provenance(
         model=Path(str(model_yaml(model).get("yaml_file", ""))).stem or (path.stem if not trained else ""),
-        weights=path.name if trained else f"{path.name} (random weights)",
+        weights=path.name if trained else f"{path.name} (random weights, not trained)",
         weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if trained else "",
         dataset=facts.dataset,
         licence=facts.licence,

@@ -18,6 +18,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         score: Greatest difference of a score.
         tie: Logits closer than this are near-ties: the order of two anchors or classes may swap.
         mask_iou: Least mean IoU of the masks, over a picture.
+        masks: At least so many masks that are not empty, over all pictures.
     """
 
     pictures: int = 8
@@ -27,6 +28,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     score: float = 1e-3
     tie: float = 1e-3
     mask_iou: float = 0.99
+    masks: int = 8
 
 
 FP32 = Budget()

@@ -38,6 +38,9 @@ def _level(
     if len(reports) < budget.pictures:
         reason = f"only {len(reports)} pictures were compared and the budget asks for {budget.pictures}"
         return Verdict(level=level, passed=False, worst_picture="", reason=reason)
+    if level == "masks" and sum(report.masks.compared for report in reports) < budget.masks:
+        reason = f"fewer than {budget.masks} masks are not empty, so there is nothing to compare"
+        return Verdict(level=level, passed=False, worst_picture=reports[0].picture, reason=reason)
     findings = [(*check(report, budget), report.picture) for report in reports]
     excess, reason, picture = max(findings, key=lambda finding: finding[0])
     passed = excess <= 1
@@ -81,8 +84,8 @@ def _anchors(report: PictureReport, budget: Budget) -> Finding:
 
 def _masks(report: PictureReport, budget: Budget) -> Finding:
     found = report.masks
-    if not found.compared:
-        return float("inf"), "there was no mask to compare: every mask of its best anchors is empty"
+    if not found.compared:  # both sides say that there is nothing; the level asks for masks over all pictures
+        return 0.0, ""
     return _over(1 - found.mean_iou, 1 - budget.mask_iou), (
         f"the masks have mean IoU {found.mean_iou:.4f} with torch's (at least {budget.mask_iou:g})"
     )
