@@ -1,0 +1,98 @@
+"""The graph that Lineside exports beside the one that ultralytics exports: same weights, same engine, same settings.
+
+Lineside cuts the decode tail (DFL softmax, box decode, sigmoid, concat) off the graph and decodes survivors natively;
+ultralytics keeps the tail in the graph. Weights are random: the arithmetic does not depend on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import measure
+
+MODEL = "yolo11n-seg.yaml"
+SIZE = (640, 640)
+UNCUT = "ultralytics ONNX as exported"
+CUT = "lineside, tail cut off"
+
+
+def graphs() -> dict[str, bytes]:
+    """Both ONNX files of one model with random weights."""
+    from lineside.export.bundle import build_graph
+    from lineside.export.cut import fused
+    from lineside.export.heads import find_head
+    from lineside.export.ultra import load_model, prepare
+
+    model: Any = load_model(MODEL, seed=0)
+    head = find_head(model, SIZE).contract
+    cut, _ = build_graph(fused(model), head, 1, tuple(str(kind) for kind in range(head.classes)), "fp32")
+    with tempfile.TemporaryDirectory() as folder, inside(folder), contextlib.redirect_stdout(sys.stderr):
+        yolo = prepare().YOLO(MODEL)
+        yolo.model.load_state_dict(model.state_dict())
+        uncut = Path(yolo.export(format="onnx", imgsz=SIZE[0], simplify=True)).read_bytes()
+    return {UNCUT: uncut, CUT: cut.SerializeToString()}
+
+
+@contextlib.contextmanager
+def inside(folder: str) -> Iterator[None]:
+    """Makes a folder the current one for a while: ultralytics writes there."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def session_run(model: bytes, threads: int) -> Callable[[], object]:
+    """One run of a model on a fixed noise picture, with the settings that the runtime uses."""
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    picture = np.random.default_rng(0).random((1, 3, *SIZE), dtype=np.float32)
+    return partial(session.run, None, {session.get_inputs()[0].name: picture})
+
+
+def measured(seconds: float = 30.0) -> dict[str, Any]:
+    """Times per run with all cores and with one.
+
+    Args:
+        seconds: Upper bound of the measuring time of each half.
+
+    Returns:
+        For each number of threads the times in ms and the ratio of the medians, cut over uncut.
+    """
+    models = graphs()
+    result: dict[str, Any] = {"bytes": {name: len(model) for name, model in models.items()}}
+    for threads in dict.fromkeys((os.cpu_count() or 1, 1)):
+        load = measure.Load()
+        times = measure.interleaved(
+            {name: session_run(model, threads) for name, model in models.items()}, rounds=100, seconds=seconds
+        )
+        result[f"threads={threads}"] = {
+            "ms": {name: value.as_dict() for name, value in times.items()},
+            "ratio": round(times[CUT].median / times[UNCUT].median, 3),
+            "foreign_cpu": round(load.foreign(), 3),
+        }
+    return result
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(measured(), indent=2))
