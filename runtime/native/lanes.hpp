@@ -50,6 +50,9 @@ inline std::uint32_t load2(const std::uint8_t* at) {
   return value;
 }
 
+// Asks for a byte that is needed soon.
+inline void prefetch(const std::uint8_t* at) { __builtin_prefetch(at); }
+
 #if LINESIDE_SIMD && defined(__SSSE3__)
 
 // Four weighted sums, each 2^16 times a pixel value less 2^23: what signed multiplication leaves behind.

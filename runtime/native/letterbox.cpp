@@ -2,13 +2,9 @@
 // and rounded once, so every path below (vector or plain, any strides) gives the same bits on every machine.
 #include "letterbox.hpp"
 
-#include <nanobind/ndarray.h>
-
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
-
-namespace nb = nanobind;
 
 namespace lineside {
 namespace {
@@ -45,7 +41,14 @@ Axis linear_axis(int source, int target) {
 struct RowPair {
   const std::uint8_t *top, *bottom;
   int weight;
+
+  RowPair moved(std::ptrdiff_t bytes) const { return {top + bytes, bottom + bytes, weight}; }
 };
+
+RowPair row_pair(const FrameView& frame, const Axis& rows, int y) {
+  const std::uint8_t* top = frame.data + rows.index[y] * frame.row;
+  return {top, rows.weight[y] ? top + frame.row : top, rows.weight[y]};
+}
 
 int blend_plain(const RowPair& rows, std::ptrdiff_t left, std::ptrdiff_t right, int weight) {
   const int upper = rows.top[left] * (256 - weight) + rows.top[right] * weight;
@@ -80,33 +83,43 @@ int in_fours(int last, Function&& four) {
   return last;
 }
 
-// Rows of packed pixels, channels next to each other in the order of `plane`, `step` bytes from pixel to pixel.
+// One row of packed pixels, channels next to each other in the order of `plane`, `step` bytes from pixel to pixel.
+// A picture that shrinks by more than two skips rows, which the hardware does not foresee: `next` is asked for early.
 template <int step>
-int row_packed(const RowPair& rows, const std::int32_t* index, const ColumnWeights* weights, int last,
-               float* const (&plane)[3]) {
+int row_packed(const RowPair& rows, const RowPair& next, const std::int32_t* index, const ColumnWeights* weights,
+               int last, float* const (&plane)[3]) {
   const lanes::Blender blender(rows.weight, step);
+  const auto offset = [index](int x) { return static_cast<std::ptrdiff_t>(index[x]) * step; };
   return in_fours(last, [&](int x) {
+    lanes::prefetch(next.top + offset(x));
+    lanes::prefetch(next.bottom + offset(x));
     lanes::Sums pixel[4];
     for (int i = 0; i < 4; ++i) {
-      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(index[x + i]) * step;
+      const std::ptrdiff_t at = offset(x + i);
       pixel[i] = lanes::blend(rows.top + at, rows.bottom + at, blender, weights[x + i]);
     }
     lanes::store_planes(pixel, plane, x);
   });
 }
 
+// The same where all weights are 0: each output pixel is a source pixel.
 template <int step>
-int row_sampled(const RowPair& rows, const std::int32_t* index, int last, float* const (&plane)[3]) {
-  const auto pixel = [&](int x) { return rows.top + static_cast<std::ptrdiff_t>(index[x]) * step; };
+int row_sampled(const RowPair& rows, const RowPair& next, const std::int32_t* index, int last,
+                float* const (&plane)[3]) {
+  const auto offset = [index](int x) { return static_cast<std::ptrdiff_t>(index[x]) * step; };
   return in_fours(last, [&](int x) {
-    lanes::store_samples(pixel(x), pixel(x + 1), pixel(x + 2), pixel(x + 3), plane, x);
+    lanes::prefetch(next.top + offset(x));
+    lanes::store_samples(rows.top + offset(x), rows.top + offset(x + 1), rows.top + offset(x + 2),
+                         rows.top + offset(x + 3), plane, x);
   });
 }
 
-int row_grey(const RowPair& rows, const std::int32_t* index, const ColumnWeights* weights, int last,
-             float* const (&plane)[3]) {
+int row_grey(const RowPair& rows, const RowPair& next, const std::int32_t* index, const ColumnWeights* weights,
+             int last, float* const (&plane)[3]) {
   const lanes::Blender blender(rows.weight, 1);
   return in_fours(last, [&](int x) {
+    lanes::prefetch(next.top + index[x]);
+    lanes::prefetch(next.bottom + index[x]);
     const lanes::Sums pixels = lanes::blend_grey(rows.top, rows.bottom, index + x, blender, weights + x);
     for (float* out : plane) lanes::store_plane(pixels, out + x);
   });
@@ -136,40 +149,40 @@ Resampler::Resampler(const LetterboxGeometry& g) : geometry_(g), columns_sampled
   }
 }
 
+int Resampler::run_fast(const FrameView& frame, int y, float* const (&plane)[3]) const {
+#if LINESIDE_SIMD
+  const RowPair rows = row_pair(frame, rows_, y);
+  const RowPair next = row_pair(frame, rows_, std::min(y + 1, geometry_.content_h - 1));
+  const std::int32_t* index = columns_.index.data();
+  const ColumnWeights* weights = column_weights_.data();
+  const int last = whole_columns_;
+  if (frame.pixel == 1 && frame.channel == 0) return row_grey(rows, next, index, weights, last, plane);
+  if ((frame.pixel != 3 && frame.pixel != 4) || std::abs(frame.channel) != 1) return 0;
+
+  // A channel stride of -1 is a picture whose memory runs red, green, blue: start at its red, swap two planes.
+  const bool reversed = frame.channel < 0;
+  const RowPair from = rows.moved(reversed ? -2 : 0), soon = next.moved(reversed ? -2 : 0);
+  float* const order[3] = {plane[reversed ? 2 : 0], plane[1], plane[reversed ? 0 : 2]};
+  if (columns_sampled_ && rows.weight == 0) {
+    return frame.pixel == 3 ? row_sampled<3>(from, soon, index, last, order)
+                            : row_sampled<4>(from, soon, index, last, order);
+  }
+  return frame.pixel == 3 ? row_packed<3>(from, soon, index, weights, last, order)
+                          : row_packed<4>(from, soon, index, weights, last, order);
+#else
+  (void)frame, (void)y, (void)plane;
+  return 0;
+#endif
+}
+
 void Resampler::run(const FrameView& frame, float* out) const {
   const LetterboxGeometry& g = geometry_;
   const std::ptrdiff_t plane_size = static_cast<std::ptrdiff_t>(g.input_h) * g.input_w;
-  [[maybe_unused]] const bool packed = (frame.pixel == 3 || frame.pixel == 4) && std::abs(frame.channel) == 1;
-  [[maybe_unused]] const bool grey = frame.pixel == 1 && frame.channel == 0;
-
   for (int y = 0; y < g.content_h; ++y) {
-    const int weight = rows_.weight[y];
-    const std::uint8_t* top = frame.data + rows_.index[y] * frame.row;
-    const RowPair rows{top, weight ? top + frame.row : top, weight};
     float* const red = out + static_cast<std::ptrdiff_t>(g.top + y) * g.input_w + g.left;
     float* const plane[3] = {red + 2 * plane_size, red + plane_size, red};  // blue, green, red: the frame's order
-    int done = 0;
-#if LINESIDE_SIMD
-    const std::int32_t* index = columns_.index.data();
-    const ColumnWeights* weights = column_weights_.data();
-    if (packed) {
-      // A channel stride of -1 is a picture whose memory runs red, green, blue: start at its red, swap two planes.
-      const bool reversed = frame.channel < 0;
-      const std::ptrdiff_t start = reversed ? -2 : 0;
-      const RowPair memory{rows.top + start, rows.bottom + start, weight};
-      float* const order[3] = {plane[reversed ? 2 : 0], plane[1], plane[reversed ? 0 : 2]};
-      if (columns_sampled_ && weight == 0) {
-        done = frame.pixel == 3 ? row_sampled<3>(memory, index, whole_columns_, order)
-                                : row_sampled<4>(memory, index, whole_columns_, order);
-      } else {
-        done = frame.pixel == 3 ? row_packed<3>(memory, index, weights, whole_columns_, order)
-                                : row_packed<4>(memory, index, weights, whole_columns_, order);
-      }
-    } else if (grey) {
-      done = row_grey(rows, index, weights, whole_columns_, plane);
-    }
-#endif
-    row_plain(rows, frame, columns_, done, g.content_w, plane);
+    const int done = run_fast(frame, y, plane);
+    row_plain(row_pair(frame, rows_, y), frame, columns_, done, g.content_w, plane);
   }
 }
 
@@ -184,63 +197,6 @@ void Resampler::fill_padding(float* out) const {
       if (!outside) std::fill(row + g.left + g.content_w, row + g.input_w, kPadding);
     }
   }
-}
-
-namespace {
-
-using FrameArray = nb::ndarray<const std::uint8_t, nb::device::cpu>;
-using InputArray = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
-
-FrameView view_of(const Resampler& plan, const FrameArray& frame) {
-  const bool colour = frame.ndim() == 3 && frame.shape(2) == 3;
-  if (!colour && frame.ndim() != 2) {
-    throw std::invalid_argument("letterbox: a frame has shape (H, W, 3) or (H, W)");
-  }
-  const LetterboxGeometry& g = plan.geometry();
-  if (frame.shape(0) != static_cast<std::size_t>(g.image_h) || frame.shape(1) != static_cast<std::size_t>(g.image_w)) {
-    throw std::invalid_argument("letterbox: the frame's size is not the one this resampler was made for");
-  }
-  return {frame.data(), frame.stride(0), frame.stride(1), colour ? frame.stride(2) : 0};
-}
-
-float* planes_of(const Resampler& plan, const InputArray& out) {
-  const LetterboxGeometry& g = plan.geometry();
-  if (out.shape(1) != static_cast<std::size_t>(g.input_h) || out.shape(2) != static_cast<std::size_t>(g.input_w)) {
-    throw std::invalid_argument("letterbox: the output's size is not the one this resampler was made for");
-  }
-  return out.data();
-}
-
-}  // namespace
-
-void register_letterbox(nb::module_& m) {
-  nb::class_<Resampler>(m, "Resampler", "Plan of one letterbox geometry; immutable and safe to share between threads.")
-      .def(
-          "__init__",
-          [](Resampler* self, int image_h, int image_w, int content_h, int content_w, int input_h, int input_w,
-             int left, int top) {
-            new (self) Resampler({image_h, image_w, content_h, content_w, input_h, input_w, left, top});
-          },
-          nb::kw_only(), nb::arg("image_h"), nb::arg("image_w"), nb::arg("content_h"), nb::arg("content_w"),
-          nb::arg("input_h"), nb::arg("input_w"), nb::arg("left"), nb::arg("top"))
-      .def(
-          "run",
-          [](const Resampler& self, const FrameArray& frame, const InputArray& out) {
-            const FrameView view = view_of(self, frame);
-            float* planes = planes_of(self, out);
-            nb::gil_scoped_release unlocked;
-            self.run(view, planes);
-          },
-          nb::arg("frame").noconvert(), nb::arg("out").noconvert(),
-          "Writes the content window of out (3, h, w) float32 RGB from frame (H, W, 3) uint8 BGR or (H, W) grey.")
-      .def(
-          "fill_padding",
-          [](const Resampler& self, const InputArray& out) {
-            float* planes = planes_of(self, out);
-            nb::gil_scoped_release unlocked;
-            self.fill_padding(planes);
-          },
-          nb::arg("out").noconvert(), "Writes 114 / 255 everywhere outside the content window of out.");
 }
 
 }  // namespace lineside

@@ -1,8 +1,6 @@
 // The letterbox: a picture of 8-bit pixels, scaled and centred in the float32 input tensor of a model.
 #pragma once
 
-#include <nanobind/nanobind.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -47,13 +45,14 @@ class Resampler {
   void fill_padding(float* out) const;
 
  private:
+  // Writes the columns of content row `y` that the vector forms reach, for packed or grey pixels; returns how many.
+  int run_fast(const FrameView& frame, int y, float* const (&plane)[3]) const;
+
   LetterboxGeometry geometry_;
   Axis rows_, columns_;
   std::vector<ColumnWeights> column_weights_;
   bool columns_sampled_;  // every column weight is 0: the picture shrinks by an odd whole number, or not at all
   int whole_columns_;     // output columns whose source pixel has two more to its right: 8 bytes may be read there
 };
-
-void register_letterbox(nanobind::module_& m);
 
 }  // namespace lineside
