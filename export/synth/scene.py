@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lineside.export.synth.bearing import draw_bearing
 from lineside.export.synth.lighting import Exposure, expose
-from lineside.export.synth.raster import Sprite, paint, place, polygon_area, rotate, shadow
+from lineside.export.synth.raster import Sprite, clip_polygon, paint, place, polygon_area, rotate, shadow
 from lineside.export.synth.texture import background
 from lineside.export.synth.tube import draw_tube
 from lineside.runtime.errors import BadOption
@@ -23,6 +23,9 @@ TASKS = tuple(CLASSES)
 
 SMALLEST_PICTURE = 64
 """Smallest picture, px."""
+
+CLOSE_UPS = 0.25
+"""Share of pictures that show a part of a scene, enlarged."""
 
 VISIBLE = 12.0
 """An object cut by the picture's border is labelled from this visible area on, px²."""
@@ -73,7 +76,11 @@ def draw(task: str, size: int, rng: np.random.Generator, photos: bool = True) ->
     if size < SMALLEST_PICTURE:
         raise BadOption(f"A synthetic picture is at least {SMALLEST_PICTURE} px large, {size} was asked for.")
     scene = {"bearing": _bearings, "tube": _tubes}[task]
-    canvas, polygons, masks = scene(size, rng, photos)
+    if rng.random() < CLOSE_UPS:
+        whole = round(size * float(rng.uniform(1.2, 2.0)))
+        canvas, polygons, masks = _crop(scene(whole, rng, photos), size, rng)
+    else:
+        canvas, polygons, masks = scene(size, rng, photos)
     return Drawing(expose(canvas, Exposure.draw(rng), rng), tuple(polygons), tuple(masks))
 
 
@@ -156,6 +163,19 @@ def _tubes(size: int, rng: np.random.Generator, photos: bool) -> Scene:
         y = round(size * 0.5 - sprite.alpha.shape[0] / 2 + float(rng.uniform(-0.04, 0.04)) * size)
         _lay(canvas, sprite, x, y, throw, polygons, masks)
     return canvas, polygons, masks
+
+
+def _crop(scene: Scene, size: int, rng: np.random.Generator) -> Scene:
+    """A random square window of a scene; objects are cut at its border, and dropped where too little is left."""
+    canvas, polygons, masks = scene
+    x, y = (int(v) for v in rng.integers(0, len(canvas) - size + 1, 2))
+    window = (slice(y, y + size), slice(x, x + size))
+    kept = []
+    for polygon, mask in zip(polygons, masks, strict=True):
+        visible = clip_polygon(polygon - np.float32([x, y]), size, size)
+        if len(visible) >= 3 and polygon_area(visible) >= VISIBLE:
+            kept.append((visible, np.ascontiguousarray(mask[window])))
+    return np.ascontiguousarray(canvas[window]), [polygon for polygon, _ in kept], [mask for _, mask in kept]
 
 
 def _rack(canvas: NDArray[np.float32], rng: np.random.Generator) -> None:
