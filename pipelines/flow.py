@@ -149,7 +149,8 @@ class Flow:
         frame.stamp(DECIDED, self.now())
         if frame.error is not None:
             self.counters.ended(frame, "failed")
-            self.bus.emit("error", INSPECT, "frame failed", f"{frame.name or f'frame {frame.sequence}'}: {frame.error}")
+            where = "" if frame.name and frame.name in frame.error else f"{frame.name or f'frame {frame.sequence}'}: "
+            self.bus.emit("error", INSPECT, "frame failed", f"{where}{frame.error}")
         elif self.deadline_ns is not None and frame.clock[DECIDED] - frame.begin > self.deadline_ns:
             self.counters.ended(frame, "late")
         else:

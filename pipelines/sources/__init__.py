@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from lineside.pipelines.elements import Source
-from lineside.pipelines.sources.find import Found, find
+from lineside.pipelines.sources.find import Found
 
 __all__ = ["SOURCES", "make_source"]
 
@@ -22,22 +22,21 @@ SOURCES = {
 """What reads each kind of thing that `find` finds."""
 
 
-def make_source(words: Sequence[str]) -> Source:
-    """One source for all that the words of a command line stand for.
+def make_source(found: Sequence[Found], title: str = "") -> Source:
+    """One source for all that was found.
 
     Args:
-        words: See `find`.
-
-    Raises:
-        SourceError: A word stands for nothing that can be read.
+        found: What `find` made of the words of a command line.
+        title: Name of it all, where one word stands for it.
     """
     parts: list[tuple[str, Source]] = []
-    for kind, group in groupby(find(words), key=lambda it: it.kind):
-        found = list(group)
+    for kind, group in groupby(found, key=lambda it: it.kind):
+        run = list(group)
         if kind == "picture":
-            parts.append((_title(found, words), _make(kind, [it.what for it in found], _title(found, words))))
+            name = title or f"{len(run)} pictures"
+            parts.append((name, _make(kind, [it.what for it in run], name)))
         else:
-            parts.extend((it.what, _single(it)) for it in found)
+            parts.extend((it.what, _single(it)) for it in run)
     source: Source = parts[0][1] if len(parts) == 1 else _make("chain", parts)
     return source
 
@@ -49,10 +48,6 @@ def _single(found: Found) -> Any:
         width, height = map(int, found.what.split("x"))
         return _make("synthetic", (height, width))
     return _make(found.kind, found.what)
-
-
-def _title(found: Sequence[Found], words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{len(found)} pictures"
 
 
 def _make(kind: str, *arguments: Any) -> Any:

@@ -1,0 +1,213 @@
+"""One run of a bundle over sources, from opening to summary: what ``lineside run`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import lineside
+from lineside.pipelines.counters import Snapshot
+from lineside.pipelines.elements import Sink, Source
+from lineside.pipelines.events import Bus
+from lineside.pipelines.graph import Branch, Graph
+from lineside.pipelines.link import Policy
+from lineside.pipelines.problems import Problems
+from lineside.pipelines.results import check_free, new_folder, usual_sinks
+from lineside.pipelines.segment import Segment
+from lineside.pipelines.settings import Settings
+from lineside.pipelines.signals import Signals, catch_signals
+from lineside.pipelines.sinks import FILES, make_sink
+from lineside.pipelines.sources import make_source
+from lineside.pipelines.sources.find import Found
+from lineside.pipelines.summary import Summary, Tally
+from lineside.runtime.errors import SourceError
+
+if TYPE_CHECKING:
+    from lineside.pipelines.view import View
+
+__all__ = ["Job", "Session"]
+
+_TICK = 0.1
+"""Seconds between two looks at signals and progress."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes:
+        bundle: The bundle.
+        sources: What is read, see `find`.
+        title: Name of the source in tables, where one word stands for all of it.
+        settings: Thresholds; live, so that a page can change them.
+        engine: Name of the engine.
+        mode: ``latency`` or ``throughput``, see `lineside.load`.
+        threads: Threads of one inference; None leaves the choice to the engine.
+        policy: Policy of the inspection queue; None chooses by source.
+        limit: Stop after so many frames.
+        sinks: Kinds of results; None chooses by source.
+        folder: Where they go; None makes a new folder in ``runs/``.
+        view: Whether to show a page.
+        port: Its port, 0 for any.
+    """
+
+    bundle: Path
+    sources: Sequence[Found]
+    title: str = ""
+    settings: Settings = field(default_factory=Settings)
+    engine: str = "auto"
+    mode: Literal["latency", "throughput"] = "latency"
+    threads: int | None = None
+    policy: Policy | None = None
+    limit: int | None = None
+    sinks: Sequence[str] | None = None
+    folder: Path | None = None
+    view: bool = False
+    port: int = 0
+
+
+class Session:
+    """Runs one job; a context manager that stops everything at its end. For the main thread: it takes the signals.
+
+    Args:
+        job: What is to be run.
+        say: Told what the user should know while it runs, a sentence at a time.
+    """
+
+    def __init__(self, job: Job, say: Callable[[str], None]) -> None:
+        self._job = job
+        self._say = say
+        self._stack = ExitStack()
+        self._bus = Bus()
+        self._tally = Tally()
+        self._problems = Problems(say)
+        self._view: View | None = None
+        self._signals = Signals()
+        self._folder: Path | None = None
+        self._names: tuple[str, ...] = ()
+
+    def __enter__(self) -> Session:
+        self._signals = self._stack.enter_context(catch_signals())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def run(self, show: Callable[[Graph], None], *, drain: float = 10.0, grace: float = 3.0) -> Summary:
+        """Runs the job to its end.
+
+        The first signal stops the source and lets through what is queued, for at most ``drain`` seconds; a second one
+        gives the queue up at once. Elements that still hang ``grace`` seconds later are left behind.
+
+        Args:
+            show: Called about ten times a second, for progress.
+            drain: See above, seconds.
+            grace: See above, seconds.
+
+        Raises:
+            BundleError: The bundle is not usable.
+            EngineError: The model cannot be executed.
+            SourceError: Nothing at all could be read.
+            SinkError: Results cannot be written there.
+        """
+        job = self._job
+        source = make_source(job.sources, job.title)
+        self._choose_sinks()
+        model = lineside.load(job.bundle, engine=job.engine, mode=job.mode, threads=job.threads)
+        engine = model.engine_name
+        self._bus.listen(self._problems)
+        transform = Segment(model, job.settings, bus=self._bus, load=self._load)
+        graph = Graph(
+            self._paced(source),
+            transform,
+            self._open_sinks(lambda: graph.flow.counters.snapshot()),
+            policy=job.policy,
+            limit=job.limit,
+            bus=self._bus,
+            listener=self._tally,
+        )
+        seconds = self._carry(graph, show, drain, grace)
+        counts = graph.flow.counters.snapshot()
+        if counts.entered and counts.failed == counts.entered:
+            raise SourceError(f"nothing could be inspected: {self._problems.messages[0]}")
+        return Summary(
+            bundle=str(job.bundle),
+            engine=engine,
+            source=graph.stream.name,
+            live=graph.stream.live,
+            counts=counts,
+            classes=self._tally.classes,
+            seconds=seconds,
+            stages=graph.flow.clock.stats(),
+            results="" if self._folder is None else str(self._folder),
+            files={name: str(self._folder / FILES[name]) for name in self._names if self._folder is not None},
+            stopped=self._signals.received[0] if self._signals.received else "",
+            problems=tuple(self._problems.messages),
+        )
+
+    def linger(self) -> None:
+        """Keeps the page up until a signal comes; returns at once where there is no page or one has come."""
+        if self._view is None or self._signals.received:
+            return
+        self._say(f"the page stays at {self._view.url} until Ctrl-C")
+        while not self._signals.received:
+            time.sleep(_TICK)
+
+    def _load(self, path: Path) -> lineside.Segmenter:
+        return lineside.load(path, engine=self._job.engine, mode=self._job.mode, threads=self._job.threads)
+
+    def _choose_sinks(self) -> None:
+        """Settles the kinds of results, and that there is room for them, before anything slow begins."""
+        job = self._job
+        self._names = tuple(usual_sinks([it.kind for it in job.sources]) if job.sinks is None else job.sinks)
+        if job.folder is not None:
+            check_free(job.folder, self._names)
+
+    def _open_sinks(self, counters: Callable[[], Snapshot]) -> list[Sink | Branch]:
+        sinks: list[Sink | Branch] = []
+        if self._names:
+            folder = self._folder = self._job.folder or new_folder()
+            options = {"xlsx": {"bundle": str(self._job.bundle)}}
+            sinks = [make_sink(name, folder, **options.get(name, {})) for name in self._names]
+        if self._job.view:
+            from lineside.pipelines.view import start_view
+
+            job = self._job
+            self._view = start_view(
+                job.settings, counters, self._bus, bundles=[job.bundle], port=job.port, engine=job.engine
+            )
+            self._stack.callback(self._view.close)
+            self._say(f"page: {self._view.url}")
+            sinks.append(Branch(self._view.sink, Policy("latest")))
+        return sinks
+
+    def _paced(self, source: Source) -> Source:
+        """A video that is watched plays at its own speed."""
+        if not self._job.view or {it.kind for it in self._job.sources} != {"video"}:
+            return source
+        from lineside.pipelines.sources.paced import Playback
+
+        return Playback(source)
+
+    def _carry(self, graph: Graph, show: Callable[[Graph], None], drain: float, grace: float) -> float:
+        """Starts the graph and waits for its end; gives the seconds that took."""
+        begin = time.monotonic()
+        graph.start()
+        limit = None
+        while not graph.join(_TICK):
+            show(graph)
+            if self._signals.received and limit is None:
+                graph.stop()
+                limit = time.monotonic() + drain
+            if limit is not None and (len(self._signals.received) > 1 or time.monotonic() > limit):
+                graph.close(drain=0.0, grace=grace)
+                break
+        show(graph)
+        return time.monotonic() - begin
