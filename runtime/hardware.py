@@ -86,11 +86,10 @@ def _quota(root: Path) -> float | None:
     """Processors that the control groups of this process grant, or None where nothing limits them."""
     limits = []
     for line in _read(root / "proc/self/cgroup").splitlines() or ["0::/"]:
-        _, controllers, path = line.split(":", 2)
-        base = root / "sys/fs/cgroup"
+        controllers, _, path = line.partition(":")[2].partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
-        base = base / "cpu" if controllers else base
+        base = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
         group = base / path.lstrip("/")
         for folder in (group, *group.parents):  # a limit of a parent holds too
             limits.append(_limit_v1(folder) if controllers else _limit_v2(folder))

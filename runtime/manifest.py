@@ -196,7 +196,8 @@ def json_schema() -> dict[str, Any]:
         for line in re.sub(r"\n +", " ", attributes).splitlines():
             name, _, meaning = line.partition(": ")
             definition["properties"][name]["description"] = meaning
-    return schema
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))  # defaults that are tuples become lists
+    return plain
 
 
 if __name__ == "__main__":

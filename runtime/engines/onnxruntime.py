@@ -161,8 +161,9 @@ def _open_session(ort: Any, model: bytes, threads: int) -> Any:
 
     An optimised model is laid out for one processor and one onnxruntime, so both are part of its name in the cache.
     """
-    flags = hashlib.sha256(" ".join((hardware.cpu().machine, *hardware.cpu().flags)).encode()).hexdigest()[:16]
-    name = f"onnxruntime/{ort.__version__}-{flags}/{hashlib.sha256(model).hexdigest()}.onnx"
+    cpu = hardware.cpu()
+    layout = hashlib.sha256(" ".join((cpu.machine, *cpu.flags)).encode()).hexdigest()[:16]
+    name = f"onnxruntime/{ort.__version__}-{layout}/{hashlib.sha256(model).hexdigest()}.onnx"
     ready = cache.fetch(name)
     if ready is not None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import typer
 
@@ -34,7 +35,7 @@ def crash() -> None:
 
 def disk() -> None:
     """Opens what is not there."""
-    open("/nonexistent/file")
+    Path("/nonexistent/file").read_text()
 
 
 def package() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.tiny_bundle import tiny_bundle
 
+from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime.bundle import list_golden, open_bundle, write_manifest
 from lineside.runtime.errors import BundleDamaged, LinesideError, NotABundle, SchemaTooNew
 from lineside.runtime.manifest import decode_manifest
@@ -204,7 +204,7 @@ def test_a_zip_with_a_name_that_leads_elsewhere(folder: Path, name: str) -> None
 
 
 def test_a_zip_with_a_link(folder: Path) -> None:
-    with pytest.raises(BundleDamaged, match="'engines/link'.*no links"):
+    with pytest.raises(BundleDamaged, match=r"'engines/link'.*no links"):
         open_bundle(with_entry(folder, "engines/link", stat.S_IFLNK | 0o777))
 
 
