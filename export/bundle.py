@@ -25,7 +25,7 @@ from lineside.export.parity.reference import Reference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
 from lineside.export.parity.shipped import Shipped
-from lineside.export.pictures import Picture, drawn_pictures, read_pictures
+from lineside.export.pictures import Picture, drawn_pictures, golden_drawings, read_pictures
 from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
 from lineside.export.settle import settle
 from lineside.export.staging import check_target, staged
@@ -42,6 +42,10 @@ __all__ = ["Exported", "build_graph", "export_bundle"]
 MODEL = "model.onnx"
 REPORT = "reports/parity.json"
 DEFAULT_IMGSZ = 640
+STEPS = 4
+"""Steps of an export beside one per picture: load, trace, golden files, replay."""
+
+Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def export_bundle(
     safe: bool = False,
     force: bool = False,
     budget: Budget = FP32,
-    say: Callable[[str], None] = lambda line: None,
+    update: Progress = lambda done, total, note: None,
 ) -> Exported:
     """Exports weights into a bundle, which appears under its name only when it agrees with torch.
 
@@ -101,7 +105,7 @@ def export_bundle(
         safe: Load the checkpoint without running foreign code.
         force: Replace a bundle of that name.
         budget: How far the bundle may be from torch.
-        say: Called with a line of text at each step.
+        update: Called with steps done, steps in all, and what comes next.
 
     Returns:
         What was made.
@@ -116,7 +120,7 @@ def export_bundle(
     """
     target = Path(out)
     check_target(target, force)
-    say(f"loading {weights}")
+    update(0, STEPS, f"loading {os.fspath(weights)}")
     model = load_model(Path(weights) if os.fspath(weights).endswith(".pt") else os.fspath(weights), safe=safe)
     facts = checkpoint_facts(weights, safe)
     size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
@@ -125,7 +129,8 @@ def export_bundle(
     pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(names)
     if not os.fspath(weights).endswith(".pt"):
         settle(model, pictures)
-    say(f"tracing at {size[0]}x{size[1]}, batch {batch}")
+    total = STEPS + len(pictures)
+    update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")
     plain = fused(model)
     exact = rounded_to_fp16(plain) if storage == "fp16" else model
     graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage)
@@ -143,17 +148,23 @@ def export_bundle(
         onnx.save(graph, folder / MODEL)
         write_manifest(folder, manifest)
         reference = Reference(exact, size)
-        report = _gate(folder, reference, head, pictures, budget, storage, str(images or "drawings of the task"), say)
+        report = _gate(
+            folder, reference, head, pictures, budget, storage, str(images or "drawings of the task"),
+            lambda done: update(2 + done, total, "comparing with torch"),
+        )  # fmt: skip
         if storage == "fp16":
-            report = msgspec.structs.replace(report, rounding=rounding_effect(Reference(model, size), reference, pictures))
+            effect = rounding_effect(Reference(model, size), reference, pictures)
+            report = msgspec.structs.replace(report, rounding=effect)
         _keep_or_raise(report, folder, target)
-        say("writing golden files")
-        write_goldens(folder, reference, _most_telling(report, pictures), head)
+        update(total - 2, total, "writing golden files")
+        write_goldens(folder, reference, pictures if images else golden_drawings(names))
         manifest = write_manifest(folder, manifest)
+        update(total - 1, total, "replaying them")
         verified = verify_bundle(open_bundle(folder))
         if not verified.passed:
             wrong = next(result for result in verified.golden if result.reason)
             raise CheckFailed(f"the finished bundle does not replay {wrong.name}: {wrong.reason}; nothing was written")
+    update(total, total, "")
     return Exported(target, manifest, report, verified, tuple(passes))
 
 
@@ -194,7 +205,7 @@ def _gate(
     budget: Budget,
     storage: WeightsStorage,
     pictures_from: str,
-    say: Callable[[str], None],
+    progress: Callable[[int], None],
 ) -> ParityReport:
     """Runs the parity gate on the bundle in its temporary folder."""
     shipped = Shipped(open_bundle(folder))
@@ -209,7 +220,7 @@ def _gate(
             budget,
             described=described + (", weights rounded to FP16" if storage == "fp16" else ""),
             pictures_from=pictures_from,
-            progress=lambda done: say(f"comparing with torch: picture {done} of {len(pictures)}"),
+            progress=progress,
         )
     except NonFiniteOutput as error:
         raise CheckFailed(
@@ -240,12 +251,6 @@ def _keep_or_raise(report: ParityReport, folder: Path, target: Path) -> None:
         report,
         beside,
     )
-
-
-def _most_telling(report: ParityReport, pictures: Sequence[Picture]) -> list[Picture]:
-    """The gate's pictures, those with the best scores first."""
-    order = sorted(range(len(pictures)), key=lambda i: -report.pictures[i].anchors.best_score)
-    return [pictures[i] for i in order]
 
 
 def _class_names(model: nn.Module, classes: int) -> tuple[str, ...]:

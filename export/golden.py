@@ -14,7 +14,6 @@ from lineside.export.parity.detect import Chosen, detect
 from lineside.export.parity.reference import Reference, Seen
 from lineside.export.parity.rule import rule_mask
 from lineside.export.pictures import Picture
-from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import ExportError
 from lineside.runtime.golden import Golden, rle_of_mask, write_golden
 
@@ -104,14 +103,13 @@ def golden_of(name: str, seen: Seen, conf: float, iou: float, outputs: bool) -> 
     )
 
 
-def write_goldens(folder: Path, reference: Reference, pictures: Sequence[Picture], head: HeadContract) -> int:
+def write_goldens(folder: Path, reference: Reference, pictures: Sequence[Picture]) -> int:
     """Writes the golden files of a bundle.
 
     Args:
         folder: The bundle; ``golden/`` is made inside.
         reference: The torch model.
-        pictures: What to choose from, most useful first.
-        head: Head contract of the bundle.
+        pictures: What to choose from; those with the highest scores are taken.
 
     Returns:
         Number of detections in them.
@@ -121,8 +119,8 @@ def write_goldens(folder: Path, reference: Reference, pictures: Sequence[Picture
     """
     (folder / "golden").mkdir()
     written = detections = 0
-    for picture in pictures:
-        seen = reference(picture.frame)
+    views = [reference(picture.frame) for picture in pictures]
+    for seen in sorted(views, key=lambda view: -float(view.scores.max())):
         thresholds = choose_thresholds(seen)
         if thresholds is None:
             continue

@@ -14,10 +14,13 @@ import numpy.typing as npt
 from lineside.export.synth import CLASSES, pictures
 from lineside.runtime.errors import SourceError
 
-__all__ = ["Picture", "drawn_pictures", "read_pictures", "tasks_of"]
+__all__ = ["Picture", "drawn_pictures", "golden_drawings", "read_pictures", "tasks_of"]
 
 SIZES = ((480, 640), (640, 480), (640, 640), (717, 533), (300, 500), (533, 717), (720, 405), (401, 401))
 """Heights and widths of the drawings: with and without padding, scaled up and down, sides that do not divide."""
+
+GOLDEN_SIZES = ((271, 477), (203, 360), (301, 480), (480, 301), (360, 203), (333, 333))
+"""Heights and widths of the drawings that go into a bundle: small ones, scaled up, take little room as an input."""
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -44,12 +47,14 @@ def tasks_of(names: Sequence[str]) -> tuple[str, ...]:
     return known or tuple(CLASSES)
 
 
-def drawn_pictures(names: Sequence[str], count: int = len(SIZES), seed: int = 20) -> list[Picture]:
+def drawn_pictures(
+    names: Sequence[str], sizes: Sequence[tuple[int, int]] = SIZES, seed: int = 20
+) -> list[Picture]:
     """Draws pictures of the task that the class names hint at.
 
     Args:
         names: Class names of the model.
-        count: Number of pictures; sizes from `SIZES` in turn.
+        sizes: Height and width of each picture.
         seed: Not negative.
 
     Returns:
@@ -57,14 +62,18 @@ def drawn_pictures(names: Sequence[str], count: int = len(SIZES), seed: int = 20
     """
     tasks = tasks_of(names)
     drawn = []
-    for index in range(count):
-        height, width = SIZES[index % len(SIZES)]
+    for index, (height, width) in enumerate(sizes):
         task = tasks[index % len(tasks)]
         square = pictures(task, 1, max(height, width), seed + index)[0]
         top, left = (square.shape[0] - height) // 2, (square.shape[1] - width) // 2
         frame = np.ascontiguousarray(square[top : top + height, left : left + width])
         drawn.append(Picture(f"{task} {index} (seed {seed + index})", frame))
     return drawn
+
+
+def golden_drawings(names: Sequence[str]) -> list[Picture]:
+    """Drawings for golden files; others than those of the gate."""
+    return drawn_pictures(names, GOLDEN_SIZES, seed=60)
 
 
 def read_pictures(folder: str | os.PathLike[str], least: int) -> list[Picture]:

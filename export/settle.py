@@ -22,6 +22,11 @@ SIDE = 320
 """Side of the input to measure with, in pixels."""
 
 
+BLEND = 0.3
+"""How far each channel's variance moves towards the mean of its layer, so that a channel where nearly nothing happens
+is not blown up to be all rounding error."""
+
+
 def settle(model: nn.Module, pictures: Sequence[Picture]) -> None:
     """Measures the statistics of every BatchNorm layer, in place; weights stay as they are.
 
@@ -43,6 +48,9 @@ def settle(model: nn.Module, pictures: Sequence[Picture]) -> None:
         model.eval()
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
+            variance = layer.running_var
+            if variance is not None:
+                variance.lerp_(variance.mean(), BLEND)
 
 
 def _size(picture: Picture) -> tuple[int, int]:

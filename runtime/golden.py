@@ -10,7 +10,8 @@ A golden file is an ``.npz`` archive without pickles:
 ``boxes``           (N, 4) float32           xyxy in picture pixels, clipped, by falling score
 ``scores``          (N,) float32
 ``classes``         (N,) int32
-``rle``             (N,) bytes               mask in the picture: COCO's compressed run lengths; absent without masks
+``rle``             (L,) uint8               a line of ASCII text for each mask: COCO's compressed run lengths in the
+                                             picture; absent without masks
 ``box8`` …          as the model's outputs   raw outputs under their names, float16; in one file of a bundle
 ==================  =======================  =================================================================
 """
@@ -114,7 +115,7 @@ def _from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]], head:
         boxes=np.asarray(arrays["boxes"], np.float32),
         scores=np.asarray(arrays["scores"], np.float32),
         classes=np.asarray(arrays["classes"], np.int32),
-        rle=None if codes is None else tuple(bytes(code).decode("ascii") for code in codes),
+        rle=None if codes is None else tuple(codes.astype(np.uint8).tobytes().decode("ascii").splitlines()),
         outputs={key: np.asarray(arrays[key], np.float16) for key in head.output_names if key in arrays},
     )
 
@@ -137,7 +138,7 @@ def write_golden(path: str, golden: Golden) -> None:
         "classes": golden.classes,
     }
     if golden.rle is not None:
-        arrays["rle"] = np.array([code.encode("ascii") for code in golden.rle], np.bytes_)
+        arrays["rle"] = np.frombuffer("".join(f"{code}\n" for code in golden.rle).encode("ascii"), np.uint8)
     np.savez_compressed(path, allow_pickle=False, **arrays, **golden.outputs)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,120 @@
+"""``lineside export``: from weights to a bundle that proved itself."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lineside.export.parity.result import ParityReport
+
+__all__ = ["command", "input_size"]
+
+
+class Storage(str, Enum):
+    """Element type in which weights are stored."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+def command(
+    weights: Annotated[str, typer.Argument(help="A .pt checkpoint, or a model yaml (random weights).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Name of the bundle, a new folder NAME.bundle.")],
+    imgsz: Annotated[
+        str | None, typer.Option(help="Input in pixels: one number or HxW. Default: as trained, else 640.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per run; static.")] = 1,
+    storage: Annotated[
+        Storage, typer.Option("--weights", help="How weights are stored; arithmetic is FP32 either way.")
+    ] = Storage.FP32,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder with at least 8 pictures for the parity gate. Default: drawings.")
+    ] = None,
+    safe: Annotated[bool, typer.Option("--safe", help="Load the checkpoint without running code from it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Exports YOLO segmentation weights into a bundle, if the bundle sees what torch sees.
+
+    Compares raw tensors, the best anchors and their masks with torch on at least 8 pictures; beyond the budget nothing
+    is written, the exit code is 1 and the report lies beside.
+
+    Example: lineside export runs/train/weights/best.pt -o bearing.bundle --weights fp16
+    """
+    size = input_size(imgsz)
+    from lineside.cli.progress import progress
+    from lineside.export.bundle import ParityFailed, export_bundle
+
+    try:
+        with progress("export") as update:
+            made = export_bundle(
+                weights, out, imgsz=size, batch=batch, storage=storage.value, images=images, safe=safe, force=force,
+                update=update,
+            )  # fmt: skip
+    except ParityFailed as failure:
+        _show(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
+        raise
+    files = {name: made.path.joinpath(name).stat().st_size for name in made.manifest.files}
+    total = sum(files.values()) + made.path.joinpath("manifest.json").stat().st_size
+    _show(made.parity, as_json, {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]})
+    if not as_json:
+        from lineside.cli.tables import size_text
+
+        print(
+            f"{made.path}: {size_text(total)}, model {size_text(files[made.manifest.model])}, "
+            f"{len(made.verified.golden)} golden files replayed"
+        )
+    return 0
+
+
+def input_size(text: str | None) -> tuple[int, int] | None:
+    """Reads ``640`` or ``480x640`` as height and width; None stays None.
+
+    Raises:
+        BadOption: It is neither, or a side is below 32.
+    """
+    from lineside.runtime.errors import BadOption
+
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and 32 <= int(side) <= 8192 for side in sides):
+        raise BadOption(f"--imgsz {text}: give one number, such as 640, or HxW, such as 480x640; sides from 32 on")
+    return int(sides[0]), int(sides[-1])
+
+
+def _show(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> None:
+    """Prints the report as JSON or as a table."""
+    if as_json:
+        import msgspec
+
+        print(json.dumps(facts | {"parity": msgspec.to_builtins(report)}))
+        return
+    from lineside.cli.tables import print_table
+
+    rows = [
+        [
+            picture.picture,
+            "x".join(map(str, picture.image_size)),
+            f"{min(measure.cosine for measure in picture.raw):.7f}",
+            f"{max(measure.max_abs for measure in picture.raw):.1e}",
+            str(picture.anchors.compared),
+            f"{picture.anchors.box_px:.1e}",
+            f"{picture.anchors.score:.1e}",
+            str(picture.anchors.class_differs),
+            str(picture.masks.compared),
+            f"{picture.masks.mean_iou:.5f}" if picture.masks.compared else "-",
+            f"{picture.masks.native_iou:.5f}" if picture.masks.compared else "-",
+        ]
+        for picture in report.pictures
+    ]
+    columns = "picture|HxW|>cosine|>max diff|>anchors|>box px|>score|>class|>masks|>IoU|>IoU native".split("|")
+    print_table(f"Parity with {report.reference}", columns, rows)
+    for verdict in report.verdicts:
+        state = "ok" if verdict.passed else f"FAILED: {verdict.reason}"
+        print(f"{verdict.level:8} {state} (worst picture: {verdict.worst_picture or '-'})")
