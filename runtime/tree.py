@@ -54,7 +54,7 @@ class FolderTree:
 
     def names(self) -> set[str]:
         """Names of all files below the folder."""
-        found = set()
+        found: set[str] = set()
         for parent, _, files in os.walk(self._folder):
             below = PurePosixPath(Path(parent).relative_to(self._folder).as_posix())
             found.update(str(below / file) for file in files if file not in JUNK)

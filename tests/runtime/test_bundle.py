@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import stat
 import zipfile
@@ -157,10 +156,10 @@ def test_a_model_that_no_hash_covers_is_refused(folder: Path) -> None:
         open_bundle(folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_is_named(folder: Path) -> None:
-    (folder / "model.onnx").chmod(0)
-    with pytest.raises(BundleDamaged, match=r"model\.onnx cannot be read"):
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to("model.onnx")
+    with pytest.raises(BundleDamaged, match=r"model\.onnx cannot be read \(Too many levels of symbolic links\)"):
         open_bundle(folder)
 
 
