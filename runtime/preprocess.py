@@ -87,10 +87,10 @@ class Preprocessor:
 
     def _check_buffer(self, out: npt.NDArray[np.float32]) -> None:
         wanted = (3, *self.input_size)
-        if out.shape != wanted or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        if out.shape != wanted or out.dtype != np.float32 or not out.flags.carray:
             raise BadOption(
                 f"an input buffer of shape {out.shape} and dtype {out.dtype}: "
-                f"it must be {wanted}, float32, C-contiguous and writeable"
+                f"it must be {wanted}, float32, C-contiguous, aligned and writeable"
             )
 
     def _plan(self, image_size: Size) -> tuple[Letterbox, Resampler]:
