@@ -15,7 +15,7 @@ from lineside.pipelines.frame import Frame
 from lineside.pipelines.link import Link, Policy
 from lineside.runtime.errors import LinesideError
 
-__all__ = ["Branch", "Graph"]
+__all__ = ["Branch", "Graph", "apply"]
 
 _FILE_DEPTH = 4
 _LIVE_DEPTH = 64
@@ -169,10 +169,7 @@ class Graph:
         flow = self.flow
         while (frame := flow.take()) is not None:
             if frame.error is None:
-                try:
-                    self._transform(frame)
-                except Exception as error:
-                    frame.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
+                apply(self._transform, frame)
             flow.finish(frame)
         with self._lock:
             self._lanes_left -= 1
@@ -261,6 +258,14 @@ class Graph:
         """
         self.start()
         self.join()
+
+
+def apply(transform: Transform, frame: Frame) -> None:
+    """Runs a transform on one frame; whatever it raises becomes the frame's ``error``."""
+    try:
+        transform(frame)
+    except Exception as error:
+        frame.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
 
 
 def _default_policy(stream: StreamInfo) -> Policy:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lineside.pipelines.frame import CAPTURE, DECIDED, DONE, READ, TAKEN, Frame
+from lineside.pipelines.frame import CAPTURE, DECIDED, DONE, READ, TAKEN, TRIGGER, Frame
 from lineside.runtime.errors import MissingPackage
 
 __all__ = ["SERVICE", "STAGES", "TOTAL", "TO_DECISION", "StageClock", "StageStats"]
@@ -16,6 +16,7 @@ TO_DECISION = "to decision"
 TOTAL = "total"
 
 STAGES: dict[str, tuple[str, str]] = {
+    "arrival": (TRIGGER, CAPTURE),
     "read": (CAPTURE, READ),
     "queue": (READ, TAKEN),
     "preprocess": (TAKEN, "preprocess"),
@@ -26,7 +27,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "sinks": (DECIDED, DONE),
     SERVICE: (TAKEN, DECIDED),
 }
-"""Stage to the stamps between which it lies. ``wait`` is the wait for an engine that another lane uses; where it is
+"""Stage to the stamps between which it lies. ``arrival`` is how late a part came after its trigger. ``wait`` is the wait for an engine that another lane uses; where it is
 stamped, ``infer`` begins with its end. ``service`` is what most programs print as latency: without any queue.
 ``to decision`` and ``total`` count from the trigger, or from the capture where nothing triggers."""
 

@@ -41,11 +41,13 @@ def show_progress(title: str) -> Iterator[Callable[[Graph], None]]:
         with _bar(title) as show:
             yield show
         return
-    begin = time.monotonic()
-    due = begin + _SECONDS
+    begin = due = 0.0
 
     def say(graph: Graph) -> None:
-        nonlocal due
+        nonlocal begin, due
+        if not begin:  # The time for loading the model is not the graph's.
+            begin = time.monotonic()
+            due = begin + _SECONDS
         if time.monotonic() < due:
             return
         due += _SECONDS
@@ -68,12 +70,14 @@ def _bar(title: str) -> Iterator[Callable[[Graph], None]]:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    begin = time.monotonic()
+    begin = 0.0
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, note="")
         _BARS.append(bar)
 
         def draw(graph: Graph) -> None:
+            nonlocal begin
+            begin = begin or time.monotonic()
             done, total = _counts(graph)
             counts = graph.flow.counters.snapshot()
             lost = f", {counts.lost} lost" if counts.lost else ""

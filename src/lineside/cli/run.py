@@ -68,8 +68,8 @@ def command(
     Exit code: 0 all inspected and saved; 1 some frames were not (unreadable, failed, interrupted), each is named;
     2 nothing could be done: no such source, a broken bundle, a place that cannot be written to.
     """
+    from lineside.cli.closing import print_summary
     from lineside.cli.live import show_progress, tell
-    from lineside.cli.tables import print_summary
     from lineside.pipelines.link import Policy
     from lineside.pipelines.session import Job, Session
     from lineside.pipelines.settings import Settings, Thresholds

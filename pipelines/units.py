@@ -1,0 +1,56 @@
+"""Times and shares as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from lineside.runtime.errors import BadOption
+
+__all__ = ["parse_share", "parse_time"]
+
+_UNITS_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+
+
+def parse_time(text: str) -> int:
+    """Reads a time such as ``40ms``, ``1.5 s`` or ``10m``.
+
+    Returns:
+        Nanoseconds, at least 1.
+
+    Raises:
+        BadOption: It is no number with a known unit, or not above zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zµ]+)\s*", text)
+    if match is None or match[2] not in _UNITS_NS:
+        raise BadOption(f"{text!r} is not a time; write a number and a unit ({', '.join(_UNITS_NS)}), such as 40ms")
+    nanoseconds = round(float(match[1]) * _UNITS_NS[match[2]])
+    if nanoseconds < 1:
+        raise BadOption(f"the time {text!r} must be above zero")
+    return nanoseconds
+
+
+def parse_share(text: str) -> float:
+    """Reads a share such as ``0.1%`` or ``0.001``.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        BadOption: It is no number, or outside that range.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    if match is None:
+        raise BadOption(f"{text!r} is not a share; write it like 0.1% or 0.001")
+    share = float(match[1]) / (100 if match[2] else 1)
+    if share > 1:
+        raise BadOption(f"the share {text!r} is above 100 %")
+    return share
