@@ -54,7 +54,7 @@ nb::object run(Decoder& decoder, const std::vector<FloatArray>& arrays, float co
   return nb::make_tuple(
       owned_array(found->boxes.data(), {n, 4}), owned_array(found->scores.data(), {n}),
       owned_array(found->classes.data(), {n}), owned_array(found->anchors.data(), {n}),
-      solved ? owned_array(found->spans.data(), {found->spans.size() / 3, 3}) : nb::none(),
+      solved ? owned_array(found->spans.data(), {static_cast<size_t>(found->spans.count()), 3}) : nb::none(),
       solved ? owned_array(found->offsets.data(), {found->offsets.size()}) : nb::none());
 }
 

@@ -38,25 +38,32 @@ int32_t scan_classes(const float* scores, int64_t plane, int classes, int64_t n,
   return top;
 }
 
-// Calls `keep(j)` for every anchor of a (classes, plane) table whose best value is above `floor`.
+// Calls `keep(cells, n)` for the cells of a (classes, plane) table whose best value is above `floor`, block by block
+// and in rising order; scratch.best holds their best values.
 template <class Keep>
 void scan_table(const float* scores, int64_t plane, int classes, float floor, ScanScratch& scratch, Keep keep) {
   scratch.best.resize(kBlock);
+  scratch.cells.resize(kBlock);
   float* best = scratch.best.data();
+  int32_t* cells = scratch.cells.data();
   for (int64_t begin = 0; begin < plane; begin += kBlock) {
     const int64_t n = std::min(kBlock, plane - begin);
     if (scan_classes(scores + begin, plane, classes, n, best) >= 0x7f800000) {
       throw NonFinite("class scores hold NaN or infinity");
     }
-    for (int64_t first = 0; first < n; first += 64) {  // most groups hold nothing: one maximum tells
+    int64_t count = 0;
+    for (int64_t first = 0; first < n; first += 64) {  // most groups hold nothing: one comparison tells
       const int64_t last = std::min(first + 64, n);
-      bool any = false;
+      int32_t any = 0;
       for (int64_t j = first; j < last; ++j) any |= best[j] > floor;
       if (!any) continue;
       for (int64_t j = first; j < last; ++j) {
-        if (best[j] > floor) keep(begin + j);
+        if (!(best[j] > floor)) continue;
+        best[count] = best[j];
+        cells[count++] = static_cast<int32_t>(begin + j);
       }
     }
+    if (count) keep(cells, count);
   }
 }
 
@@ -73,58 +80,62 @@ float logit_floor(float conf) {
 }
 
 // The lowest class that reaches the best score of an anchor. Different logits can share one float32 score.
-int best_class_of_logits(const float* logits, int64_t plane, int classes) {
-  float best = logits[0];
-  for (int c = 1; c < classes; ++c) best = std::max(best, logits[c * plane]);
-  const float score = sigmoid(best);
+int class_of_logit(const float* logits, int64_t plane, int classes, float best, float score) {
   // Below this no logit can round to the same score: the sigmoid is too steep there.
   const float near = best < 8.0f ? best - 1e-3f : 7.9f;
-  for (int c = 0; c < classes; ++c) {
+  int c = 0;
+  for (; c + 1 < classes; ++c) {
     const float logit = logits[c * plane];
-    if (logit == best || (logit >= near && sigmoid(logit) == score)) return c;
+    if (logit == best || (logit >= near && sigmoid(logit) == score)) break;
   }
-  return 0;
+  return c;
 }
 
-int best_class_of_scores(const float* scores, int64_t plane, int classes) {
-  int best = 0;
-  for (int c = 1; c < classes; ++c) {
-    if (scores[c * plane] > scores[best * plane]) best = c;
-  }
-  return best;
+// The lowest class with the best score of an anchor.
+int class_of_score(const float* scores, int64_t plane, int classes, float best) {
+  int c = 0;
+  while (c + 1 < classes && scores[c * plane] != best) ++c;
+  return c;
 }
 
-// Expected bin of the four side distributions (the "distribution focal loss" head, arXiv:2006.04388): the softmax of
-// reg_max logits weighs the bins 0 .. reg_max - 1. A head with one bin predicts the distance itself.
-void side_distances(const float* sides, int64_t plane, int reg_max, float* scratch, float out[4]) {
+// Distances from the centres of `n` cells to the sides of their boxes, in grid cells: left, top, right, bottom.
+// Each side is the expected bin of a distribution over 0 .. reg_max - 1, the softmax of its logits (the "distribution
+// focal loss" head, arXiv:2006.04388); a head with one bin predicts the distance itself. The four sides are
+// neighbours in `bins`, so that they are worked on together.
+void side_distances(const float* sides, int64_t plane, int reg_max, const int32_t* cells, int64_t n,
+                    std::vector<float>& bins, std::vector<float>& distances) {
+  const int width = 4 * reg_max;
+  bins.resize(static_cast<size_t>(n) * width);
+  distances.resize(static_cast<size_t>(n) * 4);
+  for (int side = 0; side < 4; ++side) {
+    for (int bin = 0; bin < reg_max; ++bin) {
+      const float* from = sides + (side * reg_max + bin) * plane;
+      float* to = bins.data() + 4 * bin + side;
+      for (int64_t k = 0; k < n; ++k) to[k * width] = from[cells[k]];
+    }
+  }
   if (reg_max == 1) {
-    for (int side = 0; side < 4; ++side) out[side] = sides[side * plane];
+    distances = bins;
     return;
   }
-  const int n = 4 * reg_max;
-  for (int i = 0; i < n; ++i) scratch[i] = sides[i * plane];
-  for (int side = 0; side < 4; ++side) {
-    float* bins = scratch + side * reg_max;
-    float top = bins[0];
-    for (int i = 1; i < reg_max; ++i) top = std::max(top, bins[i]);
-    for (int i = 0; i < reg_max; ++i) bins[i] -= top;
-  }
-  for (int i = 0; i < n; ++i) scratch[i] = exp_negative(scratch[i]);
-  for (int side = 0; side < 4; ++side) {
-    const float* bins = scratch + side * reg_max;
-    float sum = 0, weighted = 0;
-    for (int i = 0; i < reg_max; ++i) {
-      sum += bins[i];
-      weighted += bins[i] * static_cast<float>(i);
+  for (int64_t k = 0; k < n; ++k) {
+    float* values = bins.data() + k * width;
+    float top[4], sum[4] = {}, weighted[4] = {};
+    for (int side = 0; side < 4; ++side) top[side] = values[side];
+    for (int i = 4; i < width; i += 4) {
+      for (int side = 0; side < 4; ++side) top[side] = std::max(top[side], values[i + side]);
     }
-    out[side] = weighted / sum;
-  }
-}
-
-void require_finite_box(const Candidates& found, int64_t i) {
-  const float box[4] = {found.x1[i], found.y1[i], found.x2[i], found.y2[i]};
-  if (any_non_finite(box, 4)) {
-    throw NonFinite("the box of the candidate at anchor " + std::to_string(found.anchor[i]) + " is NaN or infinite");
+    for (int i = 0; i < width; i += 4) {
+      for (int side = 0; side < 4; ++side) values[i + side] = exp_negative(values[i + side] - top[side]);
+    }
+    for (int i = 0; i < width; i += 4) {
+      const float bin = static_cast<float>(i / 4);
+      for (int side = 0; side < 4; ++side) {
+        sum[side] += values[i + side];
+        weighted[side] += values[i + side] * bin;
+      }
+    }
+    for (int side = 0; side < 4; ++side) distances[4 * k + side] = weighted[side] / sum[side];
   }
 }
 
@@ -132,25 +143,26 @@ void levels_candidates(const HeadLayout& head, const std::vector<Tensor>& output
                        Candidates& found) {
   const float floor = logit_floor(conf);
   const int per_level = head.coefficients ? 3 : 2;
-  std::vector<float> bins(4 * static_cast<size_t>(head.reg_max));
   int32_t offset = 0;
   for (size_t level = 0; level < head.strides.size(); ++level) {
     const int stride = head.strides[level];
-    const int64_t columns = head.input_w / stride, plane = columns * (head.input_h / stride);
+    const int32_t columns = head.input_w / stride, plane = columns * (head.input_h / stride);
     const float* boxes = outputs[level * per_level].data;
     const float* logits = outputs[level * per_level + 1].data;
     const float step = static_cast<float>(stride);
-    scan_table(logits, plane, head.classes, floor, scratch, [&](int64_t cell) {
-      const int cls = best_class_of_logits(logits + cell, plane, head.classes);
-      const int64_t i = found.size();
-      found.add(sigmoid(logits[cls * plane + cell]), cls, offset + static_cast<int32_t>(cell));
-      float d[4];
-      side_distances(boxes + cell, plane, head.reg_max, bins.data(), d);
-      const float cx = static_cast<float>(cell % columns) + 0.5f, cy = static_cast<float>(cell / columns) + 0.5f;
-      found.set_box(i, (cx - d[0]) * step, (cy - d[1]) * step, (cx + d[2]) * step, (cy + d[3]) * step);
-      require_finite_box(found, i);
+    scan_table(logits, plane, head.classes, floor, scratch, [&](const int32_t* cells, int64_t n) {
+      side_distances(boxes, plane, head.reg_max, cells, n, scratch.bins, scratch.distances);
+      for (int64_t k = 0; k < n; ++k) {
+        const int32_t cell = cells[k];
+        const float score = sigmoid(scratch.best[k]);
+        const int cls = class_of_logit(logits + cell, plane, head.classes, scratch.best[k], score);
+        const float* d = &scratch.distances[4 * k];
+        const float cx = static_cast<float>(cell % columns) + 0.5f, cy = static_cast<float>(cell / columns) + 0.5f;
+        found.add(score, cls, offset + cell);
+        found.set_last_box((cx - d[0]) * step, (cy - d[1]) * step, (cx + d[2]) * step, (cy + d[3]) * step);
+      }
     });
-    offset += static_cast<int32_t>(plane);
+    offset += plane;
   }
 }
 
@@ -159,14 +171,15 @@ void flat_candidates(const HeadLayout& head, const std::vector<Tensor>& outputs,
   const float* table = outputs[0].data;
   const int64_t plane = outputs[0].shape[2];
   const float* scores = table + 4 * plane;
-  scan_table(scores, plane, head.classes, conf, scratch, [&](int64_t anchor) {
-    const int cls = best_class_of_scores(scores + anchor, plane, head.classes);
-    const int64_t i = found.size();
-    found.add(scores[cls * plane + anchor], cls, static_cast<int32_t>(anchor));
-    const float cx = table[anchor], cy = table[plane + anchor];
-    const float half_w = table[2 * plane + anchor] * 0.5f, half_h = table[3 * plane + anchor] * 0.5f;
-    found.set_box(i, cx - half_w, cy - half_h, cx + half_w, cy + half_h);
-    require_finite_box(found, i);
+  scan_table(scores, plane, head.classes, conf, scratch, [&](const int32_t* cells, int64_t n) {
+    for (int64_t k = 0; k < n; ++k) {
+      const float* column = table + cells[k];
+      const float score = scratch.best[k];
+      found.add(score, class_of_score(scores + cells[k], plane, head.classes, score), cells[k]);
+      const float cx = column[0], cy = column[plane];
+      const float half_w = column[2 * plane] * 0.5f, half_h = column[3 * plane] * 0.5f;
+      found.set_last_box(cx - half_w, cy - half_h, cx + half_w, cy + half_h);
+    }
   });
 }
 
@@ -180,10 +193,8 @@ void end2end_candidates(const HeadLayout& head, const std::vector<Tensor>& outpu
       throw OutOfContract("row " + std::to_string(r) + " names class " + std::to_string(row[5]) + " of " +
                           std::to_string(head.classes));
     }
-    const int64_t i = found.size();
     found.add(row[4], static_cast<int32_t>(row[5]), static_cast<int32_t>(r));
-    found.set_box(i, row[0], row[1], row[2], row[3]);
-    require_finite_box(found, i);
+    found.set_last_box(row[0], row[1], row[2], row[3]);
   }
 }
 
@@ -203,14 +214,17 @@ void Candidates::add(float value, int32_t kind, int32_t index) {
   score.push_back(value);
   cls.push_back(kind);
   anchor.push_back(index);
-  for (auto* column : {&x1, &y1, &x2, &y2}) column->push_back(0);
 }
 
-void Candidates::set_box(int64_t i, float left, float top, float right, float bottom) {
-  x1[i] = left;
-  y1[i] = top;
-  x2[i] = right;
-  y2[i] = bottom;
+void Candidates::set_last_box(float left, float top, float right, float bottom) {
+  const float box[4] = {left, top, right, bottom};
+  if (any_non_finite(box, 4)) {
+    throw NonFinite("the box of the candidate at anchor " + std::to_string(anchor.back()) + " is NaN or infinite");
+  }
+  x1.push_back(left);
+  y1.push_back(top);
+  x2.push_back(right);
+  y2.push_back(bottom);
 }
 
 void check_tensors(const HeadLayout& head, const std::vector<Tensor>& outputs) {

@@ -36,12 +36,13 @@ struct Candidates {
   int64_t size() const { return static_cast<int64_t>(score.size()); }
   void clear();
   void add(float score, int32_t cls, int32_t anchor);
-  void set_box(int64_t i, float left, float top, float right, float bottom);
+  void set_last_box(float left, float top, float right, float bottom);  // throws NonFinite
 };
 
 // Scratch that a scan reuses from frame to frame.
 struct ScanScratch {
-  std::vector<float> best;
+  std::vector<float> best, bins, distances;
+  std::vector<int32_t> cells;
 };
 
 // Throws OutOfContract when the tensors' shapes do not fit the layout: memory safety, checked before any read.

@@ -65,7 +65,7 @@ void Decoder::solve_masks(const std::vector<Tensor>& outputs, const Placement& p
     const float* b = &found_.boxes[4 * k];
     solver_.solve(outputs.back().data, coefficients_.data(), head_.coefficients, {b[0], b[1], b[2], b[3]},
                   found_.spans);
-    found_.offsets.push_back(static_cast<int64_t>(found_.spans.size() / 3));
+    found_.offsets.push_back(found_.spans.count());
   }
 }
 

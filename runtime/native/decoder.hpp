@@ -22,7 +22,7 @@ struct Found {
   std::vector<float> boxes;      // x1, y1, x2, y2 in picture pixels, clipped
   std::vector<float> scores;
   std::vector<int32_t> classes, anchors;
-  std::vector<int32_t> spans;    // y, x0, x1
+  SpanBuffer spans;
   std::vector<int64_t> offsets;  // spans of detection i: offsets[i] .. offsets[i + 1]
 
   void clear();

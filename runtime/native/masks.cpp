@@ -10,7 +10,7 @@
 namespace lineside {
 namespace {
 
-constexpr int32_t kLane = 4;  // dot products run over whole groups of columns where the row is long enough
+constexpr int32_t kLane = 8;  // rows of values are padded to whole groups of columns
 
 // out[0 .. N) = the sum over m of coefficients[m] * protos[m * plane + 0 .. N), in the order of m.
 template <int N>
@@ -24,38 +24,36 @@ void dot_columns(const float* protos, int64_t plane, const float* coefficients, 
   std::memcpy(out, sum, sizeof sum);
 }
 
-// Writes spans of one pixel row after each other, joining those that touch.
-class RowWriter {
- public:
-  RowWriter(std::vector<int32_t>& spans, int32_t y) : spans_(spans), begin_(spans.size()), y_(y) {}
-
-  void add(int32_t x0, int32_t x1) {
-    if (x1 <= x0) return;
-    if (spans_.size() > begin_ && spans_.back() == x0) {
-      spans_.back() = x1;
-      return;
-    }
-    const int32_t span[3] = {y_, x0, x1};
-    spans_.insert(spans_.end(), span, span + 3);
-  }
-
- private:
-  std::vector<int32_t>& spans_;
-  size_t begin_;
-  int32_t y_;
-};
-
-// Calls `change(x)` for every x in [0, n) where flags[x] != flags[x + 1]; flags has 8 readable bytes past n.
+// Calls `change(x)` for every x in [begin, end) where flags[x] != flags[x + 1]; 8 flags past the end are readable.
 template <class Change>
-void for_changes(const uint8_t* flags, int32_t n, Change change) {
-  for (int32_t x = 0; x < n; x += 8) {
+void for_changes(const uint8_t* flags, int32_t begin, int32_t end, Change change) {
+  for (int32_t x = begin; x < end; x += 8) {
     uint64_t here, next;
     std::memcpy(&here, flags + x, 8);
     std::memcpy(&next, flags + x + 1, 8);
     if (here == next) continue;
-    for (int32_t k = x; k < std::min(x + 8, n); ++k) {
+    for (int32_t k = x; k < std::min(x + 8, end); ++k) {
       if (flags[k] != flags[k + 1]) change(k);
     }
+  }
+}
+
+// The same for any number of columns.
+void dot_row(const float* protos, int64_t plane, const float* coefficients, int count, int32_t columns, float* out) {
+  int32_t x = 0;
+  for (; x + 32 <= columns; x += 32) dot_columns<32>(protos + x, plane, coefficients, count, out + x);
+  for (; x + 16 <= columns; x += 16) dot_columns<16>(protos + x, plane, coefficients, count, out + x);
+  for (; x + 8 <= columns; x += 8) dot_columns<8>(protos + x, plane, coefficients, count, out + x);
+  for (; x < columns; ++x) dot_columns<1>(protos + x, plane, coefficients, count, out + x);
+}
+
+// row = a * upper + b * lower and above = row > 0, over whole groups of columns.
+void blend(const float* a, const float* b, float upper, float lower, int32_t columns, float* row, uint8_t* above) {
+  for (int32_t x = 0; x < columns; x += kLane) {
+    float mixed[kLane];
+    for (int k = 0; k < kLane; ++k) mixed[k] = a[x + k] * upper + b[x + k] * lower;
+    for (int k = 0; k < kLane; ++k) row[x + k] = mixed[k];
+    for (int k = 0; k < kLane; ++k) above[x + k] = mixed[k] > 0;
   }
 }
 
@@ -67,6 +65,7 @@ void AxisTable::build(int pixels, double scale, int pad, int content, int input,
   high = static_cast<int32_t>((end + input - 1) / input);
   const double ratio = static_cast<double>(cells) / input;
   const double shift = mode == MaskMode::native ? 0.5 : 0.0;
+  pixels_per_cell = static_cast<float>(1.0 / (scale * ratio));
   cell.resize(pixels);
   weight.resize(pixels);
   first.assign(cells + 1, pixels);
@@ -107,88 +106,73 @@ bool MaskSolver::region_of(const PictureBox& box, Region& r) const {
 
 void MaskSolver::dot(const float* protos, const float* coefficients, int count, const Region& r) {
   origin_ = r.u1 / kLane * kLane;
-  pitch_ = std::min((r.u2 - origin_) / kLane * kLane + kLane, protos_w_ - origin_);
-  const int32_t rows = r.v2 - r.v1 + 1;
+  pitch_ = (r.u2 - origin_) / kLane * kLane + kLane;
+  const int32_t rows = r.v2 - r.v1 + 1, columns = std::min(pitch_, protos_w_ - origin_);
   const int64_t plane = static_cast<int64_t>(protos_h_) * protos_w_;
-  values_.resize(static_cast<size_t>(pitch_) * rows);
+  values_.assign(static_cast<size_t>(pitch_) * rows, 0.0f);
   for (int32_t v = 0; v < rows; ++v) {
     const float* from = protos + static_cast<int64_t>(r.v1 + v) * protos_w_ + origin_;
     float* to = values_.data() + static_cast<int64_t>(v) * pitch_;
-    int32_t x = 0;
-    for (; x + 32 <= pitch_; x += 32) dot_columns<32>(from + x, plane, coefficients, count, to + x);
-    for (; x + 16 <= pitch_; x += 16) dot_columns<16>(from + x, plane, coefficients, count, to + x);
-    for (; x + kLane <= pitch_; x += kLane) dot_columns<kLane>(from + x, plane, coefficients, count, to + x);
-    for (; x < pitch_; ++x) dot_columns<1>(from + x, plane, coefficients, count, to + x);
-  }
-  for (int32_t v = 0; v < rows; ++v) {
-    if (any_non_finite(values_.data() + static_cast<int64_t>(v) * pitch_ + (r.u1 - origin_), r.u2 - r.u1 + 1)) {
-      throw NonFinite("the mask of a candidate holds NaN or infinity");
+    dot_row(from, plane, coefficients, count, columns, to);
+    if (any_non_finite(to + (r.u1 - origin_), r.u2 - r.u1 + 1)) {
+      throw NonFinite("the mask of a detection holds NaN or infinity");
     }
   }
 }
 
-// The first pixel between the centres of `cell` and the next one at which the sign is no longer `on`. The blend is
-// monotone there, so the solved crossing is a guess that the pixels beside it settle exactly.
-int32_t MaskSolver::crossing(const float* row, int32_t u1, int32_t cell, bool on, int32_t x1, int32_t x2) const {
+// The first pixel between the centres of `cell` (value a) and the next one (value b) at which the sign is no longer
+// `on`. The blend is monotone there, so the solved crossing is a guess that the pixels beside it settle exactly.
+int32_t MaskSolver::crossing(float a, float b, int32_t cell, bool on, int32_t x1, int32_t x2) const {
   const int32_t begin = std::max(across_.first[cell], x1), end = std::min(across_.first[cell + 1], x2);
-  if (begin >= end) return std::min(std::max(across_.first[cell], x1), x2);
-  const float a = row[cell - u1], b = row[cell - u1 + 1];
+  if (begin >= end) return std::min(begin, x2);
   const float* weight = across_.weight.data();
   const auto flipped = [&](int32_t x) { return (a * (1.0f - weight[x]) + b * weight[x] > 0) != on; };
-  const float span = weight[end - 1] - weight[begin];
-  int32_t x = begin;
-  if (span > 0) {
-    const float per_weight = static_cast<float>(end - 1 - begin) / span;
-    const float guess = (a / (a - b) - weight[begin]) * per_weight;
-    x = begin + static_cast<int32_t>(std::clamp(guess, 0.0f, static_cast<float>(end - begin)));
-  }
+  const float guess = (a / (a - b) - weight[begin]) * across_.pixels_per_cell;
+  int32_t x = begin + static_cast<int32_t>(std::clamp(guess, 0.0f, static_cast<float>(end - begin)));
   while (x > begin && flipped(x - 1)) --x;
   while (x < end && !flipped(x)) ++x;
   return x;
 }
 
-void MaskSolver::native_rows(const Region& r, std::vector<int32_t>& spans) {
-  const int32_t count = r.u2 - r.u1 + 1;
-  row_.resize(count + 16);
-  above_.assign(count + 16, 0);
+void MaskSolver::native_rows(const Region& r, SpanBuffer& spans) {
+  row_.resize(pitch_);
+  above_.assign(pitch_ + 16, 0);
   float* row = row_.data();
   uint8_t* above = above_.data();
+  const int32_t first = r.u1 - origin_, last = r.u2 - origin_;
   for (int32_t y = r.y1; y < r.y2; ++y) {
-    const int32_t v = down_.cell[y], next = std::min(v + 1, r.v2);
-    const float lower = down_.weight[y], upper = 1.0f - lower;
-    const float* a = values_.data() + static_cast<int64_t>(v - r.v1) * pitch_ + (r.u1 - origin_);
-    const float* b = values_.data() + static_cast<int64_t>(next - r.v1) * pitch_ + (r.u1 - origin_);
-    for (int32_t x = 0; x < count; ++x) row[x] = a[x] * upper + b[x] * lower;
-    for (int32_t x = 0; x < count; ++x) above[x] = row[x] > 0;
-    RowWriter writer(spans, y);
-    bool on = above[0] != 0;
+    const int32_t v = down_.cell[y] - r.v1, next = std::min(v + 1, r.v2 - r.v1);
+    const float lower = down_.weight[y];
+    const float* values = values_.data();
+    blend(values + int64_t{v} * pitch_, values + int64_t{next} * pitch_, 1.0f - lower, lower, pitch_, row, above);
+    spans.begin_row(y, (last - first) / 2 + 1);
+    bool on = above[first] != 0;
     int32_t start = r.x1;
-    for_changes(above, count - 1, [&](int32_t k) {
-      const int32_t x = crossing(row, r.u1, r.u1 + k, on, r.x1, r.x2);
-      if (on) writer.add(start, x);
+    for_changes(above, first, last, [&](int32_t k) {
+      const int32_t x = crossing(row[k], row[k + 1], origin_ + k, on, r.x1, r.x2);
+      if (on) spans.add(start, x);
       start = x;
       on = !on;
     });
-    if (on) writer.add(start, r.x2);
+    if (on) spans.add(start, r.x2);
   }
 }
 
-void MaskSolver::proto_rows(const Region& r, std::vector<int32_t>& spans) {
+void MaskSolver::proto_rows(const Region& r, SpanBuffer& spans) {
   const int32_t count = r.u2 - r.u1 + 1;
-  above_.assign(count + 16, 0);
   for (int32_t y = r.y1; y < r.y2; ++y) {
-    const float* a = values_.data() + static_cast<int64_t>(down_.cell[y] - r.v1) * pitch_ + (r.u1 - origin_);
-    RowWriter writer(spans, y);
+    const float* values = values_.data() + int64_t{down_.cell[y] - r.v1} * pitch_ + (r.u1 - origin_);
+    spans.begin_row(y, count / 2 + 1);
     for (int32_t x = 0; x < count; ++x) {
-      if (!(a[x] > 0)) continue;
-      const int32_t begin = std::max(across_.first[r.u1 + x], r.x1), end = std::min(across_.first[r.u1 + x + 1], r.x2);
-      writer.add(begin, end);
+      if (!(values[x] > 0)) continue;
+      const int32_t* first = across_.first.data() + r.u1 + x;
+      spans.add(std::max(first[0], r.x1), std::min(first[1], r.x2));
     }
   }
 }
 
 void MaskSolver::solve(const float* protos, const float* coefficients, int count, const PictureBox& box,
-                       std::vector<int32_t>& spans) {
+                       SpanBuffer& spans) {
   Region region{};
   if (!region_of(box, region)) return;
   dot(protos, coefficients, count, region);
