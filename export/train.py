@@ -6,12 +6,14 @@ ultralytics itself writes, and what ``resume`` needs, is kept in its sub-folder 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import importlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -144,17 +146,19 @@ def train(
     report.require()
     start = str(last) if resume else str(model)
     load_model(start)  # says what is wrong with it, before ultralytics tries to download it
-    work.mkdir(parents=True, exist_ok=True)
-    arguments = {"resume": True} if resume else _arguments(options, report, folder)
+    arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder))
     yolo = ultralytics.YOLO(start, task="segment")
-    _watch(yolo, on_progress)
-    _use_threads(options.threads)
+    finished = resume and yolo.ckpt.get("epoch", -1) < 0  # so ultralytics marks a run that came to its end
+    if finished and (folder / "best.pt").is_file():
+        raise BadOption(f"The run in '{folder}' is finished: nothing is left to go on with.")
+    work.mkdir(parents=True, exist_ok=True)
+    write_resolved(report, work / "data.yaml")
     began = time.time()
-    try:
-        yolo.train(**arguments)
-    except (AssertionError, SyntaxError) as error:
-        # ultralytics says with these that a setting is unknown, or that nothing is left to resume.
-        raise BadOption(f"The training was refused: {str(error).splitlines()[0]}") from error
+    if not finished:
+        _watch(yolo, on_progress)
+        _use_threads(options.threads)
+        with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, ultralytics' chatter does not
+            yolo.train(**arguments)
     return _deliver(folder, str(model), options, report, time.time() - began)
 
 
@@ -162,6 +166,8 @@ def _check_folder(folder: Path, last: Path, resume: bool) -> None:
     """A new run needs an empty folder, a resumed one its last checkpoint."""
     if resume and not last.is_file():
         raise BadOption(f"'{folder}' holds no interrupted run (no {last.relative_to(folder)}). Start without --resume.")
+    if resume and Path(str(_used_arguments(last.parent.parent).get("save_dir"))) != last.parent.parent:
+        raise BadOption(f"'{folder}' was moved since its run began, and cannot go on here. Move it back.")
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadOption(f"'{folder}' is not empty. Give another --out, or go on with that run with --resume.")
 
@@ -176,6 +182,16 @@ def _need(package: str) -> None:
         ) from error
 
 
+def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, or a BadOption where ultralytics knows no such setting or not such a value."""
+    try:
+        importlib.import_module("ultralytics.cfg").get_cfg(overrides=arguments)
+    except (SyntaxError, TypeError, ValueError) as error:
+        text = str(error).strip().splitlines()[0]
+        raise BadOption(f"A setting is refused: {text} Correct --set.") from error
+    return arguments
+
+
 def _use_threads(threads: int | None) -> None:
     """Gives torch its threads; ultralytics leaves it a single one when it is imported first."""
     import torch
@@ -188,7 +204,7 @@ def _arguments(options: TrainOptions, report: DatasetReport, folder: Path) -> di
     batch = min(options.batch, report.splits["train"].pictures)
     return {
         **SMALL_SET,
-        "data": str(write_resolved(report, folder / "work" / "data.yaml")),
+        "data": str(folder / "work" / "data.yaml"),
         "epochs": options.epochs,
         "imgsz": options.imgsz,
         "batch": batch,

@@ -7,11 +7,12 @@ package, opens a connection or writes into the settings that a user keeps for ul
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pickle
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lineside.runtime.errors import MissingPackage, WeightsError
 
@@ -45,8 +46,8 @@ def prepare() -> ModuleType:
         module = importlib.import_module("ultralytics")
         if was_imported:
             # It read the environment when it was first imported; two constants must follow by hand.
-            importlib.import_module("ultralytics.utils").AUTOINSTALL = False
-            importlib.import_module("ultralytics.utils.checks").AUTOINSTALL = False
+            setattr(importlib.import_module("ultralytics.utils"), "AUTOINSTALL", False)  # noqa: B010
+            setattr(importlib.import_module("ultralytics.utils.checks"), "AUTOINSTALL", False)  # noqa: B010
     except ImportError as error:
         raise MissingPackage(
             f"Training and export need ultralytics and torch, and importing them failed ({error}). "
@@ -60,9 +61,10 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
 
     A ``.pt`` file is a pickle: loading it runs code that its author chose. Load only files that you trust, or pass
     ``safe=True``, which admits only the classes that ultralytics itself knows (custom modules are then refused).
+    A ``.safetensors`` file holds numbers and a model yaml only, and is safe by its format.
 
     Args:
-        weights: A ``.pt`` checkpoint, or a model yaml: a file, or a name that ultralytics ships such as
+        weights: A ``.pt`` checkpoint, a ``.safetensors`` file of `lineside.export.train`, or a model yaml: a file, or a name that ultralytics ships such as
             ``yolo11n-seg.yaml``.
         safe: Load the checkpoint without running foreign code.
         seed: Seed of the random weights; used for a yaml only.
@@ -80,9 +82,11 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
         model = _build(str(weights), seed)
     elif path.suffix.lower() == ".pt":
         model = _unpickle(path, safe)
+    elif path.suffix.lower() == ".safetensors":
+        model = _from_safetensors(path)
     else:
         raise WeightsError(
-            f"'{weights}' is neither a .pt checkpoint nor a model yaml. "
+            f"'{weights}' is no .pt checkpoint, no .safetensors file and no model yaml. "
             "Give the best.pt of a training run, or a name such as yolo11n-seg.yaml."
         )
     task = importlib.import_module("ultralytics.nn.tasks").guess_model_task(model)
@@ -92,7 +96,7 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
             "Give a *-seg model."
         )
     model.task = "segment"
-    return model.float().eval()
+    return cast("nn.Module", model.float().eval())
 
 
 def model_yaml(model: nn.Module) -> dict[str, Any]:
@@ -107,25 +111,29 @@ def _config_folder() -> Path:
 
 
 def _build(name: str, seed: int) -> Any:
-    """Builds the model of a yaml with seeded random weights; the caller's random state is left as it was."""
-    import torch
-    from ultralytics.nn.tasks import SegmentationModel, guess_model_task, yaml_model_load
-
+    """Builds the model of a yaml with seeded random weights."""
+    tasks = importlib.import_module("ultralytics.nn.tasks")
     try:
-        config = yaml_model_load(name)
+        config = tasks.yaml_model_load(name)
     except (OSError, SyntaxError, ValueError) as error:
         raise WeightsError(
             f"There is no model yaml '{name}', neither as a file nor in ultralytics ({error}). "
             "A name that works: yolo11n-seg.yaml."
         ) from error
-    if guess_model_task(config) != "segment":
-        raise WeightsError(
-            f"'{name}' does not describe a segmentation model. Give a *-seg yaml, e.g. yolo11n-seg.yaml."
-        )
+    if tasks.guess_model_task(config) != "segment":
+        raise WeightsError(f"'{name}' is no segmentation model. Give a *-seg yaml, e.g. yolo11n-seg.yaml.")
+    return _construct(config, name, seed)
+
+
+def _construct(config: dict[str, Any], name: str, seed: int) -> Any:
+    """Builds a model from its structure; the caller's random state is left as it was."""
+    import torch
+
+    tasks = importlib.import_module("ultralytics.nn.tasks")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = SegmentationModel(config, verbose=False)
+            model = tasks.SegmentationModel(config, verbose=False)
         except (KeyError, IndexError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 f"The model yaml '{name}' cannot be built ({type(error).__name__}: {error}). "
@@ -137,8 +145,8 @@ def _build(name: str, seed: int) -> Any:
 def _unpickle(path: Path, safe: bool) -> Any:
     """Reads the model out of a checkpoint; the averaged weights (EMA) come before the raw ones."""
     import torch
-    from ultralytics.nn.tasks import torch_safe_load
 
+    torch_safe_load = importlib.import_module("ultralytics.nn.tasks").torch_safe_load
     if not path.is_file():
         raise WeightsError(f"There is no weights file '{path}'. Give the path of a .pt checkpoint.")
     try:
@@ -161,6 +169,26 @@ def _unpickle(path: Path, safe: bool) -> Any:
         raise WeightsError(
             f"'{path}' was trained with quantisation inside (modelopt). Give the float checkpoint it came from."
         )
+    return model
+
+
+def _from_safetensors(path: Path) -> Any:
+    """Builds the model that a safetensors file describes in its metadata, and fills in its weights."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file '{path}'. Give the path of a .pt or .safetensors file.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        model = _construct(json.loads(metadata["yaml"]), path.name, seed=0)
+        model.load_state_dict(state)
+        model.names = {int(index): name for index, name in json.loads(metadata["names"]).items()}
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"'{path}' is no safetensors file that 'lineside train' wrote, or it is damaged: {_first_line(error)}"
+        ) from error
     return model
 
 

@@ -112,7 +112,11 @@ def _balls(
 ) -> None:
     """An open race: dark gap, cage, balls with a highlight."""
     side = len(polar.distance)
-    paint(canvas, np.float32([38, 40, 42]) + smooth_noise(side, side, rng)[..., None] * 3, polar.ring(inner, outer))
+    paint(
+        canvas,
+        np.array([38, 40, 42], np.float32) + smooth_noise(side, side, rng)[..., None] * 3,
+        polar.ring(inner, outer),
+    )
     middle, gap = (inner + outer) / 2, outer - inner
     brass = rng.random() < 0.4
     cage = np.array([70, 130, 165] if brass else [105, 105, 108], np.float32)
@@ -209,7 +213,7 @@ def _defects(
         at = (near + far) / 2 * polar.radius
         slack = max(0.0, (room - size / np.sqrt(elongation) * 1.15) / 2)
         at += float(rng.uniform(-slack, slack))
-        polygon = outline + np.float32([side / 2 + at * np.cos(turn), side / 2 + at * np.sin(turn)])
+        polygon = outline + np.array([side / 2 + at * np.cos(turn), side / 2 + at * np.sin(turn)], np.float32)
         mask = coverage(polygon, side, side)
         inside = polar.ring(near, far)
         solid = mask > 0.5
@@ -238,7 +242,9 @@ def _draw_defect(
     rolled = np.roll(mask, (dy, dx), axis=(0, 1))
     if kind == "dent":
         # A pit in steel lies in the dark; one in black rubber lays bare lighter stuff.
-        floor = np.float32([30, 32, 34]) + under * 0.15 if under > 85 else np.float32([120, 124, 128])
+        floor = (
+            np.array([30, 32, 34], np.float32) + under * 0.15 if under > 85 else np.array([120, 124, 128], np.float32)
+        )
         paint(canvas, floor + rough * 5, mask * np.float32(rng.uniform(0.8, 0.95)))
         paint(canvas, np.float32(min(250.0, under + 90)), mask * (1 - rolled) * np.float32(0.8))
     elif kind == "rust":

@@ -100,7 +100,7 @@ def write_drawing(drawing: Drawing, picture: Path, label: Path | None = None) ->
         height, width = drawing.image.shape[:2]
         lines = []
         for polygon in drawing.polygons:
-            points = np.clip(polygon / np.float32([width, height]), 0, 1)
+            points = np.clip(polygon / np.array([width, height], np.float32), 0, 1)
             lines.append("0 " + " ".join(f"{value:.5f}" for value in points.ravel()) + "\n")
         label.write_text("".join(lines), encoding="utf-8")
 

@@ -80,13 +80,13 @@ def expose(
     height, width = drawing.shape[:2]
     lit = drawing * (light_field(height, width, exposure) if field is None else field)
     if exposure.motion > 0:
-        lit = cv2.filter2D(lit, -1, _motion_kernel(exposure.motion, exposure.direction))
+        lit[:] = cv2.filter2D(lit, -1, _motion_kernel(exposure.motion, exposure.direction))
     if exposure.blur > 0:
-        lit = cv2.GaussianBlur(lit, (0, 0), exposure.blur)
+        lit[:] = cv2.GaussianBlur(lit, (0, 0), exposure.blur)
     # Shot noise grows with the square root of the light.
     sigma = np.sqrt(np.clip(lit, 8, None) / 128) * np.float32(exposure.noise)
     lit = lit + rng.standard_normal(lit.shape, np.float32) * sigma
-    return np.clip(lit + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(lit + 0.5, 0, 255), np.uint8)
 
 
 def _motion_kernel(length: float, direction: float) -> NDArray[np.float32]:

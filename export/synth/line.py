@@ -236,9 +236,9 @@ def _rails(canvas: NDArray[np.float32]) -> None:
     """Two steel rails that stand still while the belt runs."""
     height, width = canvas.shape[:2]
     thick = max(3, height // 24)
-    shade = (120 + 90 * np.sin(np.linspace(0.2, np.pi, thick, dtype=np.float32)))[:, None, None]
+    shade = np.asarray(120 + 90 * np.sin(np.linspace(0.2, np.pi, thick)), np.float32)[:, None, None]
     for rows in (slice(0, thick), slice(height - thick, height)):
-        paint(canvas[rows], np.float32(shade), np.full((thick, width), 1, np.float32))
+        paint(canvas[rows], shade, np.ones((thick, width), np.float32))
 
 
 def _part(line: Line, part: int) -> Sprite:

@@ -66,7 +66,9 @@ def coverage(polygon: NDArray[np.float32], height: int, width: int) -> NDArray[n
     return result
 
 
-def paint(canvas: NDArray[np.float32], colour: NDArray[np.float32] | float, alpha: NDArray[np.float32]) -> None:
+def paint(
+    canvas: NDArray[np.float32], colour: NDArray[np.float32] | np.float32 | float, alpha: NDArray[np.float32]
+) -> None:
     """Blends a colour into a canvas (h, w, 3) in place: ``canvas += (colour - canvas) * alpha``.
 
     Args:
@@ -138,7 +140,7 @@ def place(canvas: NDArray[np.float32], sprite: Sprite, x: int, y: int) -> list[t
         return []
     target, source = window
     paint(canvas[target], sprite.colour[source], sprite.alpha[source])
-    moved = [clip_polygon(p + np.float32([x, y]), height, width) for p in sprite.polygons]
+    moved = [clip_polygon(p + np.array([x, y], np.float32), height, width) for p in sprite.polygons]
     return [(polygon, index) for index, polygon in enumerate(moved) if len(polygon) >= 3]
 
 

@@ -172,7 +172,7 @@ def _crop(scene: Scene, size: int, rng: np.random.Generator) -> Scene:
     window = (slice(y, y + size), slice(x, x + size))
     kept = []
     for polygon, mask in zip(polygons, masks, strict=True):
-        visible = clip_polygon(polygon - np.float32([x, y]), size, size)
+        visible = clip_polygon(polygon - np.array([x, y], np.float32), size, size)
         if len(visible) >= 3 and polygon_area(visible) >= VISIBLE:
             kept.append((visible, np.ascontiguousarray(mask[window])))
     return np.ascontiguousarray(canvas[window]), [polygon for polygon, _ in kept], [mask for _, mask in kept]

@@ -69,7 +69,7 @@ def background(
         (height, width, 3) float32 BGR, about 0..255, not clipped.
     """
     grey = float(rng.uniform(*level))
-    tint = np.float32([rng.uniform(0.94, 1.06), 1.0, rng.uniform(0.94, 1.06)])
+    tint = np.array([rng.uniform(0.94, 1.06), 1.0, rng.uniform(0.94, 1.06)], np.float32)
     kind = int(rng.integers(6))
     child = np.random.default_rng(rng.integers(2**63))
     if kind >= 4 and photos and photographs():
@@ -115,6 +115,6 @@ def _photograph(height: int, width: int, rng: np.random.Generator, grey: float) 
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     large = max(height, width)
-    crop = cv2.resize(np.ascontiguousarray(crop), (large, large), interpolation=cv2.INTER_AREA)[:height, :width]
-    flat = crop.astype(np.float32)
+    resized = cv2.resize(np.ascontiguousarray(crop), (large, large), interpolation=cv2.INTER_AREA)
+    flat = resized[:height, :width].astype(np.float32)
     return np.asarray((flat - flat.mean()) * rng.uniform(0.3, 0.7) + grey, np.float32)

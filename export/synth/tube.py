@@ -138,9 +138,9 @@ def _sticker(
     for offset in np.flatnonzero(bars[int(reach * 0.15) : int(reach * 0.8)]):
         paper[first + int(reach * 0.15) + offset, left:right] = 35
     paper *= (1 - 0.3 * np.clip(np.abs(across), 0, 1) ** 3)[None, :, None]
-    box = np.float32([[-1, upper], [1, upper], [1, upper + height], [-1, upper + height]]) * np.float32(
-        [glass.half, 1]
-    ) + np.float32([glass.axis, 0])
+    box = np.array([[-1, upper], [1, upper], [1, upper + height], [-1, upper + height]], np.float32) * np.array(
+        [glass.half, 1], np.float32
+    ) + np.array([glass.axis, 0], np.float32)
     _over(sprite, paper, coverage(box, *sprite.alpha.shape))
 
 
@@ -149,8 +149,8 @@ def _streaks(sprite: Sprite, glass: _Glass, across: NDArray[np.float32], rng: np
     outline = coverage(glass.column(glass.top, 1.0, 0.0), *sprite.alpha.shape)
     for _ in range(int(rng.integers(1, 3))):
         at, sigma = float(rng.uniform(-0.7, 0.7)), float(rng.uniform(0.05, 0.12))
-        line = np.exp(-(((across - at) / sigma) ** 2)) * rng.uniform(0.2, 0.6)
-        _over(sprite, np.full_like(sprite.colour, 245), np.asarray(outline * line[None, :], np.float32))
+        line = np.exp(-(((across - at) / np.float32(sigma)) ** 2)) * np.float32(rng.uniform(0.2, 0.6))
+        _over(sprite, np.full_like(sprite.colour, 245), np.asarray(outline * line, np.float32))
 
 
 def _stopper(sprite: Sprite, glass: _Glass, rng: np.random.Generator, half: float, height: float) -> None:
@@ -168,4 +168,4 @@ def _stopper(sprite: Sprite, glass: _Glass, rng: np.random.Generator, half: floa
     cv2.rectangle(fine, inner[:2], inner[2:], 255, -1)
     fine = cv2.dilate(fine, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * corner + 1, 2 * corner + 1)))
     cap = cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    _over(sprite, np.broadcast_to(np.asarray(shade, np.float32), sprite.colour.shape), cap)
+    _over(sprite, np.broadcast_to(np.asarray(shade, np.float32), sprite.colour.shape), np.asarray(cap, np.float32))
