@@ -7,6 +7,7 @@ ultralytics keeps the tail in the graph. Weights are random: the arithmetic does
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -15,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import measure
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measure import Load, free_openblas, interleaved
 
 MODEL = "yolo11n-seg.yaml"
 SIZE = (640, 640)
@@ -68,7 +71,7 @@ def session_run(model: bytes, threads: int) -> Callable[[], object]:
     return partial(session.run, None, {session.get_inputs()[0].name: picture})
 
 
-def measured(seconds: float = 30.0) -> dict[str, Any]:
+def measure(seconds: float = 30.0) -> dict[str, Any]:
     """Times per run with all cores and with one.
 
     Args:
@@ -80,8 +83,8 @@ def measured(seconds: float = 30.0) -> dict[str, Any]:
     models = graphs()
     result: dict[str, Any] = {"bytes": {name: len(model) for name, model in models.items()}}
     for threads in dict.fromkeys((os.cpu_count() or 1, 1)):
-        load = measure.Load()
-        times = measure.interleaved(
+        load = Load()
+        times = interleaved(
             {name: session_run(model, threads) for name, model in models.items()}, rounds=100, seconds=seconds
         )
         result[f"threads={threads}"] = {
@@ -93,6 +96,5 @@ def measured(seconds: float = 30.0) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    import json
-
-    print(json.dumps(measured(), indent=2))
+    free_openblas()
+    print(json.dumps(measure(), indent=2))

@@ -63,10 +63,17 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def cli() -> Command:
-    """Runs ``lineside WORD...`` in a process of its own; keyword arguments go to `subprocess.run`."""
+    """Runs ``lineside WORD...`` in a process of its own; keyword arguments go to `subprocess.run`.
 
-    def run(*words: str | Path, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
+    ``env_add`` is added to this process's environment.
+    """
+
+    def run(
+        *words: str | Path, timeout: float = 600, env_add: dict[str, str] | None = None, **options: object
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lineside", *map(str, words)]
+        if env_add:
+            options["env"] = {**os.environ, **env_add}
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload, no-any-return]
 
     return run
