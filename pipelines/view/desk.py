@@ -188,17 +188,17 @@ class Desk:
     def report(self) -> dict[str, str | int | float]:
         """The facts of the run for the workbook's second sheet."""
         state = self.state()
-        counts = {f"frames {name.replace('_', ' ')}": value for name, value in state["counters"].items()}
+        counts = {f"Frames {name.replace('_', ' ')}": value for name, value in state["counters"].items()}
         facts: dict[str, str | int | float] = {
-            "source": state["source"],
-            "bundle": state["bundle"],
-            "run": state["status"],
-            "confidence": state["settings"]["conf"],
+            "Source": state["source"],
+            "Bundle": state["bundle"],
+            "Run": state["status"],
+            "Confidence": state["settings"]["conf"],
             "IoU": state["settings"]["iou"],
             **counts,
         }
         if self.log.forgotten:
-            facts["older rows left out"] = self.log.forgotten
+            facts["Older rows left out"] = self.log.forgotten
         return facts
 
     # ------------------------------------------------------------------ inside

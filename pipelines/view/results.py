@@ -1,4 +1,4 @@
-"""The results so far, kept for the Excel button: bounded memory, newest rows win."""
+"""The results so far, kept for the Excel button: bounded memory, the newest rows win."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lineside.runtime.detections import Detections
 __all__ = ["MAX_ROWS", "ResultLog", "Row"]
 
 MAX_ROWS = 200_000
-"""Rows kept (11 MB); a workbook of that many takes seconds to write, and Excel itself ends at 1,048,576."""
+"""Rows kept (12 MB); a workbook of that many takes seconds to write, and Excel itself ends at 1,048,576."""
 
 FIELDS = np.dtype(
     [
         ("sequence", "i8"),
-        ("source", "i4"),
+        ("file", "i4"),
         ("label", "i4"),
         ("pts", "f8"),
         ("score", "f4"),
@@ -30,11 +30,11 @@ FIELDS = np.dtype(
 
 
 class Row(NamedTuple):
-    """One object of one frame, or, with `name` None, one frame in which nothing was found.
+    """One object of one frame.
 
     Attributes:
-        sequence: The frame's number.
-        source: Name of the source.
+        sequence: The frame's number in the run, from 0.
+        file: Name of its file, or of its source.
         pts: Presentation time, seconds.
         name: Class name.
         score: Confidence, 0 to 1.
@@ -43,9 +43,9 @@ class Row(NamedTuple):
     """
 
     sequence: int
-    source: str
+    file: str
     pts: float
-    name: str | None
+    name: str
     score: float
     box: tuple[float, float, float, float]
     area: int | None
@@ -63,7 +63,7 @@ class ResultLog:
         self._capacity = capacity
         self._rows: npt.NDArray[np.void] = np.zeros(min(1024, capacity), FIELDS)
         self._start = 0
-        self._total = 0
+        self._end = 0
         self._last = 0
         self._words: dict[str, int] = {}
 
@@ -73,55 +73,58 @@ class ResultLog:
         with self._lock:
             return self._start
 
-    def append(self, sequence: int, source: str, pts: float, detections: Detections) -> None:
-        """Adds one frame: a row per object, or one row that says nothing was found."""
+    def append(self, sequence: int, file: str, pts: float, detections: Detections) -> None:
+        """Adds a row for each object of a frame."""
         with self._lock:
-            rows = np.zeros(max(1, len(detections)), FIELDS)
-            rows["sequence"], rows["source"], rows["pts"] = sequence, self._word(source), pts
-            rows["label"], rows["area"] = -1, -1
-            for index in range(len(detections)):
-                rows["label"][index] = self._word(detections.names[int(detections.classes[index])])
-                if detections.masks is not None:
-                    rows["area"][index] = detections.masks[index].area
-            if len(detections):
-                rows["score"], rows["box"] = detections.scores, detections.boxes
-            self._last = len(rows)
-            for row in rows:
-                self._put(row)
+            self._append(sequence, file, pts, detections)
 
-    def amend(self, sequence: int, source: str, pts: float, detections: Detections) -> None:
+    def amend(self, sequence: int, file: str, pts: float, detections: Detections) -> None:
         """Replaces the frame added last: it was inspected again under other thresholds."""
         with self._lock:
-            self._total = max(self._start, self._total - self._last)
-        self.append(sequence, source, pts, detections)
+            self._end = max(self._start, self._end - self._last)
+            self._append(sequence, file, pts, detections)
 
     def rows(self) -> Iterator[Row]:
         """The rows kept, oldest first, as of this moment."""
         with self._lock:
-            order = np.arange(self._start, self._total) % self._capacity
-            kept = self._rows[order]
+            kept = self._rows[np.arange(self._start, self._end) % self._capacity]
             words = list(self._words)
         for row in kept:
-            label, area = int(row["label"]), int(row["area"])
+            x0, y0, x1, y1 = (float(side) for side in row["box"])
+            area = int(row["area"])
             yield Row(
                 sequence=int(row["sequence"]),
-                source=words[int(row["source"])],
+                file=words[int(row["file"])],
                 pts=float(row["pts"]),
-                name=words[label] if label >= 0 else None,
+                name=words[int(row["label"])],
                 score=float(row["score"]),
-                box=tuple(float(edge) for edge in row["box"]),  # type: ignore[arg-type]
+                box=(x0, y0, x1, y1),
                 area=area if area >= 0 else None,
             )
+
+    def _append(self, sequence: int, file: str, pts: float, detections: Detections) -> None:
+        count = len(detections)
+        rows = np.zeros(count, FIELDS)
+        rows["sequence"], rows["file"], rows["pts"], rows["area"] = sequence, self._word(file), pts, -1
+        rows["label"] = [self._word(detections.names[label]) for label in detections.classes.tolist()]
+        rows["score"], rows["box"] = detections.scores, detections.boxes
+        if detections.masks is not None:
+            rows["area"] = [detections.masks[index].area for index in range(count)]
+        self._last = count
+        self._grow(self._end + count)
+        kept = rows[-self._capacity :]
+        self._end += count
+        self._rows[np.arange(self._end - len(kept), self._end) % self._capacity] = kept
+        self._start = max(self._start, self._end - self._capacity)
 
     def _word(self, text: str) -> int:
         return self._words.setdefault(text, len(self._words))
 
-    def _put(self, row: np.void) -> None:
-        slot = self._total % self._capacity
-        if slot >= len(self._rows):
-            grown = np.zeros(min(self._capacity, 2 * len(self._rows)), FIELDS)
+    def _grow(self, wanted: int) -> None:
+        size = len(self._rows)
+        while size < min(wanted, self._capacity):
+            size = min(2 * size, self._capacity)
+        if size > len(self._rows):
+            grown = np.zeros(size, FIELDS)
             grown[: len(self._rows)] = self._rows
             self._rows = grown
-        self._rows[slot] = row
-        self._total += 1
-        self._start = max(self._start, self._total - self._capacity)

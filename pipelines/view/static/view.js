@@ -6,6 +6,11 @@
 
 const $ = (id) => document.getElementById(id);
 const PALETTE = ["#ff8a1f", "#2fb4ff", "#38d39f", "#ff5fa2", "#ffd23f", "#a98bff", "#ff6b57", "#7fd9e8"];
+const SENTENCES = {
+  waiting: "Waiting for the first picture",
+  running: "Running",
+  ended: "Ended – results stay here",
+};
 const colour = (index) => PALETTE[index % PALETTE.length];
 
 const shown = { masks: true, boxes: false, labels: true };
@@ -79,6 +84,7 @@ function present() {
 function layOut() {
   const [wide, high] = picture.size;
   const stage = $("stage");
+  stage.style.setProperty("--ratio", wide / high);
   const scale = Math.min(stage.clientWidth / wide, stage.clientHeight / high);
   const width = Math.max(1, Math.floor(wide * scale));
   const height = Math.max(1, Math.floor(high * scale));
@@ -169,7 +175,7 @@ function showResults() {
     entry.count += 1;
     counts.set(object.class, entry);
   }
-  const parts = [...counts].map(([index, { name, count }]) => {
+  const parts = [...counts].sort(([a], [b]) => a - b).map(([index, { name, count }]) => {
     const part = document.createElement("span");
     part.append(swatch(index), `${count} ${name}`);
     return part;
@@ -245,7 +251,7 @@ function showStatus() {
     ? ["lost", "Connection lost"]
     : frozen
       ? ["frozen", "Frozen – inspection goes on"]
-      : [state?.status || "waiting", state?.sentence || "Waiting for the first picture"];
+      : [state?.status || "waiting", SENTENCES[state?.status] || SENTENCES.waiting];
   if (status.textContent !== text) status.textContent = text;
   status.dataset.state = name;
 }
