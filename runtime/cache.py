@@ -9,9 +9,10 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MAX_BYTES", "fetch", "folder", "keep", "store"]
+__all__ = ["MAX_BYTES", "fetch", "folder", "keep", "scratch", "store"]
 
 MAX_BYTES = 1 << 30
 """What the cache may hold; beyond it the files that were used longest ago go."""
@@ -41,13 +42,13 @@ def store(name: str, data: bytes) -> Path | None:
     path = folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.replace(scratch, path)
+            os.replace(part, path)
         except BaseException:
-            os.unlink(scratch)
+            os.unlink(part)
             raise
     except OSError:
         return None
@@ -60,21 +61,33 @@ def keep(name: str, data: bytes) -> None:
     store(name, hashlib.sha256(data).digest() + data)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder inside the cache, removed at the end.
+
+    Raises:
+        OSError: The cache cannot be written.
+    """
+    folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder(), prefix=".") as name:
+        yield Path(name)
+
+
 def fetch(name: str) -> bytes | None:
     """What `keep` stored under a name, or None if it is absent, damaged or unreadable."""
     path = folder() / name
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            digest, content = file.read(_DIGEST), file.read()
     except OSError:
         return None
-    content = memoryview(data)[_DIGEST:]
-    if hashlib.sha256(content).digest() != data[:_DIGEST]:
+    if hashlib.sha256(content).digest() != digest:
         with contextlib.suppress(OSError):
             path.unlink()
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # used now: the last to be dropped
-    return bytes(content)
+    return content
 
 
 def _prune(newest: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from lineside.runtime.errors import BundleDamaged, NotABundle
+
+if TYPE_CHECKING:
+    import zipfile  # costs 5 ms and most bundles are folders: imported when a zip is opened
 
 __all__ = ["JUNK", "FolderTree", "Tree", "ZipTree", "is_plain_name"]
 
@@ -91,6 +93,8 @@ class ZipTree:
     """
 
     def __init__(self, path: Path) -> None:
+        import zipfile
+
         self._path = path
         try:
             with zipfile.ZipFile(path) as archive:
@@ -133,6 +137,8 @@ class ZipTree:
             KeyError: There is no such file.
             BundleDamaged: It cannot be unpacked.
         """
+        import zipfile
+
         entry = self._entries[name]
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(entry) as file:

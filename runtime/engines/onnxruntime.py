@@ -9,9 +9,9 @@ Inputs and outputs are bound once to buffers of our own, so a run allocates noth
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,13 +55,12 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     together = options.mode == "latency"
     threads = options.threads or (cores if together else 1)
     lanes = options.lanes or (LATENCY_LANES if together else max(1, cores // threads))
-    model = bundle.read(bundle.manifest.model)
-    shared = (_open_session(ort, model, threads), threading.Lock()) if together else None
-    engines: list[Engine] = []
-    for _ in range(lanes):
-        session, turn = shared or (_open_session(ort, model, threads), threading.Lock())
-        engines.append(OnnxRuntimeEngine(session, turn, bundle.manifest))
-    return engines
+    sessions = _open_sessions(ort, bundle, threads, 1 if together else lanes)
+    turns = [threading.Lock() for _ in sessions]
+    return [
+        OnnxRuntimeEngine(sessions[lane % len(sessions)], turns[lane % len(sessions)], bundle.manifest)
+        for lane in range(lanes)
+    ]
 
 
 class OnnxRuntimeEngine:
@@ -156,28 +155,29 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _open_session(ort: Any, model: bytes, threads: int) -> Any:
-    """A session, from the optimised model of an earlier start where there is one.
+def _open_sessions(ort: Any, bundle: Bundle, threads: int, count: int) -> list[Any]:
+    """Sessions, from the optimised model of an earlier start where there is one.
 
     An optimised model is laid out for one processor and one onnxruntime, so both are part of its name in the cache.
     """
     cpu = hardware.cpu()
     layout = hashlib.sha256(" ".join((cpu.machine, *cpu.flags)).encode()).hexdigest()[:16]
-    name = f"onnxruntime/{ort.__version__}-{layout}/{hashlib.sha256(model).hexdigest()}.onnx"
+    name = f"onnxruntime/{ort.__version__}-{layout}/{bundle.manifest.files[bundle.manifest.model]}.onnx"
+    as_it_is, optimise = ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     ready = cache.fetch(name)
     if ready is not None:
-        try:
-            return _session(ort, ready, threads, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
-        except Exception:  # whatever is wrong with a cached file, the bundle's own model is still there
-            ready = None
+        with contextlib.suppress(Exception):  # whatever is wrong with it, the bundle's own model is still there
+            return [_session(ort, ready, threads, as_it_is) for _ in range(count)]
+    model = bundle.read(bundle.manifest.model)
     try:
-        with tempfile.TemporaryDirectory(prefix="lineside-") as scratch:
-            saved = Path(scratch, "optimised.onnx")
-            session = _session(ort, model, threads, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, saved)
-            cache.keep(name, saved.read_bytes())
-            return session
-    except Exception:  # no room to write, or a graph that cannot be written: then without the cache
-        return _session(ort, model, threads, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+        with cache.scratch() as scratch:
+            saved = scratch / "optimised.onnx"
+            first = _session(ort, model, threads, optimise, saved)
+            ready = saved.read_bytes()
+    except Exception:  # no cache to write to, or a graph that cannot be written: then without the cache
+        return [_session(ort, model, threads, optimise) for _ in range(count)]
+    cache.keep(name, ready)
+    return [first, *(_session(ort, ready, threads, as_it_is) for _ in range(count - 1))]
 
 
 def _session(ort: Any, model: bytes, threads: int, level: Any, saved: Path | None = None) -> Any:
