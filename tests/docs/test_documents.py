@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,18 +61,47 @@ def test_every_command_runs(name: str, desk: Path, request: pytest.FixtureReques
     if any("best.pt" in command for _, command in runnable):
         shutil.copy(request.getfixturevalue("weights"), desk / "best.pt")
     scripts = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    environment = {**os.environ, "PATH": scripts, "LINESIDE_VIEW_SECONDS": "3"}
+    environment = {**os.environ, "PATH": scripts}
     for line, command in runnable:
-        answer = subprocess.run(
-            ["sh", "-c", command],
-            cwd=desk,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=1500,
+        code, output = (
+            until_ctrl_c(command, desk, environment) if "--view" in command else shell(command, desk, environment)
         )
-        assert answer.returncode == 0, f"{name}:{line}: {command}\n{answer.stdout}\n{answer.stderr}"
+        assert code == 0, f"{name}:{line}: {command}\n{output}"
+
+
+def shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code and output of a command."""
+    answer = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+def until_ctrl_c(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """The same for a command that keeps its page up: Ctrl-C once it says so."""
+    process = subprocess.Popen(
+        ["sh", "-c", f"exec {command}"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seen = []
+    with process:
+        assert process.stdout
+        for text in process.stdout:
+            seen.append(text)
+            if "until Ctrl-C" in text:
+                process.send_signal(signal.SIGINT)
+        return process.wait(timeout=60), "".join(seen)
 
 
 @pytest.mark.parametrize("name", NAMES)
