@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.errors import BadOption, MissingPackage
-from lineside.runtime.masks import Masks
+from lineside.runtime.masks import Masks, rows_of
 
 __all__ = ["Detections"]
 
@@ -66,15 +66,7 @@ class Detections:
         Raises:
             IndexError: An index is out of range, or bools of another length.
         """
-        rows: Any = index
-        if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
-            i = int(index)
-            if not -len(self) <= i < len(self):
-                raise IndexError(f"detection {i} of {len(self)}")
-            rows = slice(i % len(self), i % len(self) + 1)
-        elif not isinstance(index, slice):
-            rows = np.asarray(index)
-            rows = rows.astype(np.intp) if rows.size == 0 and rows.dtype != np.bool_ else rows
+        rows = rows_of(index, len(self), "detection")
         return Detections(
             boxes=self.boxes[rows],
             scores=self.scores[rows],

@@ -191,16 +191,41 @@ class Masks:
         Raises:
             IndexError: An index is out of range, or bools of another length.
         """
-        if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
-            i = int(index)
-            if not -len(self) <= i < len(self):
-                raise IndexError(f"mask {i} of {len(self)}")
-            return self._one(i % len(self))
-        chosen = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        return Masks.of([self._one(int(i)) for i in np.atleast_1d(chosen)], self.image_size)
+        chosen = rows_of(index, len(self), "mask")
+        if isinstance(index, (int, np.integer)):
+            return self._one(int(chosen[0]))
+        return Masks.of([self._one(int(i)) for i in chosen], self.image_size)
 
     def _one(self, i: int) -> Mask:
         return Mask(self.spans[self.offsets[i] : self.offsets[i + 1]], self.image_size)
+
+
+def rows_of(index: Any, count: int, what: str) -> npt.NDArray[np.intp]:
+    """Which of `count` rows an index means.
+
+    Args:
+        index: A whole number, a slice, or a list or array of whole numbers or of bools.
+        count: How many rows there are.
+        what: What a row is, for the message.
+
+    Returns:
+        ``(K,)`` indices from 0 to ``count - 1``; one for a whole number.
+
+    Raises:
+        IndexError: An index is out of range or of another kind, or there are more or fewer bools than rows.
+    """
+    rows = np.arange(count, dtype=np.intp)
+    if isinstance(index, slice):
+        return rows[index]
+    wanted = np.asarray(index)
+    if wanted.size == 0 and wanted.dtype != np.bool_:
+        wanted = wanted.astype(np.intp)
+    if wanted.ndim > 1 or wanted.dtype.kind not in "iub" or (wanted.dtype == np.bool_ and wanted.shape != (count,)):
+        raise IndexError(f"{what}s are chosen by whole numbers, a slice or {count} bools, not by {index!r}")
+    try:
+        return np.atleast_1d(rows[wanted])
+    except IndexError:
+        raise IndexError(f"{what} {index!r} of {count}") from None
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

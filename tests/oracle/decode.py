@@ -98,9 +98,7 @@ def suppressed(rows: Rows, iou: float, agnostic: bool) -> Rows:
     return rows[np.array(kept, int)]
 
 
-def detect(
-    outputs: list[Array], head: Any, *, conf: float, iou: float, max_det: int, agnostic: bool = False
-) -> Rows:
+def detect(outputs: list[Array], head: Any, *, conf: float, iou: float, max_det: int, agnostic: bool = False) -> Rows:
     """What must be found, in input pixels."""
     rows = all_anchors(outputs, head)
     rows = rows[rows.scores > F32(conf)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from oracle.decode import placement
 
 Array = npt.NDArray[Any]
