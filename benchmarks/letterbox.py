@@ -66,11 +66,12 @@ def peer(image: tuple[int, int]) -> Callable[[Any], Any]:
     """The three calls that most programs make."""
     import cv2
 
-    width, height, *edges = window(image)
+    width, height, top, bottom, left, right = window(image)
+    grey = (114, 114, 114)
 
     def run(frame: Any) -> Any:
         content = cv2.resize(frame, (width, height))
-        padded = cv2.copyMakeBorder(content, *edges, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+        padded = cv2.copyMakeBorder(content, top, bottom, left, right, cv2.BORDER_CONSTANT, value=grey)
         return cv2.dnn.blobFromImage(padded, 1 / 255, swapRB=True)[0]
 
     return run

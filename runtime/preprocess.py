@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -60,8 +61,8 @@ class Preprocessor:
         Letterbox.fit((1, 1), input_size)
         self.input_size = input_size
         self._plans: OrderedDict[Size, tuple[Letterbox, Resampler]] = OrderedDict()
-        # The arrays are kept with their geometry: while one is alive its address cannot become another buffer's.
-        self._padded: OrderedDict[int, tuple[npt.NDArray[np.float32], Letterbox]] = OrderedDict()
+        # By address, with the array that owns it: while that one is alive the address cannot become another buffer's.
+        self._padded: OrderedDict[int, tuple[weakref.ref[npt.NDArray[np.float32]], Letterbox]] = OrderedDict()
 
     def prepare(self, frame: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> Letterbox:
         """Fills one input tensor from one frame: house plan, section 3.
@@ -116,10 +117,21 @@ class Preprocessor:
 
     def _pad(self, out: npt.NDArray[np.float32], box: Letterbox, plan: Resampler) -> None:
         address = out.__array_interface__["data"][0]
-        padded = self._padded.get(address)
-        if padded is not None and (padded[1].content_size, padded[1].pad) == (box.content_size, box.pad):
-            return
-        plan.fill_padding(out)
-        self._padded[address] = out, box
+        padded = self._padded.pop(address, None)
+        if padded is None or padded[0]() is None or not _same_window(padded[1], box):
+            plan.fill_padding(out)
+            padded = weakref.ref(_owner(out)), box
+        self._padded[address] = padded
         if len(self._padded) > _BUFFERS:
             self._padded.popitem(last=False)
+
+
+def _same_window(a: Letterbox, b: Letterbox) -> bool:
+    return a.content_size == b.content_size and a.pad == b.pad
+
+
+def _owner(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The array whose life is the life of the memory: what the others are views of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

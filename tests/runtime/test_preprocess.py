@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import numpy.typing as npt
@@ -138,6 +140,15 @@ def test_fresh_buffers_at_old_addresses_are_padded_too() -> None:
         stage.prepare(frame, out)
         assert np.array_equal(out, want)
         del out
+
+
+def test_buffers_are_not_kept_alive() -> None:
+    stage, out = Preprocessor((32, 32)), buffer(3, 32, 32)
+    stage.prepare(noise(10, 20, 3), out)
+    watched = weakref.ref(out)
+    del out
+    gc.collect()
+    assert watched() is None
 
 
 def test_many_picture_sizes_in_turn() -> None:
