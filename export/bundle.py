@@ -21,7 +21,7 @@ from lineside.export.graph.simplify import SIMPLIFY
 from lineside.export.heads import find_head
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.gate import run_gate
-from lineside.export.parity.reference import Reference
+from lineside.export.parity.reference import Reference, TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
 from lineside.export.parity.shipped import Shipped
@@ -37,7 +37,7 @@ from lineside.runtime.errors import CheckFailed, NonFiniteOutput
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.verify import VerifyReport, verify_bundle
 
-__all__ = ["Exported", "build_graph", "export_bundle"]
+__all__ = ["Exported", "ParityFailed", "build_graph", "export_bundle", "prove"]
 
 MODEL = "model.onnx"
 REPORT = "reports/parity.json"
@@ -146,25 +146,23 @@ def export_bundle(
     )
     with staged(target, force) as folder:
         onnx.save(graph, folder / MODEL)
-        write_manifest(folder, manifest)
-        reference = Reference(exact, size)
-        report = _gate(
-            folder, reference, head, pictures, budget, storage, str(images or "drawings of the task"),
-            lambda done: update(2 + done, total, "comparing with torch"),
-        )  # fmt: skip
-        if storage == "fp16":
-            effect = rounding_effect(Reference(model, size), reference, pictures)
-            report = msgspec.structs.replace(report, rounding=effect)
-        _keep_or_raise(report, folder, target)
-        update(total - 2, total, "writing golden files")
-        write_goldens(folder, reference, pictures if images else golden_drawings(names))
-        manifest = write_manifest(folder, manifest)
-        update(total - 1, total, "replaying them")
-        verified = verify_bundle(open_bundle(folder))
-        if not verified.passed:
-            wrong = next(result for result in verified.golden if result.reason)
-            raise CheckFailed(f"the finished bundle does not replay {wrong.name}: {wrong.reason}; nothing was written")
-    update(total, total, "")
+        reference = TorchReference(exact, size)
+        rounding = rounding_effect(TorchReference(model, size), reference, pictures) if storage == "fp16" else {}
+        versions = tool_versions()
+        report, verified, manifest = prove(
+            folder,
+            target,
+            manifest,
+            reference,
+            pictures,
+            pictures if images else golden_drawings(names),
+            budget,
+            described=f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
+            + (", weights rounded to FP16" if storage == "fp16" else ""),
+            pictures_from=str(images or "drawings of the task"),
+            rounding=rounding,
+            update=update,
+        )
     return Exported(target, manifest, report, verified, tuple(passes))
 
 
@@ -197,31 +195,81 @@ def build_graph(
     return run_passes(traced, steps)
 
 
+def prove(
+    folder: Path,
+    target: Path,
+    manifest: Manifest,
+    reference: Reference,
+    pictures: Sequence[Picture],
+    golden: Sequence[Picture],
+    budget: Budget,
+    *,
+    described: str,
+    pictures_from: str,
+    rounding: dict[str, float] | None = None,
+    update: Progress = lambda done, total, note: None,
+) -> tuple[ParityReport, VerifyReport, Manifest]:
+    """Puts a bundle in its temporary folder through the gate, adds report and golden files, and replays those.
+
+    Args:
+        folder: The temporary folder; the model is in it.
+        target: The name that the bundle is to have.
+        manifest: Its manifest; hashes are filled in.
+        reference: What it must agree with.
+        pictures: Pictures for the gate.
+        golden: Pictures for the golden files.
+        budget: How far it may be from the reference.
+        described: What the reference is, in words.
+        pictures_from: Where the pictures come from, in words.
+        rounding: For the report: what rounding the weights changed.
+        update: Called with steps done, steps in all, and what comes next.
+
+    Returns:
+        The gate's report, the replay, and the manifest as written.
+
+    Raises:
+        ParityFailed: Beyond the budget.
+        CheckFailed: NaN among the outputs, or the finished bundle does not replay its golden files.
+        ExportError: The pictures give too few detections for golden files.
+    """
+    total = STEPS + len(pictures)
+    write_manifest(folder, manifest)
+    report = _gate(
+        folder, reference, manifest.head, pictures, budget, described=described, pictures_from=pictures_from,
+        progress=lambda done: update(2 + done, total, "comparing"),
+    )  # fmt: skip
+    report = msgspec.structs.replace(report, rounding=rounding or {})
+    _keep_or_raise(report, folder, target)
+    update(total - 2, total, "writing golden files")
+    write_goldens(folder, reference, golden)
+    manifest = write_manifest(folder, manifest)
+    update(total - 1, total, "replaying them")
+    verified = verify_bundle(open_bundle(folder))
+    if not verified.passed:
+        wrong = next(result for result in verified.golden if result.reason)
+        raise CheckFailed(f"the finished bundle does not replay {wrong.name}: {wrong.reason}; nothing was written")
+    update(total, total, "")
+    return report, verified, manifest
+
+
 def _gate(
     folder: Path,
     reference: Reference,
     head: HeadContract,
     pictures: Sequence[Picture],
     budget: Budget,
-    storage: WeightsStorage,
+    *,
+    described: str,
     pictures_from: str,
     progress: Callable[[int], None],
 ) -> ParityReport:
     """Runs the parity gate on the bundle in its temporary folder."""
     shipped = Shipped(open_bundle(folder))
-    versions = tool_versions()
-    described = f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
     try:
         return run_gate(
-            shipped,
-            reference,
-            head,
-            pictures,
-            budget,
-            described=described + (", weights rounded to FP16" if storage == "fp16" else ""),
-            pictures_from=pictures_from,
-            progress=progress,
-        )
+            shipped, reference, head, pictures, budget,
+            described=described, pictures_from=pictures_from, progress=progress,
+        )  # fmt: skip
     except NonFiniteOutput as error:
         raise CheckFailed(
             f"the model puts out NaN or infinity ({error}): its weights are broken; train it again or take an "
@@ -246,7 +294,7 @@ def _keep_or_raise(report: ParityReport, folder: Path, target: Path) -> None:
     where = f" on picture '{worst.worst_picture}'" if worst.worst_picture else ""
     more = f" (and {', '.join(v.level for v in failed[1:])})" if len(failed) > 1 else ""
     raise ParityFailed(
-        f"the bundle does not see what torch sees, level '{worst.level}'{more}{where}: {worst.reason}. "
+        f"the bundle does not see what its reference sees, level '{worst.level}'{more}{where}: {worst.reason}. "
         f"No bundle was written; the full report is in {beside}",
         report,
         beside,

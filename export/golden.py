@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +29,6 @@ IOUS = (0.7, 0.65, 0.75, 0.6, 0.8, 0.55, 0.5)
 SAFE_OVERLAP = 1e-3
 SAFE_LOGIT = 5e-3
 """How far thresholds stay away from every overlap and score."""
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A picture with thresholds that suit it."""
-
-    seen: Seen
-    chosen: Chosen
-    conf: float
-    iou: float
 
 
 def choose_thresholds(seen: Seen, wish: float = 0.25) -> tuple[float, float] | None:
@@ -84,10 +73,12 @@ def golden_of(name: str, seen: Seen, conf: float, iou: float, outputs: bool) -> 
         outputs: Record the raw outputs as well.
     """
     chosen = detect(seen, conf, iou, MOST)
-    masks = [
-        rule_mask(seen.coefficients[anchor], seen.protos, seen.boxes[anchor], seen.placement)
-        for anchor in chosen.anchors
-    ]
+    rle = None
+    if seen.coefficients.shape[1]:
+        rle = tuple(
+            rle_of_mask(rule_mask(seen.coefficients[anchor], seen.protos, seen.boxes[anchor], seen.placement))
+            for anchor in chosen.anchors
+        )
     return Golden(
         name=name,
         pixels=seen.pixels,
@@ -98,7 +89,7 @@ def golden_of(name: str, seen: Seen, conf: float, iou: float, outputs: bool) -> 
         boxes=seen.boxes[chosen.anchors].numpy().astype(np.float32),
         scores=chosen.scores.numpy().astype(np.float32),
         classes=chosen.classes.numpy().astype(np.int32),
-        rle=tuple(rle_of_mask(mask) for mask in masks),
+        rle=rle,
         outputs={key: value.astype(np.float16) for key, value in seen.raw.items()} if outputs else {},
     )
 
@@ -108,7 +99,7 @@ def write_goldens(folder: Path, reference: Reference, pictures: Sequence[Picture
 
     Args:
         folder: The bundle; ``golden/`` is made inside.
-        reference: The torch model.
+        reference: What the bundle must agree with.
         pictures: What to choose from; those with the highest scores are taken.
 
     Returns:

@@ -50,12 +50,16 @@ def detect(seen: Seen, conf: float, iou: float, max_det: int) -> Chosen:
     Args:
         seen: Torch's view of a picture.
         conf: Keep a score above this.
-        iou: Suppress the weaker of two boxes of one class whose IoU in input pixels, not clipped, is above this.
+        iou: Suppress the weaker of two boxes of one class whose IoU in input pixels, not clipped, is above this;
+            ignored where the rows are detections already.
         max_det: At most so many.
     """
     scores, classes = seen.scores.max(1)
     order = torch.argsort(scores, descending=True, stable=True)  # stable: ties go to the lower anchor
     order = order[scores[order] > conf]
+    if seen.final:
+        order = order[:max_det]
+        return Chosen(order, classes[order], scores[order], 1.0)
     kept: list[int] = []
     margin = 1.0
     while len(order) and len(kept) < max_det:

@@ -38,7 +38,7 @@ def run_gate(
 
     Args:
         shipped: The bundle.
-        reference: The torch model that it must agree with.
+        reference: What it must agree with.
         head: Head contract of the bundle.
         pictures: What to look at.
         budget: How far the two may be apart.
@@ -60,7 +60,7 @@ def run_gate(
             reports.append(compare(picture, view, shipped, reference, head, budget))
             if progress:
                 progress(len(reports))
-    verdicts = judge(reports, budget)
+    verdicts = judge(reports, budget, masks=head.coefficients > 0)
     return ParityReport(
         passed=all(verdict.passed for verdict in verdicts),
         reference=described,

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from torch import nn
 from lineside.export.heads import Head, find_head
 from lineside.export.parity.letterbox import Placement, letterboxed, place
 
-__all__ = ["Reference", "Seen"]
+__all__ = ["Reference", "Seen", "TorchReference", "to_picture"]
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,8 @@ class Seen:
         boxes: ``(A, 4)`` float64 xyxy in picture pixels, clipped to the picture.
         scores: ``(A, classes)`` float64 probabilities.
         coefficients: ``(A, coefficients)`` float32.
-        protos: ``(coefficients, h/4, w/4)`` float32.
+        protos: ``(coefficients, h/4, w/4)`` float32; without coefficients, no cells.
+        final: The rows are detections already, so nothing is suppressed (an end-to-end head).
     """
 
     placement: Placement
@@ -44,9 +45,17 @@ class Seen:
     scores: torch.Tensor
     coefficients: torch.Tensor
     protos: torch.Tensor
+    final: bool = False
 
 
-class Reference:
+class Reference(Protocol):
+    """Whatever a bundle is compared with."""
+
+    def __call__(self, frame: npt.NDArray[np.uint8]) -> Seen:
+        """Looks at one picture ``(H, W, 3)`` uint8 BGR."""
+
+
+class TorchReference:
     """A torch model, run as ultralytics runs it in evaluation.
 
     Args:
@@ -93,15 +102,23 @@ class Reference:
             pixels=pixels,
             raw=raw,
             input_boxes=input_boxes,
-            boxes=_to_picture(input_boxes, placement),
+            boxes=to_picture(input_boxes, placement),
             scores=columns[:, 4 : 4 + classes].double(),
             coefficients=columns[:, 4 + classes :],
             protos=protos[0].clone(),
         )
 
 
-def _to_picture(boxes: torch.Tensor, at: Placement) -> torch.Tensor:
-    """Boxes in picture pixels, clipped."""
+def to_picture(boxes: torch.Tensor, at: Placement) -> torch.Tensor:
+    """Takes boxes from the input to the picture.
+
+    Args:
+        boxes: ``(N, 4)`` float64 xyxy in input pixels.
+        at: Where the picture lies in the input.
+
+    Returns:
+        ``(N, 4)`` float64 xyxy in picture pixels, clipped to the picture.
+    """
     gx, gy = at.gain
     shift = torch.tensor([at.left, at.top, at.left, at.top], dtype=torch.float64)
     gain = torch.tensor([gx, gy, gx, gy], dtype=torch.float64)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from lineside.export.parity.letterbox import Placement
+from lineside.export.ultra import prepare
 
 __all__ = ["native_masks", "rule_mask"]
 
@@ -41,9 +42,8 @@ def rule_mask(
         return mask
     x0, x1, fx = _sample(columns, gx, at.left, at.content[1], logits.shape[1], at.input_size[1])
     y0, y1, fy = _sample(rows, gy, at.top, at.content[0], logits.shape[0], at.input_size[0])
-    upper = logits[y0][:, x0] * (1 - fx) + logits[y0][:, x1] * fx
-    lower = logits[y1][:, x0] * (1 - fx) + logits[y1][:, x1] * fx
-    value = upper * (1 - fy)[:, None] + lower * fy[:, None]
+    blended = logits[y0] * (1 - fy)[:, None] + logits[y1] * fy[:, None]  # down first: there are fewer columns of cells
+    value = blended[:, x0] * (1 - fx) + blended[:, x1] * fx
     mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = (value > 0).numpy()
     return mask
 
@@ -80,6 +80,7 @@ def native_masks(
     Returns:
         ``(N, H, W)`` masks of 0 and 1.
     """
+    prepare()
     from ultralytics.utils.ops import process_mask_native
 
     masks = process_mask_native(protos.float(), coefficients.float(), boxes.float(), image_size)

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from lineside.export.parity.result import ParityReport
 
-__all__ = ["command", "input_size"]
+__all__ = ["command", "input_size", "show_report"]
 
 
 class Storage(str, Enum):
@@ -57,11 +57,11 @@ def command(
                 update=update,
             )  # fmt: skip
     except ParityFailed as failure:
-        _show(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
+        show_report(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
         raise
     files = {name: made.path.joinpath(name).stat().st_size for name in made.manifest.files}
     total = sum(files.values()) + made.path.joinpath("manifest.json").stat().st_size
-    _show(made.parity, as_json, {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]})
+    show_report(made.parity, as_json, {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]})
     if not as_json:
         from lineside.cli.tables import size_text
 
@@ -88,8 +88,8 @@ def input_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def _show(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> None:
-    """Prints the report as JSON or as a table."""
+def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> None:
+    """Prints a report of the parity gate, as JSON together with other facts, or as a table."""
     if as_json:
         import msgspec
 
