@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import BLAS_OVERRIDES, NOISY, machine
 
+HERE = Path(__file__).resolve().parent
 PARTS = ("letterbox", "postprocess", "graph", "loop")
 QUICK = {"letterbox": "rounds=12", "postprocess": "rounds=8", "graph": "seconds=5", "loop": "seconds=5"}
 """What ``--quick`` passes on: enough to see that all works, too little for figures to be quoted."""

@@ -21,6 +21,7 @@ COVERED = {
     r"make (test|test-fast|check|lean310)( .*)?": "continuous integration and scripts/fresh_clone.sh",
     r"make format": "changes the working tree",
     r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
+    r"python benchmarks/runtime\.py( .*)?": "the same",
     r"sudo apt-get install .*": "tests/packaging/test_system_step.py",
     r"python3 -m venv \.venv": "tests/packaging/test_make_demo.py, by way of scripts/venv.py",
     r"(\.venv/bin/)?pip install '\.\[[a-z,]+\]'": "tests/packaging/test_make_demo.py and test_wheel.py install so",
