@@ -3,13 +3,15 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from helpers.tiny_bundle import output_shapes, tiny_bundle, tiny_model
 from lineside.runtime import cache
@@ -197,6 +199,41 @@ def test_lanes_of_one_session_may_run_at_once(bundle: Bundle) -> None:
     assert wrong == []
 
 
+def runs_at_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, mode: str, wait: Callable[[], object]) -> int:
+    """Most runs that were in a session at the same time while two lanes were busy."""
+    inside: list[int] = []
+    most = 0
+
+    class Session(ort.InferenceSession):  # type: ignore[misc, name-defined]
+        def run_with_iobinding(self, *words: object) -> None:
+            nonlocal most
+            inside.append(1)
+            most = max(most, len(inside))
+            wait()
+            super().run_with_iobinding(*words)
+            inside.pop()
+
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    lanes = open_engines("onnxruntime", bundle, EngineOptions(mode=mode, lanes=2))  # type: ignore[arg-type]
+    threads = [
+        threading.Thread(target=lambda lane=lane: [infer(lane, picture(bundle)) for _ in range(50)]) for lane in lanes
+    ]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return most
+
+
+def test_for_latency_one_picture_has_the_session_to_itself(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs_at_once(bundle, monkeypatch, "latency", lambda: None) == 1
+
+
+def test_for_throughput_pictures_run_side_by_side(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=60)  # opens only when both lanes are inside a run
+    assert runs_at_once(bundle, monkeypatch, "throughput", both.wait) == 2
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "recorded"])
 def test_a_closed_engine_says_so(tmp_path: Path, bundle: Bundle, name: str) -> None:
     save_recording(tmp_path / "r.npz", bundle.manifest, [expected(bundle, picture(bundle))])
@@ -253,6 +290,19 @@ def test_a_damaged_cache_is_made_again(
     again = cache.fetch(file.relative_to(cache_folder).as_posix())
     assert again is not None and onnx.load_from_string(again).graph.node
     assert capfd.readouterr() == ("", "")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the cache may stay from one to the next
+@given(data=st.binary(max_size=99), where=st.integers(0, 10**9), bit=st.integers(0, 7))
+def test_one_flipped_bit_is_enough(data: bytes, where: int, bit: int) -> None:
+    cache.keep("some/file", data)
+    assert cache.fetch("some/file") == data
+    path = cache.folder() / "some/file"
+    content = bytearray(path.read_bytes())
+    content[where % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    assert cache.fetch("some/file") is None
+    assert not path.exists(), "it is not looked at again"
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(

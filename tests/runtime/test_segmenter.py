@@ -132,7 +132,12 @@ def test_the_bundle_gives_the_defaults(bundles: Callable[..., Path], model: Segm
     assert len(strict(white)) == 3 < len(model(white))
     assert same(strict(white), model(white, conf=0.6, iou=0.45, max_det=3))
     assert same(strict(white, conf=0.25, iou=0.7, max_det=300), model(white))
-    assert same(strict(white, conf=0.0, iou=0.0, max_det=1), model(white, conf=0.0, iou=0.0, max_det=1))
+
+
+def test_zero_is_a_value_and_not_the_default(model: Segmenter) -> None:
+    dark, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+    assert len(model(dark)) == 0 < len(model(dark, conf=0.0))
+    assert len(model(white, iou=0.0)) < len(model(white, iou=0.4)) < len(model(white))
 
 
 def test_agnostic_suppression(model: Segmenter) -> None:
