@@ -359,7 +359,7 @@ def _check_line(words: list[str], classes: int) -> tuple[str, str] | None:
         return "too few points", f"has {len(points) // 2} points, and an outline needs 3 or more"
     if not all(math.isfinite(value) for value in points):
         return "broken label", "has a coordinate that is not finite"
-    outside = [value for value in points if not 0 <= value <= 1]
+    outside = [value for value in points if not -1e-5 <= value <= 1 + 1e-5]  # labels are written with few digits
     if outside:
         return (
             "outside the picture",

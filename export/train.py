@@ -336,7 +336,8 @@ def draw_curves(rows: list[dict[str, float]], out: Path) -> None:
     for axes, title in ((left, "losses"), (right, "accuracy on the validation pictures")):
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.get_lines():
+            axes.legend(fontsize=8)
     right.set_ylim(0, 1.02)
     scratch = out.with_name(f".{out.name}")
     figure.savefig(scratch, format="png", dpi=110)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Sprite", "clip_polygon", "coverage", "paint", "place", "polygon_area", "rotate", "shadow"]
 
-SUPERSAMPLING = 4
+SUPERSAMPLING = 8
 """Sub-pixels per pixel and axis in `coverage`."""
 
 
@@ -171,7 +171,7 @@ def clip_polygon(polygon: NDArray[np.float32], height: int, width: int) -> NDArr
             if d_here >= 0:
                 kept.append(here)
         points = np.array(kept).reshape(-1, 2)
-    return points.astype(np.float32)
+    return np.asarray(np.clip(points, 0, (width, height)), np.float32)  # interpolation may miss a border by 1e-17
 
 
 def _window(
