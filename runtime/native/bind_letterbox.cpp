@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <new>
 #include <stdexcept>
 
 #include "bindings.hpp"

@@ -79,7 +79,8 @@ inline __m128i blend_rows(__m128i paired, __m128i weights) {
 }
 
 // The three channels of one output pixel; reads 8 bytes of each row.
-inline Sums blend(const std::uint8_t* top, const std::uint8_t* bottom, const Blender& rows, const ColumnWeights& column) {
+inline Sums blend(const std::uint8_t* top, const std::uint8_t* bottom, const Blender& rows,
+                  const ColumnWeights& column) {
   const __m128i both = _mm_set_epi64x(static_cast<long long>(load8(bottom)), static_cast<long long>(load8(top)));
   const __m128i lines = blend_rows(_mm_shuffle_epi8(both, rows.pairing), rows.weights);
   return _mm_madd_epi16(lines, _mm_load_si128(reinterpret_cast<const __m128i*>(column.pairs)));
@@ -150,7 +151,8 @@ inline uint16x8_t blend_rows(uint8x8_t top, uint8x8_t bottom, const Blender& row
 }
 
 // The three channels of one output pixel; reads 8 bytes of each row.
-inline Sums blend(const std::uint8_t* top, const std::uint8_t* bottom, const Blender& rows, const ColumnWeights& column) {
+inline Sums blend(const std::uint8_t* top, const std::uint8_t* bottom, const Blender& rows,
+                  const ColumnWeights& column) {
   const uint16x8_t lines = blend_rows(vld1_u8(top), vld1_u8(bottom), rows);
   const uint16x4_t right = vreinterpret_u16_u8(vget_low_u8(vqtbl1q_u8(vreinterpretq_u8_u16(lines), rows.right)));
   return vmlal_n_u16(vmull_n_u16(vget_low_u16(lines), column.pairs[0]), right, column.pairs[1]);
