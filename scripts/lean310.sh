@@ -19,7 +19,7 @@ fi
 echo "lean tests on $("$python" --version)"
 "$python" scripts/venv.py .venv-310 --extras cpu
 # onnx is a tool of the tests, which write small models with it; that the runtime never imports it is a test of its own.
-.venv-310/bin/python -m pip install --quiet "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "onnx>=1.17"
+.venv-310/bin/python -m pip install -qq "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" "onnx>=1.17"
 .venv-310/bin/python - <<'END'
 from importlib.metadata import PackageNotFoundError, version
 for name in ("onnxruntime", "numpy"):

@@ -55,7 +55,7 @@ def install(folder: Path, arguments: argparse.Namespace) -> None:
     target = ["--editable"] if arguments.editable else []
     target.append(f".[{arguments.extras}]" if arguments.extras else ".")
     constraints = ["--constraint", str(arguments.constraints)] if arguments.constraints else []
-    quiet = [] if sys.stdout.isatty() else ["--quiet", "--progress-bar", "off"]
+    quiet = [] if sys.stdout.isatty() else ["-qq", "--progress-bar", "off"]
     subprocess.run([str(python), "-m", "pip", "install", *quiet, *constraints, *target], check=True)
 
 
