@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -78,31 +79,39 @@ class StageClock:
                 "install it with: pip install 'lineside[station]'"
             ) from error
         self._lock = threading.Lock()
-        self._histograms: dict[str, Any] = {
-            stage: HdrHistogram(_LOWEST_NS, _HIGHEST_NS, _DIGITS) for stage in (*STAGES, TO_DECISION, TOTAL)
-        }
+        stages = (*STAGES, TO_DECISION, TOTAL)
+        self._histograms: dict[str, Any] = {stage: HdrHistogram(_LOWEST_NS, _HIGHEST_NS, _DIGITS) for stage in stages}
+        # Sum and sum of squares as whole numbers are exact; the histogram's own mean walks through all its bins.
+        self._sums = {stage: [0, 0] for stage in stages}
 
     def record(self, frame: Frame) -> None:
         """Takes over the stamps of a frame that is done; stages it did not pass are left out."""
-        clock, begin = frame.clock, frame.begin
+        clock = frame.clock
+        begin = clock.get(TRIGGER, clock.get(CAPTURE))
         spans: list[tuple[str, int]] = []
         for stage, (start, end) in STAGES.items():
             if stage == "infer" and "wait" in clock:
                 start = "wait"
             if start in clock and end in clock:
                 spans.append((stage, clock[end] - clock[start]))
-        if begin and DECIDED in clock:
+        if begin is not None and DECIDED in clock:
             spans.append((TO_DECISION, clock[DECIDED] - begin))
-        if begin and DONE in clock:
+        if begin is not None and DONE in clock:
             spans.append((TOTAL, clock[DONE] - begin))
         with self._lock:
             for stage, span in spans:
-                self._histograms[stage].record_value(min(max(span, 0), _HIGHEST_NS))
+                span = min(max(span, 0), _HIGHEST_NS)
+                self._histograms[stage].record_value(span)
+                sums = self._sums[stage]
+                sums[0] += span
+                sums[1] += span * span
 
     def stats(self) -> dict[str, StageStats]:
         """A row for every stage that has been passed, in the order of the way through the graph."""
         with self._lock:
-            return {stage: _row(it) for stage, it in self._histograms.items() if it.get_total_count()}
+            return {
+                stage: _row(it, *self._sums[stage]) for stage, it in self._histograms.items() if it.get_total_count()
+            }
 
     def share_above(self, stage: str, limit_ns: int) -> float:
         """Share of the recorded frames whose time in a stage lies above a limit, in [0, 1]."""
@@ -119,13 +128,14 @@ class StageClock:
             return float(above) / float(total)
 
 
-def _row(histogram: Any) -> StageStats:
-    """Reads one histogram."""
+def _row(histogram: Any, total: int, squares: int) -> StageStats:
+    """Reads one histogram; sum and sum of squares come with it."""
     p50, p90, p99, p999 = (histogram.get_value_at_percentile(share) / 1e6 for share in (50, 90, 99, 99.9))
+    count = int(histogram.get_total_count())
     return StageStats(
-        count=int(histogram.get_total_count()),
-        mean=float(histogram.get_mean_value()) / 1e6,
-        deviation=float(histogram.get_stddev()) / 1e6,
+        count=count,
+        mean=total / count / 1e6,
+        deviation=math.sqrt(count * squares - total * total) / count / 1e6,
         p50=p50,
         p90=p90,
         p99=p99,

@@ -50,7 +50,7 @@ class Simulator:
         self.time = 0
         self.ended: list[Frame] = []
         self.busy = 0
-        self.writing: dict[str, int] = {name: 0 for name in sinks or {}}
+        self.writing: dict[str, int] = dict.fromkeys(sinks or {}, 0)
         self.written: dict[str, list[int]] = {name: [] for name in sinks or {}}
         self._service, self._sinks = service, sinks or {}
         self._fails, self._broken, self._live, self._watch = fails, broken, live, watch

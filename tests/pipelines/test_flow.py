@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from helpers.simulator import PIXELS, Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.simulator import PIXELS, Simulator
 from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.flow import Flow
 from lineside.pipelines.frame import Frame

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from helpers.simulator import PIXELS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.simulator import PIXELS
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.link import Link, Policy
 from lineside.runtime.errors import BadOption

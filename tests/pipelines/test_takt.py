@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.simulator import Simulator
 
+from helpers.simulator import Simulator
 from lineside.pipelines.link import Policy
 from lineside.pipelines.profile.report import Account, Profile, account
 from lineside.runtime.errors import CheckFailed
