@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from helpers.elements import Keep, Work
 from helpers.media import picture, pictures, video
-
 from lineside.pipelines.elements import Source
 from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame
 from lineside.pipelines.graph import Graph
