@@ -137,11 +137,9 @@ class Routes:
         self._hub.join(client)
         sender = asyncio.create_task(self._send(socket, client))
         try:
-            while True:
-                word = msgspec.json.decode(await socket.receive_text(), type=Acknowledgement)
+            while (message := await socket.receive())["type"] == "websocket.receive":
+                word = msgspec.json.decode(message.get("text") or "", type=Acknowledgement)
                 self._hub.acknowledge(client, word.ack)
-        except (WebSocketDisconnect, KeyError):  # KeyError: starlette's way to say that bytes came instead of text
-            pass
         except msgspec.DecodeError:
             await socket.close(1003, "only acknowledgements are understood")
         finally:
