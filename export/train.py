@@ -156,7 +156,7 @@ def train(
     began = time.time()
     if not finished:
         _watch(yolo, on_progress)
-        _use_threads(options.threads)
+        yolo.add_callback("on_train_start", lambda trainer: _use_threads(options.threads))
         with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, ultralytics' chatter does not
             yolo.train(**arguments)
     return _deliver(folder, str(model), options, report, time.time() - began)
@@ -193,7 +193,7 @@ def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _use_threads(threads: int | None) -> None:
-    """Gives torch its threads; ultralytics leaves it a single one when it is imported first."""
+    """Gives torch its threads, after ultralytics has kept one core free (on two cores: has halved the speed)."""
     import torch
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lineside.export.synth.dataset import write_dataset
-from lineside.export.train import TrainOptions, draw_curves, train
+from lineside.export.train import Progress, TrainOptions, draw_curves, train
 from lineside.export.ultra import load_model, model_yaml
 from lineside.runtime.errors import BadOption, WeightsError
 
@@ -109,18 +109,26 @@ def test_an_interrupted_run_goes_on_where_it_was(cli, dataset: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_trained_weights_are_a_start_for_further_training(run: Path, dataset: Path, tmp_path: Path) -> None:
+    import torch
+
     seen = []
+
+    def note(progress: Progress) -> None:
+        seen.append((progress, torch.get_num_threads()))
+
     best = train(
         run / "best.pt",
         dataset,
         tmp_path / "next",
-        TrainOptions(epochs=1, imgsz=64, batch=64, threads=1, extra={"lr0": 0.0, "warmup_epochs": 0.0}),
-        on_progress=seen.append,
+        TrainOptions(epochs=1, imgsz=64, batch=64, threads=3, extra={"lr0": 0.0, "warmup_epochs": 0.0}),
+        on_progress=note,
     )
     settings = json.loads((best.parent / "settings.json").read_text())
     assert settings["ultralytics"]["batch"] == settings["ultralytics"]["nbs"] == 8  # no more than there are
-    assert seen[-1].epoch == seen[-1].epochs == 1
-    assert "metrics/mAP50(M)" in seen[-1].metrics
+    last, threads = seen[-1]
+    assert threads == 3
+    assert last.epoch == last.epochs == 1
+    assert "metrics/mAP50(M)" in last.metrics
     # A learning rate of zero moves no weight: training really began from the file given.
     start, end = load_model(run / "best.pt"), load_model(best)
     for (name, before), (_, after) in zip(start.named_parameters(), end.named_parameters(), strict=True):
