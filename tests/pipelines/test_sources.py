@@ -88,21 +88,21 @@ def test_pictures_of_mixed_sizes(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_picture_is_a_failed_frame_and_the_rest_goes_on(tmp_path: Path) -> None:
-    good, bad, last = pictures(tmp_path, [(8, 8)] * 3)
+    _, bad, _ = pictures(tmp_path, [(8, 8)] * 3)
     bad.write_bytes(b"\x89PNG no picture at all")
     got = frames(tmp_path)
     assert [frame.error is None for frame in got] == [True, False, True]
     assert str(bad) in str(got[1].error) and got[1].pixels is None and got[1].size == (0, 0)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, -1, -40])
+@pytest.mark.parametrize("keep", [0, 1, 100, 2000, -1, -40])
 def test_a_picture_that_is_cut_off_is_not_inspected(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "cut.jpg"
     assert cv2.imwrite(str(path), picture((200, 200)))
     data = path.read_bytes()
     assert read_picture(path).shape == (200, 200, 3)
-    path.write_bytes(data[:keep] if keep else data[: len(data) // 2])
-    with pytest.raises(SourceError, match="cut off|damaged|empty"):
+    path.write_bytes(data[:keep])
+    with pytest.raises(SourceError, match=r"cut off|damaged|empty"):
         read_picture(path)
 
 
@@ -269,7 +269,5 @@ def test_playback_keeps_to_the_times_of_the_video(tmp_path: Path) -> None:
     source = make_source(find([str(tmp_path / "v.mp4"), str(tmp_path / "v.mp4")]))
     playback = Playback(source, now=clock, sleep=clock.sleep)
     assert not playback.open().live
-    times = []
-    for _ in playback.frames():
-        times.append(clock.now - 1000)
+    times = [clock.now - 1000 for _ in playback.frames()]
     np.testing.assert_allclose(np.array(times) / 1e6, [0, 40, 80, 120, 120, 160, 200, 240], atol=1)
