@@ -44,7 +44,8 @@ class Detections:
         kinds = {"boxes": np.float32, "scores": np.float32, "classes": np.int32, "anchors": np.int32}
         n = len(self.scores)
         for name, dtype in kinds.items():
-            array = np.asarray(getattr(self, name), dtype=dtype).view()
+            array = np.asarray(getattr(self, name), dtype=dtype)
+            array = array.copy() if array.flags.writeable else array  # whoever holds the original may write to it
             if array.shape != ((n, 4) if name == "boxes" else (n,)):
                 raise BadOption(f"detections with {n} scores have {name} of shape {array.shape}")
             array.setflags(write=False)

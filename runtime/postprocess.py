@@ -118,6 +118,8 @@ class Postprocessor:
             raise ContractMismatch(
                 f"the model's output does not fit its head contract: {error}; export the model again"
             ) from None
+        for array in (boxes, scores, classes, anchors):
+            array.setflags(write=False)
         return Detections(
             boxes=boxes,
             scores=scores,

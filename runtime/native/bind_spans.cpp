@@ -3,6 +3,8 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
+#include <cstdint>
+
 #include "bindings.hpp"
 #include "spans.hpp"
 
@@ -17,6 +19,12 @@ using ByteTable = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::devi
 
 SpanView view_of(const SpanArray& spans) {
   return {reinterpret_cast<const Span*>(spans.data()), static_cast<int64_t>(spans.shape(0))};
+}
+
+// The same for what writes where the spans say: spans that anybody may have made are looked at first.
+SpanView checked(const SpanArray& spans, int32_t image_h = INT32_MAX, int32_t image_w = INT32_MAX) {
+  check_spans(view_of(spans), image_h, image_w);
+  return view_of(spans);
 }
 
 nb::object array_of(const std::vector<Span>& spans) {
@@ -36,20 +44,20 @@ nb::object table_of(SpanView spans, int32_t x0, int32_t y0, size_t height, size_
 }
 
 nb::object crop(const SpanArray& spans) {
-  const Extent box = extent_of(view_of(spans));
-  return nb::make_tuple(box.x0, box.y0, table_of(view_of(spans), box.x0, box.y0, box.height, box.width));
+  const SpanView view = checked(spans);
+  const Extent box = extent_of(view);
+  return nb::make_tuple(box.x0, box.y0, table_of(view, box.x0, box.y0, box.height, box.width));
 }
 
 nb::object dense(const SpanArray& spans, int32_t image_h, int32_t image_w) {
-  check_spans(view_of(spans), image_h, image_w);
-  return table_of(view_of(spans), 0, 0, image_h, image_w);
+  return table_of(checked(spans, image_h, image_w), 0, 0, image_h, image_w);
 }
 
 nb::object polygons(const SpanArray& spans) {
   std::vector<std::vector<int32_t>> contours;
   {
     nb::gil_scoped_release release;
-    contours = contours_of(view_of(spans));
+    contours = contours_of(checked(spans));
   }
   nb::list result;
   for (const auto& contour : contours) {
@@ -61,7 +69,7 @@ nb::object polygons(const SpanArray& spans) {
 
 std::string rle(const SpanArray& spans, int32_t image_h, int32_t image_w) {
   nb::gil_scoped_release release;
-  return rle_of(view_of(spans), image_h, image_w);
+  return rle_of(checked(spans, image_h, image_w), image_h, image_w);
 }
 
 nb::object from_table(const ByteTable& table) {
@@ -85,8 +93,6 @@ nb::object from_rle(const std::string& counts, int32_t image_h, int32_t image_w)
 }  // namespace
 
 void register_spans(nb::module_& m) {
-  m.def("spans_check", [](const SpanArray& s, int32_t h, int32_t w) { check_spans(view_of(s), h, w); }, "spans"_a,
-        "image_h"_a, "image_w"_a);
   m.def("spans_area", [](const SpanArray& s) { return area_of(view_of(s)); }, "spans"_a);
   m.def("spans_crop", &crop, "spans"_a);
   m.def("spans_dense", &dense, "spans"_a, "image_h"_a, "image_w"_a);

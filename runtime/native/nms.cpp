@@ -52,13 +52,16 @@ void suppress(const Candidates& found, float iou, int64_t max_det, bool agnostic
       const int64_t end = std::min(begin + kGroup, count);
       int32_t touching = 0;  // most groups touch nothing, and then no division is needed
       for (int64_t j = begin; j < end; ++j) {
-        touching |= (s.x1[j] < x2) & (x1 < s.x2[j]) & (s.y1[j] < y2) & (y1 < s.y2[j]) & (s.cls[j] == cls);
+        const int32_t left = s.x1[j] < x2, right = x1 < s.x2[j], top = s.y1[j] < y2, bottom = y1 < s.y2[j];
+        const int32_t rival = s.cls[j] == cls;
+        touching |= left & right & top & bottom & rival;
       }
       if (!touching) continue;
       int32_t over = 0;
       for (int64_t j = begin; j < end; ++j) {
         const float both = overlap(x1, x2, s.x1[j], s.x2[j]) * overlap(y1, y2, s.y1[j], s.y2[j]);
-        over |= (both / ((s.area[j] + area) - both) > iou) & (s.cls[j] == cls);
+        const int32_t heavy = both / ((s.area[j] + area) - both) > iou, rival = s.cls[j] == cls;
+        over |= heavy & rival;
       }
       suppressed = over != 0;
     }

@@ -57,6 +57,15 @@ def test_nothing_can_be_changed(found: Detections) -> None:
             setattr(found, name, None)
 
 
+def test_arrays_that_were_handed_in_can_change_without_harm(found: Detections) -> None:
+    columns = {name: getattr(found, name).copy() for name in ("boxes", "scores", "classes", "anchors")}
+    mine = Detections(**columns, masks=None, names=NAMES, image_size=SIZE)
+    for array in columns.values():
+        array[:] = 0
+    np.testing.assert_array_equal(mine.boxes, found.boxes)
+    np.testing.assert_array_equal(mine.scores, found.scores)
+
+
 @pytest.mark.parametrize("masks", ["native", "none"])
 def test_rows_are_chosen_like_an_array(masks: str) -> None:
     found = found_with(masks)

@@ -249,6 +249,25 @@ def test_masks_cannot_be_changed() -> None:
         masks[0].spans = np.zeros((0, 3), np.int32)  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [[2, 0, 1], [0, 0, 1]],
+        [[0, 3, 1]],
+        [[0, 0, 0]],
+        [[0, -5, 2]],
+        [[-1, 0, 2]],
+        [[0, 0, 3], [0, 3, 5]],
+        [[0, 4, 6], [0, 1, 2]],
+    ],
+)
+def test_spans_that_are_none_never_reach_memory(spans: list[list[int]]) -> None:
+    mask = Mask(np.array(spans, np.int32), (8, 8))
+    for call in (mask.to_array, mask.crop, mask.polygons, mask.rle):
+        with pytest.raises(ValueError, match="span"):
+            call()
+
+
 def test_masks_of_other_pictures_and_shapes_are_refused() -> None:
     with pytest.raises(BadOption, match="shape"):
         Mask.from_array(np.zeros((2, 3, 4)))
