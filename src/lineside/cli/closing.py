@@ -32,7 +32,7 @@ def print_summary(summary: Summary) -> None:
     rows.append(("detections", f"{counts.detections}"))
     rows += [(f"  {name}", f"{number}") for name, number in summary.classes.items()]
     rows += [("time", f"{summary.seconds:.1f} s"), ("rate", f"{summary.fps:.1f} fps")]
-    print_table(summary.source, ("", ">"), rows)
+    print_table(summary.source, ("result", ">value"), rows)
     if summary.stages:
         _print_stages("latency, ms", summary.stages)
     if summary.stopped:
