@@ -83,7 +83,7 @@ def describe(detections: Detections, tolerance: float = OUTLINE_TOLERANCE) -> li
         entry: dict[str, Any] = {
             "class": label,
             "name": detections.names[label],
-            "score": round(float(detections.scores[index]), 4),
+            "score": round(float(detections.scores[index]), 6),
             "box": [round(float(edge), 1) for edge in detections.boxes[index]],
             "area": None,
             "outlines": [],

@@ -62,7 +62,7 @@ def test_picture_and_what_is_drawn_over_it_arrive_in_one_message(bundles):
     assert len(found) == 3
     for i, item in enumerate(head["objects"]):
         assert (item["class"], item["name"]) == (found.classes[i], found.names[found.classes[i]])
-        assert item["score"] == pytest.approx(found.scores[i], abs=1e-4)
+        assert item["score"] == pytest.approx(found.scores[i], abs=1e-6)
         assert item["box"] == pytest.approx(found.boxes[i], abs=0.06)
         assert item["area"] == found.masks[i].area
         truth = found.masks[i].to_array()
