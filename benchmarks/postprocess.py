@@ -45,10 +45,7 @@ def planes_of(boxes: Any, rng: Any) -> tuple[Any, Any]:
     import numpy as np
 
     x, y = np.meshgrid((np.arange(160) + 0.5) * 4, (np.arange(160) + 0.5) * 4)
-    waves = [
-        np.sin(x * fx + y * fy + p)
-        for fx, fy, p in rng.uniform(-0.15, 0.15, (COEFFICIENTS - 5, 3)) * [1, 1, 40]
-    ]
+    waves = [np.sin(x * fx + y * fy + p) for fx, fy, p in rng.uniform(-0.15, 0.15, (COEFFICIENTS - 5, 3)) * [1, 1, 40]]
     protos = np.stack([np.ones_like(x), x / 640, y / 640, (x / 640) ** 2, (y / 640) ** 2, *waves])
     cx, cy, rx, ry = (boxes / [640, 640, 1280, 1280]).T
     exact = np.stack([1 - (cx / rx) ** 2 - (cy / ry) ** 2, 2 * cx / rx**2, 2 * cy / ry**2, -1 / rx**2, -1 / ry**2], 1)

@@ -53,7 +53,8 @@ def all_anchors(outputs: list[Array], head: Any) -> Rows:
         boxes = np.stack([cx - w * half, cy - h * half, cx + w * half, cy + h * half], 1)
         scores = table[4 : 4 + head.classes].T
         return Rows(boxes, scores.max(1), scores.argmax(1).astype(np.int32), np.arange(len(scores)))
-    boxes, scores = [], []
+    corners: list[list[float]] = []
+    values: list[Array] = []
     each = 3 if head.coefficients else 2
     for level, stride in enumerate(head.strides):
         sides, logits = outputs[level * each][0], outputs[level * each + 1][0]
@@ -66,10 +67,12 @@ def all_anchors(outputs: list[Array], head: Any) -> Rows:
                     share = np.exp(bins - bins.max(1, keepdims=True))
                     left, top, right, bottom = (share * np.arange(head.reg_max)).sum(1) / share.sum(1)
                 cx, cy = x + 0.5, y + 0.5
-                boxes.append([(cx - left) * stride, (cy - top) * stride, (cx + right) * stride, (cy + bottom) * stride])
-                scores.append(score_of(logits[:, y, x]))
-    table = np.array(scores)
-    return Rows(np.array(boxes, F32), table.max(1), table.argmax(1).astype(np.int32), np.arange(len(table)))
+                corners.append(
+                    [(cx - left) * stride, (cy - top) * stride, (cx + right) * stride, (cy + bottom) * stride]
+                )
+                values.append(score_of(logits[:, y, x]))
+    table = np.array(values)
+    return Rows(np.array(corners, F32), table.max(1), table.argmax(1).astype(np.int32), np.arange(len(table)))
 
 
 def overlap(a: Array, b: Array) -> np.float32:

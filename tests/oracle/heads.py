@@ -16,6 +16,7 @@ Rng = np.random.Generator
 def prototypes(rng: Rng, head: HeadContract, kind: str = "smooth") -> Array:
     """Planes (1, coefficients, H/4, W/4): smooth, noise, or small whole numbers with many exact zeros."""
     shape = (head.coefficients, *head.protos_size)
+    planes: Array
     if kind == "noise":
         planes = rng.standard_normal(shape)
     elif kind == "whole":

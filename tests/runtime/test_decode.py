@@ -19,7 +19,7 @@ from oracle.heads import one_box, outputs_of
 
 KINDS = ("levels", "flat", "end2end")
 SIDES = st.sampled_from([32, 64, 96, 160])
-EVERYTHING = {"iou": 1.0, "max_det": 10**6}
+EVERYTHING: dict[str, Any] = {"iou": 1.0, "max_det": 10**6}
 
 
 def head_of(kind: Any, **changes: Any) -> HeadContract:
@@ -29,7 +29,7 @@ def head_of(kind: Any, **changes: Any) -> HeadContract:
 @st.composite
 def heads(draw: st.DrawFn) -> HeadContract:
     return HeadContract(
-        kind=draw(st.sampled_from(KINDS)),  # type: ignore[arg-type]
+        kind=draw(st.sampled_from(KINDS)),
         classes=draw(st.sampled_from([1, 2, 3, 80, 1203])),
         coefficients=draw(st.sampled_from([0, 1, 32, 256])),
         input_size=(draw(SIDES), draw(SIDES)),
@@ -83,7 +83,7 @@ def test_confidence_is_strict_to_the_last_bit(logit: float) -> None:
     outputs = [np.full(shape, -80, np.float32) for g in head.grids for shape in ((1, 64, *g), (1, 2, *g))]
     outputs[1][0, 1, 3, 5] = logit
     box = Letterbox.fit((64, 96), (64, 96))
-    score = oracle.score_of(np.float32(logit)[None])[0]
+    score = oracle.score_of(np.array([logit], np.float32))[0]
     below = float(np.nextafter(score, np.float32(0)))
     assert len(decode(outputs, head, box, conf=float(score), masks="none")) == 0
     found = decode(outputs, head, box, conf=below, masks="none")

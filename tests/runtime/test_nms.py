@@ -33,7 +33,7 @@ def run(boxes: Any, scores: Any, classes: Any, **options: Any) -> tuple[Detectio
 def kept(boxes: Any, scores: Any, classes: Any = None, **options: Any) -> list[int]:
     found, wanted = run(boxes, scores, [0] * len(scores) if classes is None else classes, **options)
     assert found.anchors.tolist() == wanted.anchors.tolist()
-    return found.anchors.tolist()
+    return [int(anchor) for anchor in found.anchors]
 
 
 @settings(max_examples=150)
