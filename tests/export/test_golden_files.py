@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lineside.export.golden import choose_thresholds, golden_of
+from lineside.export.parity.detect import detect
+from lineside.runtime.bundle import list_golden, open_bundle
+from lineside.runtime.golden import mask_of_rle, read_golden, rle_of_mask, write_golden
+
+if TYPE_CHECKING:
+    from conftest import Stage
+
+coco = pytest.importorskip("pycocotools.mask")
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0])
+)
+def test_run_lengths_are_those_of_coco(height: int, width: int, seed: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    code = rle_of_mask(mask)
+    assert code == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    assert np.array_equal(mask_of_rle(code, (height, width)), mask)
+
+
+@pytest.mark.parametrize("code", ["", "1", "99", "o", "0000000"])
+def test_run_lengths_that_do_not_cover_the_picture(code: str) -> None:
+    with pytest.raises(ValueError, match="do not cover"):
+        mask_of_rle(code, (3, 5))
+
+
+def test_thresholds_stay_away_from_every_score(stage: Stage) -> None:
+    for picture in stage.pictures:
+        view = stage.reference(picture.frame)
+        thresholds = choose_thresholds(view)
+        assert thresholds is not None
+        conf, iou = thresholds
+        chosen = detect(view, conf, iou, 100)
+        assert 3 <= len(chosen.anchors) <= 32
+        for nudge in (0.9999, 1.0001):
+            assert detect(view, conf * nudge, iou, 100).anchors.tolist() == chosen.anchors.tolist()
+        for nudge in (-1e-5, 1e-5):
+            assert detect(view, conf, iou + nudge, 100).anchors.tolist() == chosen.anchors.tolist()
+
+
+def test_written_and_read_again(stage: Stage, real: Path, tmp_path: Path) -> None:
+    golden = golden_of("golden/000.npz", stage.reference(stage.pictures[0].frame), 1e-5, 0.7, outputs=True)
+    assert len(golden.scores) and golden.rle is not None and len(golden.rle) == len(golden.scores)
+    bundle = open_bundle(real)
+    copy = tmp_path / "copy.npz"
+    write_golden(str(copy), golden)
+    with np.load(copy, allow_pickle=False) as archive:
+        assert archive["pixels"].dtype == np.uint8 and archive["pixels"].shape == (160, 160, 3)
+        assert archive["protos"].dtype == np.float16 and archive["protos"].shape == (1, 32, 40, 40)
+    with open_bundle(real).tree.open("golden/000.npz") as file:
+        assert file.read(2) == b"PK"
+    again = read_golden(bundle, "golden/000.npz")
+    assert set(again.outputs) == set(bundle.manifest.head.output_names)
+    assert len(again.scores) >= 3 and again.rle is not None and len(again.rle) == len(again.scores)
+
+
+def test_a_bundle_has_three_of_which_one_holds_raw_outputs(real: Path) -> None:
+    bundle = open_bundle(real)
+    files = [read_golden(bundle, name) for name in list_golden(bundle)]
+    assert len(files) == 3 and [bool(golden.outputs) for golden in files] == [True, False, False]
+    for golden in files:
+        assert (np.diff(golden.scores) <= 0).all() and (golden.scores > golden.conf).all()
+        height, width = golden.image_size
+        assert (golden.boxes >= 0).all() and (golden.boxes <= [width, height, width, height]).all()
+        assert golden.rle is not None and any(mask_of_rle(code, golden.image_size).any() for code in golden.rle)
