@@ -30,4 +30,4 @@ for name in ("torch", "ultralytics", "ultralytics-opencv-headless", "opencv-pyth
     except PackageNotFoundError:
         pass
 END
-exec .venv-310/bin/python -m pytest -p no:cacheprovider tests/runtime tests/packaging/test_import_rules.py
+exec .venv-310/bin/python -m pytest -p no:cacheprovider --ignore tests/runtime/aarch64 tests/runtime tests/packaging/test_import_rules.py

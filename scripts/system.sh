@@ -20,10 +20,18 @@ has_headers || needed="$needed python3-dev"
 has g++ || has clang++ || has c++ || needed="$needed g++"
 has make || needed="$needed make"
 wished=
+wish() { # command, Debian package, what skips without it
+    has "$1" || wished="$wished $2"
+    wishes="$wishes$1:$2:$3
+"
+}
+wishes=
 if [ "$for_what" = test ]; then
-    has ffmpeg || wished="$wished ffmpeg"
-    has chromium || has google-chrome || wished="$wished chromium"
-    has git || wished="$wished git"
+    wish git git "the tests that read the checkout"
+    wish ffmpeg ffmpeg "tests that check videos"
+    has google-chrome || wish chromium chromium "the tests of the page"
+    wish aarch64-linux-gnu-g++ g++-aarch64-linux-gnu "the native core on a Jetson's processor family"
+    wish qemu-aarch64-static qemu-user-static "the native core on a Jetson's processor family"
 fi
 [ -n "$needed$wished" ] || exit 0
 
@@ -53,13 +61,8 @@ for package in $needed; do
     *) has "$package" || failed="$failed $package" ;;
     esac
 done
-for package in $wished; do
-    has "$package" && continue
-    case $package in
-    chromium) echo "note: no chromium: the tests of the page skip." >&2 ;;
-    ffmpeg) echo "note: no ffmpeg: tests that check videos with it skip." >&2 ;;
-    *) echo "note: no $package: the tests that need it skip." >&2 ;;
-    esac
+printf %s "$wishes" | while IFS=: read -r command package what; do
+    has "$command" || echo "note: no $command (Debian: $package): skipped: $what." >&2
 done
 if [ -n "$failed" ]; then
     echo "error: building Lineside needs these Debian packages, and they may not be installed from here:$failed" >&2
