@@ -75,13 +75,14 @@ class Mask:
         Raises:
             BadOption: The runs do not fit the size, or the text is not COCO's.
         """
-        counts = rle["counts"]
-        height, width = (int(side) for side in rle["size"])
-        text = counts.decode("ascii", "replace") if isinstance(counts, bytes) else str(counts)
         try:
+            counts, (height, width) = rle["counts"], (int(side) for side in rle["size"])
+            text = counts.decode("ascii", "replace") if isinstance(counts, bytes) else str(counts)
             spans = _native.spans_from_rle(text, height, width)
-        except ValueError as error:
-            raise BadOption(f"run lengths of a {height}x{width} (HxW) mask cannot be read: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadOption(
+                f"run lengths {str(rle)[:80]} cannot be read: {error}; COCO's are a size [H, W] and a text of counts"
+            ) from None
         return cls(_frozen(spans), (height, width))
 
     @property

@@ -50,6 +50,14 @@ def test_text_that_is_no_run_length_is_refused(counts: str) -> None:
         Mask.from_rle({"size": [2, 2], "counts": counts})
 
 
+@pytest.mark.parametrize(
+    "rle", [{}, {"size": [2, 2]}, {"size": [2], "counts": "4"}, {"size": [2**40, 2], "counts": "4"}]
+)
+def test_what_is_not_even_a_run_length_is_refused(rle: dict[str, Any]) -> None:
+    with pytest.raises(BadOption, match="run lengths"):
+        Mask.from_rle(rle)
+
+
 @settings(max_examples=200)
 @given(st.text(alphabet=[chr(c) for c in range(40, 120)], max_size=12), st.integers(1, 9), st.integers(1, 9))
 def test_any_text_is_read_or_refused_and_never_runs_over(counts: str, height: int, width: int) -> None:
