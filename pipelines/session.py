@@ -14,7 +14,7 @@ import lineside
 from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.elements import Sink, Source
 from lineside.pipelines.events import Bus
-from lineside.pipelines.graph import Branch, Graph
+from lineside.pipelines.graph import Graph
 from lineside.pipelines.link import Policy
 from lineside.pipelines.problems import Problems
 from lineside.pipelines.results import check_free, new_folder, usual_sinks
@@ -170,8 +170,8 @@ class Session:
         if job.folder is not None:
             check_free(job.folder, self._names)
 
-    def _open_sinks(self, counters: Callable[[], Snapshot]) -> list[Sink | Branch]:
-        sinks: list[Sink | Branch] = []
+    def _open_sinks(self, counters: Callable[[], Snapshot]) -> list[Sink]:
+        sinks: list[Sink] = []
         if self._names:
             folder = self._folder = self._job.folder or new_folder()
             options = {"xlsx": {"bundle": str(self._job.bundle)}}
@@ -185,7 +185,7 @@ class Session:
             )
             self._stack.callback(self._view.close)
             self._say(f"page: {self._view.url}")
-            sinks.append(Branch(self._view.sink, Policy("latest")))
+            sinks.append(self._view.sink)  # takes a frame in no time, and its workbook should have them all
         return sinks
 
     def _paced(self, source: Source) -> Source:

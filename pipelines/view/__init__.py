@@ -7,6 +7,9 @@
     print(view.url)
     ...
     view.close()
+
+Leave the sink's queue at its default policy: taking a frame costs microseconds whatever the pages do, and the workbook
+behind the Excel button then holds every frame. Pages drop pictures by themselves where they are too slow.
 """
 
 from __future__ import annotations

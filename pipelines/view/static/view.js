@@ -263,8 +263,12 @@ function showFigures({ counters, fps, latency }) {
     cell.dataset.alarm = ["never_inspected", "failed"].includes(name) && counters[name] > 0;
   }
   $("n-fps").textContent = fps === null ? "–" : fps.toFixed(1);
-  $("n-p50").textContent = latency.p50 === null ? "–" : `${latency.p50.toFixed(1)} ms`;
-  $("n-p99").textContent = latency.p99 === null ? "–" : `${latency.p99.toFixed(1)} ms`;
+  $("n-p50").textContent = milliseconds(latency.p50);
+  $("n-p99").textContent = milliseconds(latency.p99);
+}
+
+function milliseconds(value) {
+  return value === null ? "–" : `${value.toFixed(value < 100 ? 1 : 0)} ms`;
 }
 
 function showSlider(name, value) {
