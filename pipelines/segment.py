@@ -22,10 +22,11 @@ class Segment:
     """Runs a `Segmenter` on frames, from as many threads as the model has lanes.
 
     Args:
-        model: The loaded bundle; closed with the transform.
+        model: The loaded bundle.
         settings: Thresholds, read anew for each frame, and the door for another bundle.
         bus: Where a change of bundle is reported.
         load: Loads another bundle; without it a change of bundle is refused.
+        owns: Whether the model is closed with the transform; not where several graphs use it in turn.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Segment:
         *,
         bus: Bus | None = None,
         load: Callable[[Path], Segmenter] | None = None,
+        owns: bool = True,
     ) -> None:
         self.lanes = max(1, model.lanes)
         self.settings = settings or Settings()
         self._bus = bus or Bus()
         self._load = load
+        self._owns = owns
         self._lock = threading.Lock()
         self._model = model
         self._users: dict[int, int] = {}
@@ -130,7 +133,9 @@ class Segment:
             self._bus.emit("info", "segment", "bundle switched", str(path))
 
     def close(self) -> None:
-        """Closes the model."""
+        """Closes the model that runs."""
+        if not self._owns:
+            return
         self.settings.on_bundle(None)
         with self._lock:
             if self._closed:

@@ -77,7 +77,7 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
         catch_signals() as signals,
         lineside.load(plan.bundle, engine=plan.engine, mode=plan.mode, threads=plan.threads) as model,
     ):
-        transform = _Kept(model, plan.settings, bus=bus)
+        transform = Segment(model, plan.settings, bus=bus, owns=False)
         for number in range(_WARM_UP):
             model(pictures[number % len(pictures)])
         closed = closed_loop(
@@ -113,10 +113,3 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
         closed=closed,
         opened=opened,
     )
-
-
-class _Kept(Segment):
-    """A segment transform whose model outlives the graph: several graphs use it in turn."""
-
-    def close(self) -> None:
-        """Leaves the model open."""
