@@ -120,14 +120,15 @@ def export_bundle(
     """
     target = Path(out)
     check_target(target, force)
-    update(0, STEPS, f"loading {os.fspath(weights)}")
-    model = load_model(Path(weights) if os.fspath(weights).endswith(".pt") else os.fspath(weights), safe=safe)
+    weights = os.fspath(weights)
+    update(0, STEPS, f"loading {weights}")
+    model = load_model(weights, safe=safe)
     facts = checkpoint_facts(weights, safe)
     size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
     head = find_head(model, size).contract
     names = _class_names(model, head.classes)
     pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(names)
-    if not os.fspath(weights).endswith(".pt"):
+    if not weights.lower().endswith(".pt"):
         settle(model, pictures)
     total = STEPS + len(pictures)
     update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")

@@ -111,7 +111,9 @@ def _input(model: onnx.ModelProto) -> InputContract:
     inputs = [value for value in model.graph.input if value.name not in weights]
     shapes = tensor_shapes(inputs)
     if len(inputs) != 1 or len(shapes[inputs[0].name]) != 4:
-        raise ExportError(f"the model's inputs are {shapes}, expected one of shape (batch, 3, h, w): it is no YOLO model")
+        raise ExportError(
+            f"the model's inputs are {shapes}, expected one of shape (batch, 3, h, w): it is no YOLO model"
+        )
     value = inputs[0]
     batch, channels, height, width = _static(value.name, shapes[value.name])
     if channels != 3:
@@ -172,9 +174,7 @@ def _split(outputs: Sequence[Shape], contract: InputContract) -> tuple[Shape, Sh
     return outputs[0], protos
 
 
-def _head(
-    rows: Shape, coefficients: int, size: tuple[int, int], names: tuple[str, ...] | None
-) -> HeadContract:
+def _head(rows: Shape, coefficients: int, size: tuple[int, int], names: tuple[str, ...] | None) -> HeadContract:
     """``flat`` or ``end2end``, whichever the shape fits."""
     try:
         anchors = HeadContract(
@@ -190,7 +190,9 @@ def _head(
     elif last == 6 + coefficients and names is not None:
         kind, classes = "end2end", len(names)
     elif last == 6 + coefficients:
-        raise ExportError(f"the model's output {list(rows)} is an end-to-end one without class names: export it with them")
+        raise ExportError(
+            f"the model's output {list(rows)} is an end-to-end one without class names: export it with them"
+        )
     if kind is None:
         raise ExportError(
             f"the model's output {list(rows)} is neither (batch, 4 + classes + {coefficients}, {anchors}) nor "

@@ -63,9 +63,7 @@ class LevelsHead(nn.Module):
     def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Outputs in the order of the contract: box, cls and mc of each level, then the prototypes."""
         outputs: list[torch.Tensor] = []
-        for box, score, coefficient, feature in zip(
-            self.boxes, self.scores, self.coefficients, features, strict=True
-        ):
+        for box, score, coefficient, feature in zip(self.boxes, self.scores, self.coefficients, features, strict=True):
             outputs += [box(feature), score(feature), coefficient(feature)]
         outputs.append(self.protos(features if self.protos_from_all else features[0]))
         return tuple(outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto
 
 from lineside.export.bundle import MODEL, Progress, prove
+from lineside.export.cut import WeightsStorage
 from lineside.export.foreign import Foreign, literal, load_onnx, recognise
 from lineside.export.parity.budget import FP32
 from lineside.export.parity.plain_onnx import OnnxReference
@@ -149,7 +150,7 @@ def _provenance(source: Path, metadata: Mapping[str, str], graph: onnx.ModelProt
     )
 
 
-def _storage(graph: onnx.ModelProto) -> str:
+def _storage(graph: onnx.ModelProto) -> WeightsStorage:
     """Element type of most weights."""
     sizes = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
     for tensor in graph.graph.initializer:

@@ -47,9 +47,7 @@ def tasks_of(names: Sequence[str]) -> tuple[str, ...]:
     return known or tuple(CLASSES)
 
 
-def drawn_pictures(
-    names: Sequence[str], sizes: Sequence[tuple[int, int]] = SIZES, seed: int = 20
-) -> list[Picture]:
+def drawn_pictures(names: Sequence[str], sizes: Sequence[tuple[int, int]] = SIZES, seed: int = 20) -> list[Picture]:
     """Draws pictures of the task that the class names hint at.
 
     Args:

@@ -61,7 +61,9 @@ def staged(target: Path, force: bool = False) -> Iterator[Path]:
         scratch.chmod(0o755)  # mkdtemp makes it for its owner alone
         _rename(scratch, target, force)
     except OSError as error:
-        raise SinkError(f"{target} could not be written ({error.strerror or error}): free some space or choose another place") from error
+        raise SinkError(
+            f"{target} could not be written ({error.strerror or error}): free some space or choose another place"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -45,7 +45,7 @@ def to_onnx(model: nn.Module, shape: Sequence[int], output_names: Sequence[str],
             torch.onnx.export(
                 model,
                 (example,),
-                buffer,
+                buffer,  # type: ignore[arg-type]  # the TorchScript exporter writes into an open file as well
                 opset_version=opset,
                 input_names=["images"],
                 output_names=list(output_names),

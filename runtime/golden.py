@@ -139,7 +139,7 @@ def write_golden(path: str, golden: Golden) -> None:
     }
     if golden.rle is not None:
         arrays["rle"] = np.frombuffer("".join(f"{code}\n" for code in golden.rle).encode("ascii"), np.uint8)
-    np.savez_compressed(path, allow_pickle=False, **arrays, **golden.outputs)  # type: ignore[arg-type]
+    np.savez_compressed(path, allow_pickle=False, **arrays, **golden.outputs)
 
 
 def rle_of_mask(mask: npt.NDArray[np.bool_]) -> str:

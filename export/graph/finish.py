@@ -29,9 +29,7 @@ def tensor_shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int 
     }
 
 
-def finish(
-    input_shape: TensorShape, outputs: Mapping[str, TensorShape], metadata: Mapping[str, str]
-) -> GraphPass:
+def finish(input_shape: TensorShape, outputs: Mapping[str, TensorShape], metadata: Mapping[str, str]) -> GraphPass:
     """The closing pass of an export.
 
     Args:

@@ -17,7 +17,7 @@ def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim
 
     before = [value.name for value in (*model.graph.input, *model.graph.output)]
-    slim = onnxslim.slim(model)
+    slim: onnx.ModelProto = onnxslim.slim(model)
     after = [value.name for value in (*slim.graph.input, *slim.graph.output)]
     if before != after:  # an output that is also an input of another node can lose its name
         raise ValueError(f"inputs and outputs were {before} and are {after}")

@@ -55,7 +55,9 @@ class OnnxReference:
         tensor[0] = pixels.transpose(2, 0, 1).astype(np.float32) * np.float32(1 / 255)
         outputs = [output[:1] for output in self._session.run(None, {self._session.get_inputs()[0].name: tensor})]
         final = self._head.kind == "end2end"
-        input_boxes, scores, coefficients = _end2end(outputs[0][0], self._head) if final else _flat(outputs[0][0], self._head)
+        input_boxes, scores, coefficients = (
+            _end2end(outputs[0][0], self._head) if final else _flat(outputs[0][0], self._head)
+        )
         protos = outputs[1][0] if self._head.coefficients else np.zeros((0, 0, 0), np.float32)
         boxes = torch.from_numpy(input_boxes)
         return Seen(

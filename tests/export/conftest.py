@@ -54,6 +54,8 @@ def stage(real: Path) -> Iterator[Stage]:
     settle(model, pictures)
     bundle = open_bundle(real)
     shipped = Shipped(bundle)
-    small = drawn_pictures((), [(120, 160), (160, 120), (90, 160), (160, 160), (150, 190), (201, 133), (100, 140), (64, 64)])
+    small = drawn_pictures(
+        (), [(120, 160), (160, 120), (90, 160), (160, 160), (150, 190), (201, 133), (100, 140), (64, 64)]
+    )
     yield Stage(bundle, shipped, TorchReference(rounded_to_fp16(fused(model)), SIZE), small)
     shipped.close()

@@ -83,7 +83,9 @@ class TestShapes:
         with lineside.load(str(made.path)) as model:
             frames = [picture.frame for picture in drawn_pictures(())[:4]]
             together = model.many(frames, conf=1e-6)
-            assert all(np.array_equal(a.boxes, model(f, conf=1e-6).boxes) for a, f in zip(together, frames, strict=True))
+            assert all(
+                np.array_equal(a.boxes, model(f, conf=1e-6).boxes) for a, f in zip(together, frames, strict=True)
+            )
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["yolov8n-seg.yaml", "yolo12n-seg.yaml", "yolo26n-seg.yaml", "yolo11s-seg.yaml"])
@@ -127,9 +129,7 @@ class TestRefused:
             find_head(model, (64, 64))
 
     @pytest.mark.parametrize("weights", ["yolo11n.yaml", "yolo11n-pose.yaml", "nothing.pt", "model.onnx"])
-    def test_weights_of_another_kind(
-        self, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_weights_of_another_kind(self, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["export", weights, "-o", str(tmp_path / "x.bundle")]) == 2
         printed = capsys.readouterr().err
         assert "error: " in printed and "Traceback" not in printed

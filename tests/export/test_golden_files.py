@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 coco = pytest.importorskip("pycocotools.mask")
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0])
-)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]))
 def test_run_lengths_are_those_of_coco(height: int, width: int, seed: int, share: float) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
     code = rle_of_mask(mask)

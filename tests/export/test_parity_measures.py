@@ -27,9 +27,7 @@ MASKS = MaskMeasure(compared=60, mean_iou=1.0, min_iou=1.0, native_iou=1.0)
 
 
 def report(name: str = "p", raw=RAW, anchors=ANCHORS, masks=MASKS) -> PictureReport:
-    return PictureReport(
-        picture=name, image_size=(8, 8), input_max_abs=0.0, raw=(raw,), anchors=anchors, masks=masks
-    )
+    return PictureReport(picture=name, image_size=(8, 8), input_max_abs=0.0, raw=(raw,), anchors=anchors, masks=masks)
 
 
 def change(thing, **values):

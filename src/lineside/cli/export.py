@@ -61,7 +61,9 @@ def command(
         raise
     files = {name: made.path.joinpath(name).stat().st_size for name in made.manifest.files}
     total = sum(files.values()) + made.path.joinpath("manifest.json").stat().st_size
-    show_report(made.parity, as_json, {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]})
+    show_report(
+        made.parity, as_json, {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]}
+    )
     if not as_json:
         from lineside.cli.tables import size_text
 
@@ -113,7 +115,19 @@ def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> N
         ]
         for picture in report.pictures
     ]
-    columns = "picture|HxW|>cosine|>max diff|>anchors|>box px|>score|>class|>masks|>IoU|>IoU native".split("|")
+    columns = [
+        "picture",
+        "HxW",
+        ">cosine",
+        ">max diff",
+        ">anchors",
+        ">box px",
+        ">score",
+        ">class",
+        ">masks",
+        ">IoU",
+        ">IoU native",
+    ]
     print_table(f"Parity with {report.reference}", columns, rows)
     for verdict in report.verdicts:
         state = "ok" if verdict.passed else f"FAILED: {verdict.reason}"

@@ -47,9 +47,7 @@ def describe(opened: Bundle) -> dict[str, Any]:
     return {
         "bundle": str(opened.path),
         "bytes": sum(entry["bytes"] for entry in files.values()),
-        "manifest": {
-            key: value for key, value in msgspec.to_builtins(opened.manifest).items() if key != "files"
-        },
+        "manifest": {key: value for key, value in msgspec.to_builtins(opened.manifest).items() if key != "files"},
         "parity": _parity(opened),
         "files": files,
     }

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+import lineside
+from helpers.tiny_bundle import tiny_model
+from lineside import cli
+from lineside.export.foreign import literal, recognise
+from lineside.export.importing import import_onnx
+from lineside.export.pictures import drawn_pictures
+from lineside.export.settle import settle
+from lineside.export.ultra import prepare
+from lineside.runtime.bundle import open_bundle
+from lineside.runtime.contract import HeadContract, HeadKind
+from lineside.runtime.errors import CheckFailed, ExportError
+from lineside.runtime.verify import verify_bundle
+
+
+def tiny(kind: HeadKind, **metadata: str) -> onnx.ModelProto:
+    """A model of that form, with what an exporter says about it."""
+    model = tiny_model(HeadContract(kind=kind, classes=2, coefficients=8, input_size=(64, 64)))
+    helper.set_model_props(model, {"task": "segment", "names": "{0: 'a', 1: 'b'}"} | metadata)
+    return model
+
+
+def ultralytics_onnx(name: str, folder: Path, **options: Any) -> Path:
+    """What `yolo export format=onnx` writes, for a model with random weights."""
+    prepare()
+    from ultralytics import YOLO
+
+    torch.manual_seed(1)
+    yolo = YOLO(name)
+    settle(yolo.model.eval(), drawn_pictures(()))
+    written = yolo.export(format="onnx", imgsz=96, **options)
+    return Path(shutil.move(written, folder / "foreign.onnx"))
+
+
+class TestRecognise:
+    @pytest.mark.parametrize("kind", ["flat", "end2end"])
+    def test_by_shape(self, kind: HeadKind) -> None:
+        found = recognise(tiny(kind))
+        assert found.head.kind == kind and found.head.classes == 2 and found.head.coefficients == 8
+        assert found.names == ("a", "b") and found.input.size == (64, 64) and found.input.name == "images"
+
+    def test_without_metadata(self) -> None:
+        model = tiny("flat")
+        del model.metadata_props[:]
+        assert recognise(model).names == ("0", "1")
+        model = tiny("end2end")
+        del model.metadata_props[:]
+        with pytest.raises(ExportError, match="without class names"):
+            recognise(model)
+
+    def test_detection_only(self) -> None:
+        model = tiny_model(HeadContract(kind="flat", classes=2, coefficients=0, input_size=(64, 64)))
+        with pytest.raises(ExportError, match="detection, pose or oriented"):
+            recognise(model)
+        helper.set_model_props(model, {"names": "['a', 'b']"})
+        assert recognise(model).head.coefficients == 0
+        helper.set_model_props(model, {"names": "['a', 'b', 'c']"})
+        with pytest.raises(ExportError, match="room for 2 classes and its metadata names 3"):
+            recognise(model)
+
+    def test_metadata_is_read_as_literals_and_never_run(self) -> None:
+        assert literal("{0: 'a'}") == {0: "a"} and literal(None) is None
+        assert literal("__import__('os').system('true')") is None and literal("{0: ") is None
+        assert recognise(tiny("flat", names="__import__('os')")).names == ("0", "1")
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            (lambda m: m.graph.input[0].type.tensor_type.shape.dim[0].__setattr__("dim_param", "batch"), "not fixed"),
+            (lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].__setattr__("dim_value", 4), "4 channels"),
+            (lambda m: m.graph.input[0].type.tensor_type.__setattr__("elem_type", 10), "float16"),
+            (lambda m: helper.set_model_props(m, {"task": "pose"}), "'pose'"),
+            (lambda m: m.graph.output[0].type.tensor_type.shape.dim[2].__setattr__("dim_value", 85), "does not know"),
+            (lambda m: m.graph.output[1].type.tensor_type.shape.dim[3].__setattr__("dim_value", 15), "prototypes"),
+            (lambda m: m.graph.output.extend([m.graph.output[0]]), "no YOLO segmentation"),
+            (lambda m: m.graph.input.extend([m.graph.output[0]]), "inputs are"),
+        ],
+    )
+    def test_refused_in_a_sentence(self, change: Any, says: str) -> None:
+        model = tiny("flat")
+        change(model)
+        with pytest.raises(ExportError, match=says):
+            recognise(model)
+
+    def test_another_input_size(self) -> None:
+        model = tiny("flat")
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 60
+        with pytest.raises(ExportError, match="fits no YOLO head|prototypes"):
+            recognise(model)
+
+
+class TestFiles:
+    @pytest.mark.parametrize("content", [b"", b"\x08", b"MZ not a model", b"\x00" * 100])
+    def test_not_onnx(self, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "m.onnx").write_bytes(content)
+        assert cli.main(["import", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "x.bundle")]) == 2
+        printed = capsys.readouterr().err
+        assert "error: " in printed and "Traceback" not in printed
+        assert not (tmp_path / "x.bundle").exists()
+
+    def test_truncated(self, tmp_path: Path) -> None:
+        data = tiny("flat").SerializeToString()
+        (tmp_path / "m.onnx").write_bytes(data[: len(data) // 2])
+        with pytest.raises(ExportError, match="not a whole ONNX model"):
+            import_onnx(tmp_path / "m.onnx", tmp_path / "x.bundle")
+        with pytest.raises(ExportError, match="no file"):
+            import_onnx(tmp_path / "none.onnx", tmp_path / "x.bundle")
+
+    def test_a_newer_opset_names_the_onnxruntime_it_needs(self, tmp_path: Path) -> None:
+        model = tiny("flat")
+        model.opset_import[0].version = 30
+        onnx.save(model, tmp_path / "m.onnx")
+        with pytest.raises(ExportError, match="opset 30"):
+            import_onnx(tmp_path / "m.onnx", tmp_path / "x.bundle")
+
+
+class TestUltralytics:
+    def test_the_default_form(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        model = ultralytics_onnx("yolo11n-seg.yaml", tmp_path)
+        target = tmp_path / "foreign.bundle"
+        assert cli.main(["import", str(model), "-o", str(target), "--json"]) == 0
+        printed = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+        assert printed["head"] == "flat" and printed["parity"]["passed"] is True
+        assert "no torch reference" in printed["parity"]["reference"]
+        bundle = open_bundle(target)
+        assert bundle.manifest.provenance.licence.startswith("AGPL-3.0")
+        assert bundle.manifest.head.classes == 80 and bundle.manifest.provenance.weights == "foreign.onnx"
+        assert (target / "model.onnx").stat().st_size == pytest.approx(model.stat().st_size, rel=0.01)
+        assert verify_bundle(bundle).passed
+        with lineside.load(str(target)) as loaded:
+            frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+            assert len(loaded(frame, conf=1e-6)) > 0
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("name", "options", "kind"),
+        [
+            ("yolo26n-seg.yaml", {"nms": False}, "end2end"),
+            ("yolo11n-seg.yaml", {"nms": True, "conf": 1e-5}, "end2end"),
+            ("yolo11n-seg.yaml", {"half": True}, "flat"),
+            ("yolo11n-seg.yaml", {"batch": 2}, "flat"),
+            ("yolo11n.yaml", {}, "flat"),
+        ],
+    )
+    def test_other_forms(self, name: str, options: dict[str, Any], kind: str, tmp_path: Path) -> None:
+        made = import_onnx(ultralytics_onnx(name, tmp_path, **options), tmp_path / "x.bundle")
+        assert made.parity.passed and made.verified.passed and made.manifest.head.kind == kind
+        assert made.manifest.task == ("segment" if "seg" in name else "detect")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("name", "options", "says"),
+        [("yolo11n-seg.yaml", {"dynamic": True}, "not fixed"), ("yolo11n-pose.yaml", {}, "'pose'")],
+    )
+    def test_forms_that_are_refused(self, name: str, options: dict[str, Any], says: str, tmp_path: Path) -> None:
+        with pytest.raises(ExportError, match=says):
+            import_onnx(ultralytics_onnx(name, tmp_path, **options), tmp_path / "x.bundle")
+
+
+def test_a_runtime_that_decodes_something_else_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference decodes on its own, so a fault of the runtime's decoder cannot hide."""
+    from lineside.runtime.postprocess import Postprocessor
+
+    decode = Postprocessor.run
+
+    def wrong(self: Postprocessor, outputs: Any, *rest: Any, **options: Any) -> Any:
+        rows = outputs[0].copy()
+        rows[:, 0] += 1  # centres one pixel to the right
+        return decode(self, [rows, *outputs[1:]], *rest, **options)
+
+    model = ultralytics_onnx("yolo11n-seg.yaml", tmp_path)
+    monkeypatch.setattr(Postprocessor, "run", wrong)
+    with pytest.raises(CheckFailed, match="level 'anchors'"):
+        import_onnx(model, tmp_path / "x.bundle")
+    assert not (tmp_path / "x.bundle").exists()
