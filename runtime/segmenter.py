@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from types import TracebackType
 
@@ -27,7 +28,8 @@ Frame = npt.NDArray[np.uint8]
 MaskMode = str
 """``native``, ``proto`` or ``none``."""
 Stamp = Callable[[str], None]
-"""Called with ``preprocess``, ``infer`` and ``postprocess`` at the end of each stage."""
+"""Called with ``preprocess``, ``wait``, ``infer`` and ``postprocess`` at the end of each stage; ``wait`` is the wait for
+another lane that has the engine."""
 
 
 def load(
@@ -121,7 +123,8 @@ class Segmenter:
             masks: ``native`` (picture resolution), ``proto`` (prototype resolution, coarser) or ``none``. A detection
                 model has no masks, whatever is asked.
             agnostic: Whether boxes of different classes suppress each other.
-            stamp: Called with ``preprocess``, ``infer`` and ``postprocess`` at the end of each stage.
+            stamp: Called with ``preprocess``, ``wait`` (for another lane that has the engine), ``infer`` and
+                ``postprocess`` at the end of each stage.
 
         Returns:
             The detections, best first.
@@ -223,7 +226,8 @@ class Segmenter:
         with self._lane() as lane:
             boxes = [lane.preprocessor.prepare(frame, slot) for frame, slot in zip(frames, lane.slots, strict=False)]
             _mark(stamp, "preprocess")
-            outputs = lane.engine.infer({self.manifest.input.name: lane.tensor})
+            begun = None if stamp is None else partial(stamp, "wait")
+            outputs = lane.engine.infer({self.manifest.input.name: lane.tensor}, begun)
             _mark(stamp, "infer")
             found = [
                 lane.postprocessor.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -50,11 +50,12 @@ class Engine(Protocol):
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name, float32 ``(batch, 3, h, w)``, C-contiguous; the same arrays each time."""
 
-    def infer(self, inputs: Mapping[str, Array]) -> list[Array]:
+    def infer(self, inputs: Mapping[str, Array], begun: Callable[[], None] | None = None) -> list[Array]:
         """Executes the model once.
 
         Args:
             inputs: A tensor for each input name. A static buffer is used as it is, any other array is copied into it.
+            begun: Called when the wait for another lane of the same model is over and the execution begins.
 
         Returns:
             The outputs in the order of the head contract, float32, C-contiguous. The next call overwrites them.

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import importlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,12 @@ class OnnxRuntimeEngine:
         """Static input buffers by tensor name."""
         return {self._input: self._buffer}
 
-    def infer(self, inputs: Mapping[str, Array]) -> list[Array]:
+    def infer(self, inputs: Mapping[str, Array], begun: Callable[[], None] | None = None) -> list[Array]:
         """Executes the model once; the next call overwrites what it returns.
+
+        Args:
+            inputs: As in `Engine.infer`.
+            begun: Called when another lane's run is over and this one begins.
 
         Raises:
             EngineFailed: onnxruntime refuses to run, or the engine is closed.
@@ -117,6 +121,8 @@ class OnnxRuntimeEngine:
             np.copyto(self._buffer, inputs[self._input])
         try:
             with self._turn:
+                if begun is not None:
+                    begun()
                 self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             raise EngineFailed(f"onnxruntime could not run the model: {_first_line(error)}") from error

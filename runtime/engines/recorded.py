@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,12 @@ class RecordedEngine:
         """Static input buffers by tensor name."""
         return {self._input: self._buffer}
 
-    def infer(self, inputs: Mapping[str, Array]) -> list[Array]:
+    def infer(self, inputs: Mapping[str, Array], begun: Callable[[], None] | None = None) -> list[Array]:
         """Answers with the next recorded outputs; the next call overwrites them.
+
+        Args:
+            inputs: As in `Engine.infer`.
+            begun: Called at once: lanes of a recording do not wait for each other.
 
         Raises:
             EngineFailed: The engine is closed.
@@ -78,6 +82,8 @@ class RecordedEngine:
             raise EngineFailed("this model is closed: load the bundle again")
         if inputs[self._input] is not self._buffer:
             np.copyto(self._buffer, inputs[self._input])
+        if begun is not None:
+            begun()
         self._recording.play(self._outputs)
         return self._outputs
 

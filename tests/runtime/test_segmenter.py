@@ -238,10 +238,10 @@ def test_many_refuses_a_bad_picture_among_good_ones(bundles: Callable[..., Path]
 def test_stages_are_stamped_at_their_end(bundles: Callable[..., Path], model: Segmenter) -> None:
     stamps: list[str] = []
     model(scene(), stamp=stamps.append)
-    assert stamps == ["preprocess", "infer", "postprocess"]
+    assert stamps == ["preprocess", "wait", "infer", "postprocess"]
     stamps.clear()
     lineside.load(bundles(batch=2)).many([scene()] * 3, stamp=stamps.append)
-    assert stamps == ["preprocess", "infer", "postprocess"] * 2
+    assert stamps == ["preprocess", "wait", "infer", "postprocess"] * 2
     stamps.clear()
     with pytest.raises(BadFrame):
         model(scene()[:0], stamp=stamps.append)
