@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +24,7 @@ from helpers.tiny_bundle import tiny_bundle
 from helpers.viewing import PARTS, PATIENCE, Watcher, camera, picture, station, threads_of_the_view
 from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.events import Bus
+from lineside.pipelines.frame import Frame
 from lineside.pipelines.settings import Settings, Thresholds
 from lineside.pipelines.sources.memory import Memory
 from lineside.pipelines.view import start_view
@@ -68,6 +72,37 @@ def test_picture_and_what_is_drawn_over_it_arrive_in_one_message(bundles):
         truth = found.masks[i].to_array()
         mask = drawn(head)[i]
         assert (mask & truth).sum() / (mask | truth).sum() > 0.97
+
+
+def test_the_newest_frame_is_held_and_handed_back_when_a_newer_one_comes(bundles):
+    """The source uses its buffers again: a page that opens late must not see the next part's pixels."""
+    given_back: list[int] = []
+
+    def frame_of(number: int) -> Frame:
+        def recycle(pixels: np.ndarray) -> None:
+            given_back.append(number)
+            pixels[:] = 255
+
+        frame = Frame(PARTS.copy(), source="camera", captured=1, recycle=recycle)
+        frame.sequence, frame.detections = number, found
+        return frame
+
+    with lineside.load(bundles[0]) as model:
+        found = model(PARTS)
+    with station(bundles, Memory([PARTS], 1)) as at, at.watch() as page:
+        assert at.graph.join(PATIENCE)
+        page.picture()
+        for number in (7, 8):
+            frame = frame_of(number)
+            at.view.sink.write(frame)
+            frame.release()
+        assert given_back == [7]
+        with at.watch() as late:
+            head, pixels = late.picture()
+        assert head["sequence"] == 8
+        assert np.abs(pixels.astype(int) - PARTS).mean() < 3
+        at.view.close()
+        assert given_back == [7, 8]
 
 
 def test_wide_pictures_are_shrunk_for_the_wire_only(bundles):
@@ -416,3 +451,23 @@ def test_closing_ends_every_connection_and_thread_and_may_be_done_twice(bundles)
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", at.port))
         at.view.close()
+
+
+def test_the_command_serves_the_page_until_it_is_interrupted(bundles, tmp_path):
+    cv2.imwrite(str(tmp_path / "part.png"), PARTS)
+    words = ["run", str(bundles[0]), str(tmp_path / "part.png"), "--view", "--no-save"]
+    command = [sys.executable, "-m", "lineside", *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = next(line for line in process.stderr if "http://" in line)
+            url = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
+            next(line for line in process.stderr if "until Ctrl-C" in line)
+            state = httpx.get(f"{url}api/state", timeout=PATIENCE).json()
+            process.send_signal(signal.SIGINT)
+            code = process.wait(PATIENCE)
+        finally:
+            process.kill()
+    assert (state["status"], state["counters"]["inspected"], state["bundle"]) == ("ended", 1, "first")
+    assert code == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)

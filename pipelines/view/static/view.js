@@ -183,7 +183,9 @@ function showResults() {
   $("summary").replaceChildren(...(parts.length ? parts : ["Nothing found"]));
   fillTable(picture.objects);
   const skips = skipped ? `, ${skipped} not shown here` : "";
-  $("stamp").textContent = `Picture ${picture.sequence + 1} · ${picture.source}${skips}`;
+  const file = picture.source.split(/[\\/]/).pop();
+  $("stamp").textContent = `Picture ${picture.sequence + 1} · ${file}${skips}`;
+  $("stamp").title = picture.source;
   const data = document.body.dataset;
   data.version = picture.version;
   data.sequence = picture.sequence;
