@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lineside.pipelines.elements import Sink, Source, StreamInfo, Transform
@@ -111,7 +111,7 @@ class Graph:
         """
         opened: list[Callable[[], None]] = []
         try:
-            stream = self._stream = self._source.open()
+            stream = self._stream = _limited(self._source.open(), self._limit)
             opened.append(self._source.close)
             self._transform.open()
             opened.append(self._transform.close)
@@ -266,6 +266,13 @@ def apply(transform: Transform, frame: Frame) -> None:
         transform(frame)
     except Exception as error:
         frame.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
+
+
+def _limited(stream: StreamInfo, limit: int | None) -> StreamInfo:
+    """A stream of which no more than so many frames are taken."""
+    if limit is None:
+        return stream
+    return replace(stream, frames=limit if stream.frames is None else min(limit, stream.frames))
 
 
 def _default_policy(stream: StreamInfo) -> Policy:

@@ -100,6 +100,10 @@ class Playback:
             last = frame.pts
             if not _wait(begin + round(frame.pts * 1e9), self._stop, self._now, self._sleep):
                 return
+            # The wait for its time is part of watching, not of the frame's latency.
+            took = frame.clock[READ] - frame.clock[CAPTURE]
+            frame.clock[READ] = self._now()
+            frame.clock[CAPTURE] = frame.clock[READ] - took
             yield frame
 
     def stop(self) -> None:
