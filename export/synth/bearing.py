@@ -37,7 +37,9 @@ class _Polar:
         return np.asarray(np.exp(-(((self.distance - at * self.radius) / width) ** 2)), np.float32)
 
 
-def draw_bearing(radius: float, rng: np.random.Generator, defects: int, largest: float = 60.0) -> Sprite:
+def draw_bearing(
+    radius: float, rng: np.random.Generator, defects: int, largest: float = 60.0, smallest: float = SMALLEST
+) -> Sprite:
     """Draws one bearing with a number of defects.
 
     Args:
@@ -46,6 +48,7 @@ def draw_bearing(radius: float, rng: np.random.Generator, defects: int, largest:
         defects: Wanted number of defects; fewer where no free place is found.
         largest: Size (square root of the area) above which no defect is drawn, px; the width of the ring
             that carries it limits it too.
+        smallest: Size below which none is drawn, px.
 
     Returns:
         A square sprite, with one polygon per defect.
@@ -69,7 +72,7 @@ def draw_bearing(radius: float, rng: np.random.Generator, defects: int, largest:
         rim = np.cos(polar.angle - light) * 55 * polar.edge(at - 1.2 / radius, max(1.0, radius * 0.012))
         canvas += rim[..., None]
     sprite = Sprite(canvas, polar.ring(bore, 0.998))
-    _defects(sprite, polar, rng, zones, light, defects, largest)
+    _defects(sprite, polar, rng, zones, light, defects, (smallest, largest))
     return sprite
 
 
@@ -190,24 +193,29 @@ def _defects(
     zones: list[tuple[float, float]],
     light: float,
     count: int,
-    largest: float,
+    sizes: tuple[float, float],
 ) -> None:
     """Adds defects that lie inside one zone each and do not touch each other."""
     side = len(polar.distance)
     taken = np.zeros((side, side), bool)
+    smallest, largest = sizes
     for _ in range(count):
         kind = DEFECTS[int(rng.integers(len(DEFECTS)))]
         near, far = zones[int(rng.integers(len(zones)))]
         room = (far - near) * polar.radius * 0.92
-        elongation = float({"dent": rng.uniform(1, 1.5), "rust": rng.uniform(1, 2), "scratch": rng.uniform(4, 8)}[kind])
+        elongation = float(
+            {"dent": rng.uniform(1, 1.5), "rust": rng.uniform(1, 2), "scratch": rng.uniform(5, 10)}[kind]
+        )
         # Its width must fit the zone: width = size / sqrt(elongation) for an elongated outline along the ring.
         most = min(largest, room * np.sqrt(elongation) * 0.87)
-        if most <= SMALLEST:
+        if kind == "scratch":
+            most = min(most, largest * 0.45)  # long, but narrow
+        if most <= smallest:
             continue
         # Most of them even in size, the rest even in its logarithm: small ones must not crowd out the others.
         share = float(rng.uniform())
-        even = SMALLEST + (most - SMALLEST) * share
-        size = even if rng.random() < 0.7 else SMALLEST * (most / SMALLEST) ** share
+        even = smallest + (most - smallest) * share
+        size = even if rng.random() < 0.7 else smallest * (most / smallest) ** share
         turn = float(rng.uniform(0, 2 * np.pi))
         outline = blob(rng, size, elongation, turn + np.pi / 2 + float(rng.uniform(-0.2, 0.2)))
         at = (near + far) / 2 * polar.radius

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lineside.export.synth.bearing import draw_bearing
+from lineside.export.synth.bearing import SMALLEST, draw_bearing
 from lineside.export.synth.lighting import Exposure, expose, light_field
 from lineside.export.synth.raster import Sprite, paint, place, polygon_area, rotate, shadow
 from lineside.export.synth.scene import CLASSES, VISIBLE, check_task
@@ -61,7 +61,7 @@ class Line:
     @property
     def part_width(self) -> float:
         """Extent of a part along the belt, px."""
-        return self.height * (0.74 if self.task == "bearing" else 0.16)
+        return self.height * (0.8 if self.task == "bearing" else 0.16)
 
     @property
     def speed(self) -> float:
@@ -221,7 +221,7 @@ def _exposure(line: Line, rng: np.random.Generator) -> Exposure:
         blur=0.0,
         motion=float(min(line.speed * SHUTTER, 12.0)) if line.speed * SHUTTER > 1 else 0.0,
         direction=0.0,
-        noise=1.2,
+        noise=0.8,
     )
 
 
@@ -246,8 +246,9 @@ def _part(line: Line, part: int) -> Sprite:
     rng = np.random.default_rng([line.seed, 1, part])
     good = rng.random() < GOOD_SHARE * (1.0 if line.task == "bearing" else 0.5)
     if line.task == "bearing":
-        largest = line.height * 0.14
-        return draw_bearing(line.part_width / 2 - 2, rng, 0 if good else int(rng.integers(1, 5)), largest)
+        # A line is set up so that its camera resolves what it has to find.
+        sizes = {"largest": line.height * 0.16, "smallest": max(SMALLEST, line.height * 0.03)}
+        return draw_bearing(line.part_width / 2 - 2, rng, 0 if good else int(rng.integers(1, 5)), **sizes)
     tube = draw_tube(line.height * 0.78, line.part_width * 0.72, rng, filled=not good)
     return rotate(tube, float(rng.normal(0, 0.012)))
 
