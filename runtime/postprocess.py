@@ -16,7 +16,7 @@ from lineside.runtime.errors import BadOption, ContractMismatch, NonFiniteOutput
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.masks import Masks
 
-__all__ = ["Postprocessor", "decode"]
+__all__ = ["Postprocessor", "check_options", "decode"]
 
 MASK_MODES = {"none": 0, "native": 1, "proto": 2}
 """What ``masks`` may be, and the number by which the native core knows it."""
@@ -75,7 +75,7 @@ class Postprocessor:
     def __init__(self, head: HeadContract) -> None:
         self.head = head
         self._names = tuple(str(i) for i in range(head.classes))
-        self._shapes = _shapes_of(head)
+        self._shapes = head.output_shapes()
         self._decoder = _native.Decoder(
             head.kind, head.classes, head.coefficients, *head.input_size, list(head.strides), head.reg_max
         )
@@ -93,7 +93,7 @@ class Postprocessor:
         names: Sequence[str] | None = None,
     ) -> Detections:
         """Decodes the outputs of one picture; arguments, result and errors as for :func:`decode`."""
-        _check_options(conf, iou, max_det, masks)
+        check_options(conf, iou, max_det, masks)
         if box.input_size != tuple(self.head.input_size):
             raise BadOption(
                 f"a letterbox into {box.input_size} (H, W) cannot place what a model with input "
@@ -156,25 +156,22 @@ def _postprocessor(head: HeadContract) -> Postprocessor:
     return Postprocessor(head)
 
 
-def _shapes_of(head: HeadContract) -> list[tuple[int | None, ...]]:
-    """Shape of each output; None where the contract leaves a side open."""
-    shapes: list[tuple[int | None, ...]] = []
-    if head.kind == "levels":
-        for grid in head.grids:
-            shapes += [(1, 4 * head.reg_max, *grid), (1, head.classes, *grid)]
-            shapes += [(1, head.coefficients, *grid)] if head.coefficients else []
-    elif head.kind == "flat":
-        shapes.append((1, 4 + head.classes + head.coefficients, head.anchors))
-    else:
-        shapes.append((1, None, 6 + head.coefficients))
-    return [*shapes, (1, head.coefficients, *head.protos_size)] if head.coefficients else shapes
-
-
 def _fits(shape: TensorShape, want: tuple[int | None, ...]) -> bool:
     return len(shape) == len(want) and all(w is None or s == w for s, w in zip(shape, want, strict=True))
 
 
-def _check_options(conf: float, iou: float, max_det: int, masks: str) -> None:
+def check_options(conf: float, iou: float, max_det: int, masks: str) -> None:
+    """Checks the options of a call.
+
+    Args:
+        conf: Confidence that a score must exceed.
+        iou: Overlap above which the lesser of two boxes is dropped.
+        max_det: Largest number of detections.
+        masks: How masks are made.
+
+    Raises:
+        BadOption: One of them is out of its range.
+    """
     if not _is_number(conf) or not 0 <= conf < 1:
         raise BadOption(f"conf={conf!r}: a confidence threshold is a number in [0, 1)")
     if not _is_number(iou) or not 0 <= iou <= 1:

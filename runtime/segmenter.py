@@ -19,7 +19,7 @@ from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import Array, Engine, EngineOptions, Mode
 from lineside.runtime.errors import BadFrame, BadOption, EngineFailed
 from lineside.runtime.manifest import Manifest
-from lineside.runtime.postprocess import Postprocessor
+from lineside.runtime.postprocess import Postprocessor, check_options
 from lineside.runtime.preprocess import Preprocessor
 
 __all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
@@ -223,6 +223,10 @@ class Segmenter:
     ) -> list[Detections]:
         """One run of the engine, on as many pictures as fit or fewer."""
         defaults = self.manifest.thresholds
+        conf = defaults.conf if conf is None else conf
+        iou = defaults.iou if iou is None else iou
+        max_det = defaults.max_det if max_det is None else max_det
+        check_options(conf, iou, max_det, masks)  # here too, so that a wrong one costs no run of the engine
         with self._lane() as lane:
             boxes = [lane.preprocessor.prepare(frame, slot) for frame, slot in zip(frames, lane.slots, strict=False)]
             _mark(stamp, "preprocess")
@@ -233,9 +237,9 @@ class Segmenter:
                 lane.postprocessor.run(
                     [output[i : i + 1] for output in outputs],
                     box,
-                    conf=defaults.conf if conf is None else conf,
-                    iou=defaults.iou if iou is None else iou,
-                    max_det=defaults.max_det if max_det is None else max_det,
+                    conf=conf,
+                    iou=iou,
+                    max_det=max_det,
                     masks=masks,
                     agnostic=agnostic,
                     names=self.manifest.names,
