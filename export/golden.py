@@ -50,7 +50,7 @@ def choose_thresholds(seen: Seen, wish: float = 0.25) -> tuple[float, float] | N
     best, choice = ENOUGH, None
     for iou in IOUS:
         levels = logit(detect(seen, 0.0, iou, MOST + 1).scores.numpy())
-        usual = int(np.count_nonzero(levels > logit(np.array(wish))))
+        usual = int(np.count_nonzero(levels > logit(np.float64(wish))))
         low, high = (max(FEWEST, usual - 3), min(MOST, usual + 3)) if usual >= FEWEST else (FEWEST, 24)
         counts = np.arange(low, min(high, len(levels) - 1) + 1)
         gaps = levels[counts - 1] - levels[counts]

@@ -38,6 +38,9 @@ ONNXRUNTIME_OF_IR = {10: "1.18", 11: "1.22", 12: "1.23"}
 
 OLDEST = "1.17"
 
+TIE_SCORE = 1e-6
+"""Probabilities that come out of a graph are known to about 1e-7."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -90,7 +93,7 @@ def import_onnx(
     foreign = recognise(graph)
     end2end = foreign.head.kind == "end2end"
     # An end-to-end head gives as many rows as it likes, and after its own threshold perhaps none for a picture.
-    budget = msgspec.structs.replace(FP32, anchors=0) if end2end else FP32
+    budget = msgspec.structs.replace(FP32, tie_score=TIE_SCORE, anchors=0 if end2end else FP32.anchors)
     pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(foreign.names)
     data = graph.SerializeToString()
     manifest = _manifest(target, source, graph, foreign)

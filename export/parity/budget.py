@@ -17,6 +17,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         box_px: Greatest difference of a box side, in picture pixels.
         score: Greatest difference of a score.
         tie: Logits closer than this are near-ties: the order of two anchors or classes may swap.
+        tie_score: Scores closer than this are near-ties as well: above 0 where probabilities come out of the graph,
+            because float32 sigmoids differ by about 1e-7.
         mask_iou: Least mean IoU of the masks, over a picture.
         masks: At least so many masks that are not empty, over all pictures.
     """
@@ -27,6 +29,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     box_px: float = 0.05
     score: float = 1e-3
     tie: float = 1e-3
+    tie_score: float = 0.0
     mask_iou: float = 0.99
     masks: int = 8
 

@@ -73,6 +73,7 @@ class TestWhatIsWritten:
 
 
 class TestShapes:
+    @pytest.mark.slow
     def test_not_square_in_batches_and_in_full(self, tmp_path: Path) -> None:
         made = export_bundle("yolo11n-seg.yaml", tmp_path / "wide.bundle", imgsz=(96, 160), batch=3)
         assert made.parity.passed and made.verified.passed
@@ -241,6 +242,7 @@ class TestAllOrNothing:
         assert cli.main(["export", "yolo11n-seg.yaml", "-o", str(tmp_path)]) == 2
         assert "exists already" in capsys.readouterr().err
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("stage", ["write_goldens", "verify_bundle", "run_gate"])
     def test_a_failure_at_any_stage_leaves_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -258,6 +260,7 @@ class TestAllOrNothing:
 def short_gate(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     """Small pictures, where the gate is not what is tested."""
     small: Callable[..., Any] = lambda names: drawn_pictures(names, [(64, 64)] * 8)  # noqa: E731
+    monkeypatch.setattr(exporting, "golden_drawings", small)
     if stage != "run_gate":
         monkeypatch.setattr(exporting, "drawn_pictures", small)
 

@@ -44,6 +44,12 @@ def ultralytics_onnx(name: str, folder: Path, **options: Any) -> Path:
     return Path(shutil.move(written, folder / "foreign.onnx"))
 
 
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The form that ultralytics writes by default."""
+    return ultralytics_onnx("yolo11n-seg.yaml", tmp_path_factory.mktemp("foreign"))
+
+
 class TestRecognise:
     @pytest.mark.parametrize("kind", ["flat", "end2end"])
     def test_by_shape(self, kind: HeadKind) -> None:
@@ -84,7 +90,10 @@ class TestRecognise:
             (lambda m: helper.set_model_props(m, {"task": "pose"}), "'pose'"),
             (lambda m: m.graph.output[0].type.tensor_type.shape.dim[2].__setattr__("dim_value", 85), "does not know"),
             (lambda m: m.graph.output[1].type.tensor_type.shape.dim[3].__setattr__("dim_value", 15), "prototypes"),
-            (lambda m: m.graph.output.extend([m.graph.output[0]]), "no YOLO segmentation"),
+            (
+                lambda m: m.graph.output.extend([helper.make_tensor_value_info("more", 1, (1, 2, 3))]),
+                "no YOLO segmentation",
+            ),
             (lambda m: m.graph.input.extend([m.graph.output[0]]), "inputs are"),
         ],
     )
@@ -127,8 +136,8 @@ class TestFiles:
 
 
 class TestUltralytics:
-    def test_the_default_form(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        model = ultralytics_onnx("yolo11n-seg.yaml", tmp_path)
+    def test_the_default_form(self, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        model = foreign
         target = tmp_path / "foreign.bundle"
         assert cli.main(["import", str(model), "-o", str(target), "--json"]) == 0
         printed = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
@@ -169,7 +178,9 @@ class TestUltralytics:
             import_onnx(ultralytics_onnx(name, tmp_path, **options), tmp_path / "x.bundle")
 
 
-def test_a_runtime_that_decodes_something_else_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_decodes_something_else_is_caught(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reference decodes on its own, so a fault of the runtime's decoder cannot hide."""
     from lineside.runtime.postprocess import Postprocessor
 
@@ -180,8 +191,7 @@ def test_a_runtime_that_decodes_something_else_is_caught(tmp_path: Path, monkeyp
         rows[:, 0] += 1  # centres one pixel to the right
         return decode(self, [rows, *outputs[1:]], *rest, **options)
 
-    model = ultralytics_onnx("yolo11n-seg.yaml", tmp_path)
     monkeypatch.setattr(Postprocessor, "run", wrong)
     with pytest.raises(CheckFailed, match="level 'anchors'"):
-        import_onnx(model, tmp_path / "x.bundle")
+        import_onnx(foreign, tmp_path / "x.bundle")
     assert not (tmp_path / "x.bundle").exists()
