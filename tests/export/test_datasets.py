@@ -113,20 +113,21 @@ def no_picture(dataset: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "kind"),
+    ("spoil", "kind", "why"),
     [
-        (truncate, "unreadable picture"),
-        (garbage, "unreadable picture"),
-        (nothing, "unreadable picture"),
-        (tiny, "unreadable picture"),
-        (no_text, "unreadable label"),
-        (no_picture, "missing file"),
+        (truncate, "unreadable picture", "cut off"),
+        (garbage, "unreadable picture", "no picture"),
+        (nothing, "unreadable picture", "no picture"),
+        (tiny, "unreadable picture", "only 40x8 px"),
+        (no_text, "unreadable label", "no text"),
+        (no_picture, "missing file", "labels a picture"),
     ],
 )
-def test_a_broken_file_is_named(dataset: Path, spoil: Callable[[Path], Path], kind: str) -> None:
+def test_a_broken_file_is_named(dataset: Path, spoil: Callable[[Path], Path], kind: str, why: str) -> None:
     guilty = spoil(dataset)
     (fault,) = check_dataset(dataset / "data.yaml").faults
     assert (fault.kind, fault.file) == (kind, guilty)
+    assert why in fault.why
 
 
 def change(dataset: Path, **settings: object) -> Path:
