@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from lineside.export.datasets import check_dataset
-from lineside.export.synth import labelled, pictures, texture
+from lineside.export.synth import Drawing, draw, labelled, pictures, texture
 from lineside.export.synth.bearing import SMALLEST, blob, draw_bearing
 from lineside.export.synth.dataset import write_dataset
 from lineside.export.synth.line import Line, frames, write_line
@@ -27,7 +28,8 @@ TASKS = ("bearing", "tube")
 
 def filled(polygon: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
     """Pixels whose centre lies in an outline, by scikit-image: another rasteriser than the product's."""
-    return np.asarray(polygon2mask((height, width), polygon[:, ::-1] - 0.5), bool)
+    mask = polygon2mask((height, width), polygon[:, ::-1] - 0.5)  # type: ignore[no-untyped-call]
+    return np.asarray(mask, np.bool_)
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -110,7 +112,7 @@ def test_backgrounds_are_photographs_only_where_scikit_image_is_installed(monkey
     assert any(changed)
     assert not all(changed)
     texture.photographs.cache_clear()
-    monkeypatch.setattr(texture.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     try:
         without = [drawing.image for drawing in labelled("tube", 12, 64, seed=1)]
     finally:
@@ -179,6 +181,7 @@ def test_labels_on_disk_are_the_outlines_that_were_drawn(tmp_path: Path) -> None
         lines = label.read_text().splitlines()
         assert len(lines) == len(drawing.polygons)
         picture = cv2.imread(str(data.parent / "images/train" / f"tube_{index:05d}.jpg"))
+        assert picture is not None
         assert picture.shape == (160, 160, 3)
         for line, mask in zip(lines, drawing.masks, strict=True):
             number, *values = line.split()
@@ -189,10 +192,8 @@ def test_labels_on_disk_are_the_outlines_that_were_drawn(tmp_path: Path) -> None
     assert checked >= 6
 
 
-def labelled_of_set(index: int):  # type: ignore[no-untyped-def]
+def labelled_of_set(index: int) -> Drawing:
     """The training picture of that index of the set with seed 3."""
-    from lineside.export.synth import draw
-
     return draw("tube", 160, np.random.default_rng([3, 0, index]))
 
 

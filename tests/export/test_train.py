@@ -201,7 +201,7 @@ def test_random_weights_are_seeded_and_leave_the_callers_state_alone() -> None:
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert not first.training
-    assert first.names[0] == "0"
+    assert dict(first.names)[0] == "0"  # type: ignore[arg-type]
 
 
 def test_ultralytics_is_offline_and_installs_nothing() -> None:
