@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +110,17 @@ def test_what_never_came_counts_as_never_inspected() -> None:
     flow.counters.unseen(3)
     now = flow.counters.snapshot()
     assert (now.entered, now.never_inspected, now.balanced) == (3, 3, True)
+
+
+def test_a_frame_ends_only_once() -> None:
+    flow = Flow([], policy=Policy("every", 2))
+    frame = Frame(PIXELS)
+    flow.arrive(frame, wait=False)
+    flow.counters.ended(frame, "inspected")
+    with pytest.raises(RuntimeError, match="ended twice"):
+        flow.counters.ended(frame, "late")
+    now = flow.counters.snapshot()
+    assert now.balanced and (now.inspected, now.late) == (1, 0)
 
 
 def test_overflow_of_every_is_counted_and_said_once() -> None:

@@ -95,14 +95,17 @@ def test_an_unreadable_picture_is_a_failed_frame_and_the_rest_goes_on(tmp_path: 
     assert str(bad) in str(got[1].error) and got[1].pixels is None and got[1].size == (0, 0)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, 2000, -1, -40])
-def test_a_picture_that_is_cut_off_is_not_inspected(tmp_path: Path, keep: int) -> None:
+@pytest.mark.parametrize(
+    ("keep", "reason"),
+    [(0, "empty"), (1, "damaged"), (100, "damaged"), (2000, "cut off"), (-1, "cut off"), (-40, "cut off")],
+)
+def test_a_picture_that_is_cut_off_is_not_inspected(tmp_path: Path, keep: int, reason: str) -> None:
     path = tmp_path / "cut.jpg"
     assert cv2.imwrite(str(path), picture((200, 200)))
     data = path.read_bytes()
     assert read_picture(path).shape == (200, 200, 3)
     path.write_bytes(data[:keep])
-    with pytest.raises(SourceError, match=r"cut off|damaged|empty"):
+    with pytest.raises(SourceError, match=reason):
         read_picture(path)
 
 
