@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import onnx
 from torch import nn
 
 from lineside.export.cut import WeightsStorage, cut_tail, fused, rounded_to_fp16
-from lineside.export.golden import write_goldens
 from lineside.export.graph.finish import finish
 from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
 from lineside.export.graph.simplify import SIMPLIFY
 from lineside.export.heads import find_head
 from lineside.export.parity.budget import FP32, Budget
-from lineside.export.parity.gate import run_gate
-from lineside.export.parity.reference import Reference, TorchReference
+from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
-from lineside.export.parity.shipped import Shipped
-from lineside.export.pictures import Picture, drawn_pictures, golden_drawings, read_pictures
+from lineside.export.pictures import drawn_pictures, golden_drawings, read_pictures
+from lineside.export.prove import STEPS, Progress, prove
 from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
 from lineside.export.settle import settle
 from lineside.export.staging import check_target, staged
 from lineside.export.trace import OPSET, to_onnx
 from lineside.export.ultra import load_model
-from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.contract import HeadContract, InputContract
-from lineside.runtime.errors import CheckFailed, NonFiniteOutput
 from lineside.runtime.manifest import Manifest
-from lineside.runtime.verify import VerifyReport, verify_bundle
+from lineside.runtime.verify import VerifyReport
 
-__all__ = ["Exported", "ParityFailed", "build_graph", "export_bundle", "prove"]
+__all__ = ["MODEL", "Exported", "build_graph", "export_bundle"]
 
 MODEL = "model.onnx"
-REPORT = "reports/parity.json"
 DEFAULT_IMGSZ = 640
-STEPS = 4
-"""Steps of an export beside one per picture: load, trace, golden files, replay."""
-
-Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -65,19 +55,6 @@ class Exported:
     parity: ParityReport
     verified: VerifyReport
     passes: tuple[PassRecord, ...]
-
-
-class ParityFailed(CheckFailed):
-    """The bundle does not see what torch sees.
-
-    Attributes:
-        report: What the gate found.
-        kept: File that the report was saved to.
-    """
-
-    def __init__(self, message: str, report: ParityReport, kept: Path) -> None:
-        super().__init__(message)
-        self.report, self.kept = report, kept
 
 
 def export_bundle(
@@ -160,7 +137,7 @@ def export_bundle(
             budget,
             described=f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
             + (", weights rounded to FP16" if storage == "fp16" else ""),
-            pictures_from=str(images or "drawings of the task"),
+            pictures_from=Path(images).name if images else "drawings of the task",
             rounding=rounding,
             update=update,
         )
@@ -194,112 +171,6 @@ def build_graph(
     traced = to_onnx(cut_tail(model, head.input_size), shape, head.output_names)
     steps = [SIMPLIFY, *([STORE_HALF] if storage == "fp16" else []), finish(shape, outputs, metadata)]
     return run_passes(traced, steps)
-
-
-def prove(
-    folder: Path,
-    target: Path,
-    manifest: Manifest,
-    reference: Reference,
-    pictures: Sequence[Picture],
-    golden: Sequence[Picture],
-    budget: Budget,
-    *,
-    described: str,
-    pictures_from: str,
-    rounding: dict[str, float] | None = None,
-    update: Progress = lambda done, total, note: None,
-) -> tuple[ParityReport, VerifyReport, Manifest]:
-    """Puts a bundle in its temporary folder through the gate, adds report and golden files, and replays those.
-
-    Args:
-        folder: The temporary folder; the model is in it.
-        target: The name that the bundle is to have.
-        manifest: Its manifest; hashes are filled in.
-        reference: What it must agree with.
-        pictures: Pictures for the gate.
-        golden: Pictures for the golden files.
-        budget: How far it may be from the reference.
-        described: What the reference is, in words.
-        pictures_from: Where the pictures come from, in words.
-        rounding: For the report: what rounding the weights changed.
-        update: Called with steps done, steps in all, and what comes next.
-
-    Returns:
-        The gate's report, the replay, and the manifest as written.
-
-    Raises:
-        ParityFailed: Beyond the budget.
-        CheckFailed: NaN among the outputs, or the finished bundle does not replay its golden files.
-        ExportError: The pictures give too few detections for golden files.
-    """
-    total = STEPS + len(pictures)
-    write_manifest(folder, manifest)
-    report = _gate(
-        folder, reference, manifest.head, pictures, budget, described=described, pictures_from=pictures_from,
-        progress=lambda done: update(2 + done, total, "comparing"),
-    )  # fmt: skip
-    report = msgspec.structs.replace(report, rounding=rounding or {})
-    _keep_or_raise(report, folder, target)
-    update(total - 2, total, "writing golden files")
-    write_goldens(folder, reference, golden)
-    manifest = write_manifest(folder, manifest)
-    update(total - 1, total, "replaying them")
-    verified = verify_bundle(open_bundle(folder))
-    if not verified.passed:
-        wrong = next(result for result in verified.golden if result.reason)
-        raise CheckFailed(f"the finished bundle does not replay {wrong.name}: {wrong.reason}; nothing was written")
-    update(total, total, "")
-    return report, verified, manifest
-
-
-def _gate(
-    folder: Path,
-    reference: Reference,
-    head: HeadContract,
-    pictures: Sequence[Picture],
-    budget: Budget,
-    *,
-    described: str,
-    pictures_from: str,
-    progress: Callable[[int], None],
-) -> ParityReport:
-    """Runs the parity gate on the bundle in its temporary folder."""
-    shipped = Shipped(open_bundle(folder))
-    try:
-        return run_gate(
-            shipped, reference, head, pictures, budget,
-            described=described, pictures_from=pictures_from, progress=progress,
-        )  # fmt: skip
-    except NonFiniteOutput as error:
-        raise CheckFailed(
-            f"the model puts out NaN or infinity ({error}): its weights are broken; train it again or take an "
-            "earlier checkpoint"
-        ) from error
-    finally:
-        shipped.close()
-
-
-def _keep_or_raise(report: ParityReport, folder: Path, target: Path) -> None:
-    """Saves the report in the bundle; where the gate failed, beside the name that stays unused, and raises."""
-    data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-    beside = target.with_name(f"{target.name}.parity.json")
-    if report.passed:
-        (folder / "reports").mkdir()
-        (folder / REPORT).write_bytes(data)
-        beside.unlink(missing_ok=True)  # left by an earlier attempt
-        return
-    beside.write_bytes(data)
-    failed = [verdict for verdict in report.verdicts if not verdict.passed]
-    worst = failed[0]
-    where = f" on picture '{worst.worst_picture}'" if worst.worst_picture else ""
-    more = f" (and {', '.join(v.level for v in failed[1:])})" if len(failed) > 1 else ""
-    raise ParityFailed(
-        f"the bundle does not see what its reference sees, level '{worst.level}'{more}{where}: {worst.reason}. "
-        f"No bundle was written; the full report is in {beside}",
-        report,
-        beside,
-    )
 
 
 def _class_names(model: nn.Module, classes: int) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from lineside.export.bundle import MODEL, Progress, prove
+from lineside.export.bundle import MODEL
 from lineside.export.cut import WeightsStorage
 from lineside.export.foreign import Foreign, literal, load_onnx, recognise
 from lineside.export.parity.budget import FP32
 from lineside.export.parity.plain_onnx import OnnxReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.pictures import drawn_pictures, golden_drawings, read_pictures
+from lineside.export.prove import Progress, prove
 from lineside.export.provenance import tool_versions
 from lineside.export.staging import check_target, staged
 from lineside.runtime.bundle import write_manifest
@@ -111,7 +112,7 @@ def import_onnx(
             budget,
             described=f"the graph as given, onnxruntime {tool_versions().get('onnxruntime', '?')}"
             f"{'' if optimise else ' without optimisations'}; no torch reference",
-            pictures_from=str(images or "drawings of the task"),
+            pictures_from=Path(images).name if images else "drawings of the task",
             update=update,
         )
     return Imported(target, manifest, report, verified)

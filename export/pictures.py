@@ -65,7 +65,7 @@ def drawn_pictures(names: Sequence[str], sizes: Sequence[tuple[int, int]] = SIZE
         square = pictures(task, 1, max(height, width), seed + index)[0]
         top, left = (square.shape[0] - height) // 2, (square.shape[1] - width) // 2
         frame = np.ascontiguousarray(square[top : top + height, left : left + width])
-        drawn.append(Picture(f"{task} {index} (seed {seed + index})", frame))
+        drawn.append(Picture(f"{task} {seed + index}", frame))
     return drawn
 
 

@@ -17,10 +17,12 @@ import lineside
 from lineside import cli
 from lineside.cli.export import input_size
 from lineside.export import bundle as exporting
-from lineside.export.bundle import ParityFailed, export_bundle
+from lineside.export import prove as proving
+from lineside.export.bundle import export_bundle
 from lineside.export.cut import fused, rounded_to_fp16
 from lineside.export.heads import find_head
 from lineside.export.pictures import drawn_pictures, read_pictures, tasks_of
+from lineside.export.prove import ParityFailed
 from lineside.export.staging import staged
 from lineside.export.ultra import load_model
 from lineside.runtime.bundle import list_golden, open_bundle
@@ -180,7 +182,7 @@ class TestPictures:
             cv2.imwrite(str(folder / f"mine{i}.png"), picture.frame)
         made = export_bundle("yolo11n-seg.yaml", tmp_path / "x.bundle", imgsz=(64, 64), images=folder)
         assert [p.picture for p in made.parity.pictures] == [f"mine{i}.png" for i in range(8)]
-        assert made.parity.pictures_from == str(folder)
+        assert made.parity.pictures_from == "mine"
 
 
 class TestAllOrNothing:
@@ -250,7 +252,7 @@ class TestAllOrNothing:
         def fail(*_: Any, **__: Any) -> None:
             raise ExportError("the disk is on fire: leave the building")
 
-        monkeypatch.setattr(exporting, stage, fail)
+        monkeypatch.setattr(proving, stage, fail)
         short_gate(monkeypatch, stage)
         with pytest.raises(LinesideError, match="leave the building"):
             export_bundle("yolo11n-seg.yaml", tmp_path / "x.bundle", imgsz=(64, 64))

@@ -48,7 +48,8 @@ def command(
     """
     size = input_size(imgsz)
     from lineside.cli.progress import progress
-    from lineside.export.bundle import ParityFailed, export_bundle
+    from lineside.export.bundle import export_bundle
+    from lineside.export.prove import ParityFailed
 
     try:
         with progress("export") as update:
@@ -132,3 +133,8 @@ def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> N
     for verdict in report.verdicts:
         state = "ok" if verdict.passed else f"FAILED: {verdict.reason}"
         print(f"{verdict.level:8} {state} (worst picture: {verdict.worst_picture or '-'})")
+    if report.rounding:
+        print(
+            f"storing the weights as FP16 moved scores by up to {report.rounding['score']:.1e} and boxes by up to "
+            f"{report.rounding['box_px']:.1e} px against unrounded torch"
+        )

@@ -27,8 +27,8 @@ def command(
     """
     from lineside.cli.export import show_report
     from lineside.cli.progress import progress
-    from lineside.export.bundle import ParityFailed
     from lineside.export.importing import import_onnx
+    from lineside.export.prove import ParityFailed
 
     try:
         with progress("import") as update:
