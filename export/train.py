@@ -7,12 +7,10 @@ ultralytics itself writes, and what ``resume`` needs, is kept in its sub-folder 
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import importlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lineside.export.datasets import DatasetReport, check_dataset, write_resolved
-from lineside.export.ultra import load_model, model_yaml, prepare
+from lineside.export.results import copy_whole, draw_curves, read_results, write_safetensors
+from lineside.export.ultra import load_model, prepare
 from lineside.runtime.errors import BadOption, MissingPackage, WeightsError
 
 __all__ = ["SMALL_SET", "Progress", "TrainOptions", "train"]
@@ -254,8 +253,8 @@ def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetRep
     best = work / "weights" / "best.pt"
     if not best.is_file():
         raise WeightsError(f"The training left no best.pt in '{work}'. Look at the losses in work/results.csv.")
-    _copy(best, folder / "best.pt")
-    _copy(work / "results.csv", folder / "results.csv")
+    copy_whole(best, folder / "best.pt")
+    copy_whole(work / "results.csv", folder / "results.csv")
     trained = load_model(best)
     write_safetensors(trained, best, folder / "best.safetensors", _trained_size(work, options))
     rows = read_results(folder / "results.csv")
@@ -276,79 +275,6 @@ def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetRep
     scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     os.replace(scratch, folder / "settings.json")
     return folder / "best.pt"
-
-
-def write_safetensors(model: Any, checkpoint: Path, out: Path, imgsz: int) -> None:
-    """Writes a model's weights as safetensors (float16, as ultralytics stores them), with its structure as metadata.
-
-    Args:
-        model: A model of `lineside.export.ultra.load_model`.
-        checkpoint: The ``.pt`` it came from; its hash goes into the metadata.
-        out: File to write.
-        imgsz: Side of the input that it was trained at, px.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    tensors = {
-        name: (value.half() if value.dtype == torch.float32 else value).contiguous().clone()
-        for name, value in model.state_dict().items()
-    }
-    metadata = {
-        "format": "pt",
-        "task": "segment",
-        "names": json.dumps({str(index): name for index, name in model.names.items()}),
-        "yaml": json.dumps(model_yaml(model)),
-        "imgsz": str(imgsz),
-        "source_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "license": "AGPL-3.0 (claimed by Ultralytics for weights trained with its software)",
-    }
-    scratch = out.with_name(f".{out.name}")
-    save_file(tensors, str(scratch), metadata)
-    os.replace(scratch, out)
-
-
-def read_results(path: Path) -> list[dict[str, float]]:
-    """Rows of ultralytics' ``results.csv``, one per epoch."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
-
-
-def draw_curves(rows: list[dict[str, float]], out: Path) -> None:
-    """Draws losses and accuracy over the epochs into a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    epochs = [row["epoch"] for row in rows]
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for name in ("box_loss", "seg_loss", "cls_loss", "dfl_loss"):
-        for split, style in (("train", "-"), ("val", "--")):
-            if rows and f"{split}/{name}" in rows[0]:
-                left.plot(epochs, [row[f"{split}/{name}"] for row in rows], style, label=f"{split} {name}")
-    for name, label in (
-        ("metrics/mAP50(M)", "mask mAP50"),
-        ("metrics/mAP50-95(M)", "mask mAP50-95"),
-        ("metrics/mAP50(B)", "box mAP50"),
-    ):
-        right.plot(epochs, [row.get(name, float("nan")) for row in rows], label=label)
-    for axes, title in ((left, "losses"), (right, "accuracy on the validation pictures")):
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        if axes.get_lines():
-            axes.legend(fontsize=8)
-    right.set_ylim(0, 1.02)
-    scratch = out.with_name(f".{out.name}")
-    figure.savefig(scratch, format="png", dpi=110)
-    os.replace(scratch, out)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copies a file so that it appears whole or not at all."""
-    scratch = target.with_name(f".{target.name}")
-    shutil.copyfile(source, scratch)
-    os.replace(scratch, target)
 
 
 def _used_arguments(work: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lineside.export.datasets import check_dataset, find_dataset, label_of, write_resolved
+from lineside.export.datasets import check_dataset, find_dataset, write_resolved
+from lineside.export.labels import label_of
 from lineside.export.synth.dataset import write_dataset
 from lineside.runtime.errors import DatasetError
 

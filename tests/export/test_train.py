@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lineside.export.results import draw_curves
 from lineside.export.synth.dataset import write_dataset
-from lineside.export.train import Progress, TrainOptions, draw_curves, train
+from lineside.export.train import Progress, TrainOptions, train
 from lineside.export.ultra import load_model, model_yaml
 from lineside.runtime.errors import BadOption, WeightsError
 

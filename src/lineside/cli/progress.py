@@ -10,9 +10,6 @@ from typing import Protocol
 
 __all__ = ["Update", "progress"]
 
-SECONDS = 5.0
-"""Time between two plain lines."""
-
 
 class Update(Protocol):
     """What `progress` hands out."""
@@ -22,11 +19,12 @@ class Update(Protocol):
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Update]:
+def progress(title: str, every: float = 5.0) -> Iterator[Update]:
     """Shows the progress of one long task while the block runs.
 
     Args:
         title: What is being done, e.g. ``drawing``.
+        every: Time between two plain lines, s.
 
     Yields:
         A function to call with what is done and what there is in all.
@@ -51,11 +49,11 @@ def progress(title: str) -> Iterator[Update]:
             yield draw
         return
 
-    state = {"next": time.monotonic() + SECONDS}
+    state = {"next": time.monotonic() + every}
 
     def say(done: float, total: float, note: str = "") -> None:
         if done >= total or time.monotonic() >= state["next"]:
-            state["next"] = time.monotonic() + SECONDS
+            state["next"] = time.monotonic() + every
             print(f"{title}: {100 * done / total:.0f}% {note}".rstrip(), file=sys.stderr, flush=True)
 
     yield say

@@ -52,7 +52,7 @@ def command(
         print(report.summary(), file=sys.stderr, flush=True)
 
     try:
-        with progress("training") as update:
+        with progress("training", every=30) as update:
 
             def step(state: Progress) -> None:
                 note = f"epoch {state.epoch}/{state.epochs}"
