@@ -178,7 +178,12 @@ def _figures(summaries: Sequence[Summary]) -> object:
         found = ", ".join(f"{count} {name}" for name, count in summary.classes.items()) or "0"
         times = [f"{summary.stages[stage].p50:.2f}" if stage in summary.stages else "-" for stage in stages]
         table.add_row(
-            f"{show.bundle} on {show.source}", f"{summary.counts.decided}", found, *times, f"{summary.fps:.1f}"
+            show.bundle.removesuffix(".bundle"),
+            show.source,
+            f"{summary.counts.decided}",
+            found,
+            *times,
+            f"{summary.fps:.1f}",
         )
     return table
 
