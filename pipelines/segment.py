@@ -15,7 +15,23 @@ from lineside.runtime.errors import LinesideError
 if TYPE_CHECKING:
     from lineside.runtime.segmenter import Segmenter
 
-__all__ = ["Segment"]
+__all__ = ["Segment", "fresh_lanes"]
+
+
+def fresh_lanes(policy: str, mode: str) -> int | None:
+    """How many lanes a transform should use so that ``latest`` means latest.
+
+    In ``latency`` mode the lanes share one engine. A second lane would take a frame while the engine is busy and hold
+    it while newer ones come; the milliseconds of preparation that it saves are not worth the age.
+
+    Args:
+        policy: Kind of the inspection queue's policy.
+        mode: Mode of the engine.
+
+    Returns:
+        1 there, None (all lanes of the model) elsewhere.
+    """
+    return 1 if policy == "latest" and mode == "latency" else None
 
 
 class Segment:
@@ -26,6 +42,7 @@ class Segment:
         settings: Thresholds, read anew for each frame, and the door for another bundle.
         bus: Where a change of bundle is reported.
         load: Loads another bundle; without it a change of bundle is refused.
+        lanes: Frames at once, where that is fewer than the model could take, see `fresh_lanes`.
         owns: Whether the model is closed with the transform; not where several graphs use it in turn.
     """
 
@@ -36,9 +53,10 @@ class Segment:
         *,
         bus: Bus | None = None,
         load: Callable[[Path], Segmenter] | None = None,
+        lanes: int | None = None,
         owns: bool = True,
     ) -> None:
-        self.lanes = max(1, model.lanes)
+        self.lanes = max(1, min(model.lanes, lanes or model.lanes))
         self.settings = settings or Settings()
         self._bus = bus or Bus()
         self._load = load

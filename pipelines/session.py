@@ -18,7 +18,7 @@ from lineside.pipelines.graph import Graph
 from lineside.pipelines.link import Policy
 from lineside.pipelines.problems import Problems
 from lineside.pipelines.results import check_free, new_folder, usual_sinks
-from lineside.pipelines.segment import Segment
+from lineside.pipelines.segment import Segment, fresh_lanes
 from lineside.pipelines.settings import Settings
 from lineside.pipelines.signals import Signals, catch_signals
 from lineside.pipelines.sinks import FILES, make_sink
@@ -123,7 +123,10 @@ class Session:
         model = lineside.load(job.bundle, engine=job.engine, mode=job.mode, threads=job.threads)
         engine = model.engine_name
         self._bus.listen(self._problems)
-        transform = Segment(model, job.settings, bus=self._bus, load=self._load)
+        live = any(it.kind == "camera" for it in job.sources)
+        kind = job.policy.kind if job.policy else "latest" if live else "every"
+        lanes = fresh_lanes(kind, job.mode)
+        transform = Segment(model, job.settings, bus=self._bus, load=self._load, lanes=lanes)
         graph = Graph(
             self._paced(source),
             transform,

@@ -15,7 +15,7 @@ from lineside.pipelines.problems import Problems
 from lineside.pipelines.profile.measure import closed_loop, open_loop
 from lineside.pipelines.profile.pictures import preload
 from lineside.pipelines.profile.report import Profile
-from lineside.pipelines.segment import Segment
+from lineside.pipelines.segment import Segment, fresh_lanes
 from lineside.pipelines.settings import Settings
 from lineside.pipelines.signals import catch_signals
 from lineside.pipelines.sources.find import Found
@@ -77,11 +77,11 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
         catch_signals() as signals,
         lineside.load(plan.bundle, engine=plan.engine, mode=plan.mode, threads=plan.threads) as model,
     ):
-        transform = Segment(model, plan.settings, bus=bus, owns=False)
+        closed_transform = Segment(model, plan.settings, bus=bus, owns=False)
         for number in range(_WARM_UP):
             model(pictures[number % len(pictures)])
         closed = closed_loop(
-            transform,
+            closed_transform,
             pictures,
             seconds=min(plan.seconds / 4, _LONGEST_CLOSED),
             takt_ns=plan.takt_ns,
@@ -90,7 +90,7 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
         )
         opened = tuple(
             open_loop(
-                transform,
+                Segment(model, plan.settings, bus=bus, lanes=fresh_lanes(policy, plan.mode), owns=False),
                 pictures,
                 policy=policy,
                 takt_ns=plan.takt_ns,

@@ -15,7 +15,7 @@ from helpers.tiny_bundle import tiny_bundle
 from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.graph import Graph
-from lineside.pipelines.segment import Segment
+from lineside.pipelines.segment import Segment, fresh_lanes
 from lineside.pipelines.settings import Settings, Thresholds
 from lineside.pipelines.sources.memory import Memory
 from lineside.runtime.errors import BadOption, EngineFailed
@@ -43,6 +43,15 @@ def test_results_are_those_of_the_model_in_every_lane(bundle: Path) -> None:
         np.testing.assert_array_equal(frame.detections.masks[0].to_array(), expected.masks[0].to_array())
     stages = graph.flow.clock.stats()
     assert all(stages[name].count == 40 for name in ("queue", "preprocess", "infer", "postprocess", "total"))
+
+
+def test_latest_is_latest(bundle: Path) -> None:
+    """A lane that waits for the engine with a frame in its hands would make that frame old."""
+    with lineside.load(bundle) as model:
+        assert model.lanes == 2
+        assert Segment(model, lanes=fresh_lanes("latest", "latency")).lanes == 1
+        assert Segment(model, lanes=fresh_lanes("every", "latency")).lanes == 2
+        assert Segment(model, lanes=fresh_lanes("latest", "throughput")).lanes == 2
 
 
 def test_the_graph_closes_its_model(bundle: Path) -> None:
