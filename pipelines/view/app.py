@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Annotated, TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -36,10 +36,10 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class SettingsChange(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of ``PATCH /api/settings``; what is left out stays as it is."""
+    """Body of ``PATCH /api/settings``; what is left out stays as it is. The settings themselves know the ranges."""
 
-    conf: Annotated[float, msgspec.Meta(ge=0, lt=1)] | msgspec.UnsetType = msgspec.UNSET
-    iou: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
+    conf: float | msgspec.UnsetType = msgspec.UNSET
+    iou: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class BundleChoice(msgspec.Struct, forbid_unknown_fields=True):

@@ -75,6 +75,7 @@ class Desk:
         self._notice: Notice | None = None
         self._source = ""
         self._status = "waiting"
+        self._version = settings.version
         self._ages: deque[float] = deque(maxlen=WINDOW)
         self._decided: deque[int] = deque(maxlen=WINDOW)
 
@@ -84,6 +85,7 @@ class Desk:
         """A run starts to give frames."""
         with self._lock:
             self._source, self._status = source, "running"
+            self._version = self._settings.version
         self._hub.announce()
 
     def take(self, frame: Frame) -> None:
@@ -95,14 +97,14 @@ class Desk:
             self._decided.append(decided)
             self._ages.append((decided - frame.begin) / 1e6)
         self.log.append(frame.sequence, frame.name or frame.source, frame.pts, frame.detections)
-        self._hub.show(frame, frame.detections, self._facts())
+        self._hub.show(frame, frame.detections, self._facts)
 
     def end(self) -> None:
         """The run has given its last frame; what is on the page stays."""
         with self._lock:
             self._status = "ended"
-            unfinished = self._loading is not None
-        # A bundle that the graph did not get round to is tried on the last picture instead.
+            unfinished = self._loading is not None or self._version != self._settings.version
+        # Whatever came too late for the last frame is tried on its picture instead.
         self._replay.ask(self._rerun if unfinished else self._warm_up)
         self._hub.announce()
 
@@ -212,7 +214,7 @@ class Desk:
         """Counters, rate and latency."""
         try:
             counts = self._counters()
-        except RuntimeError:
+        except (RuntimeError, NameError):  # NameError: a closure over a graph that is still being put together
             counts = Snapshot()
         with self._lock:
             ended = self._status == "ended"
@@ -242,7 +244,9 @@ class Desk:
         with self._lock:
             path, self._loading = self._loading, None
         if path is not None and switched:
-            defaults = open_bundle(path).manifest.thresholds
+            defaults = self._defaults
+            with suppress(LinesideError):  # it was read a moment ago; if it is gone by now, it runs all the same
+                defaults = open_bundle(path).manifest.thresholds
             with self._lock:
                 self._bundle, self._defaults = path, defaults
             self._say(f"{title(path)} runs now.", "info")
@@ -274,7 +278,7 @@ class Desk:
 
     def _show_again(self, frame: Frame, found: Detections) -> None:
         self.log.amend(frame.sequence, frame.name or frame.source, frame.pts, found)
-        self._hub.show(frame, found, self._facts())
+        self._hub.show(frame, found, self._facts)
 
 
 def rate(moments: Sequence[int], now: int | None) -> float | None:

@@ -7,7 +7,7 @@ from the same message as the picture under them, so they can never disagree.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +37,13 @@ class Shot:
         version: Counts the shots of this view, so that a page knows how many it skipped.
         frame: The frame; whoever reads its pixels holds it.
         detections: What was found in it, which may be newer than what the frame says itself.
-        facts: Further JSON values that travel with the picture: latency, counters.
+        facts: Gives further JSON values that travel with the picture: latency, counters.
     """
 
     version: int
     frame: Frame
     detections: Detections
-    facts: Mapping[str, Any]
+    facts: Callable[[], Mapping[str, Any]]
 
 
 def outlines(corner: tuple[int, int], crop: npt.NDArray[np.uint8], tolerance: float) -> list[list[float]]:
@@ -133,7 +133,7 @@ def encode(shot: Shot, width: int = WIRE_WIDTH, quality: int = JPEG_QUALITY) -> 
             "source": shot.frame.name or shot.frame.source,
             "size": [wide, height],
             "objects": describe(shot.detections, tolerance),
-            **shot.facts,
+            **shot.facts(),
         }
     )
     done, picture = cv2.imencode(".jpg", shrink(pixels, width), [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -109,13 +109,13 @@ class Hub:
         with self._changed:
             return len(self._clients)
 
-    def show(self, frame: Frame, detections: Detections, facts: Mapping[str, Any]) -> None:
+    def show(self, frame: Frame, detections: Detections, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Makes a frame the newest shot and holds its pixels until a newer one comes. Never waits for a page.
 
         Args:
             frame: A frame with pixels.
             detections: What was found in it.
-            facts: Further JSON values for the page that belong to this frame.
+            facts: Gives further JSON values for the page; called only if the frame is painted.
         """
         frame.hold()
         with self._changed:

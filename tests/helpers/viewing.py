@@ -7,7 +7,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,17 @@ class Station:
         """A client that says it is the page itself, unless told to say something else."""
         return httpx.Client(base_url=self.origin, headers={"origin": self.origin, **headers}, timeout=PATIENCE)
 
-    @contextmanager
-    def watch(self) -> Iterator[Watcher]:
-        """An open page without a browser."""
-        where = f"ws://127.0.0.1:{self.port}/ws"
-        with connect(where, origin=Origin(self.origin), open_timeout=PATIENCE, max_size=None) as socket:
-            yield Watcher(socket)
+    def watch(self) -> AbstractContextManager[Watcher]:
+        return watch(self.view)
+
+
+@contextmanager
+def watch(view: View) -> Iterator[Watcher]:
+    """An open page without a browser."""
+    where = view.url.replace("http", "ws", 1) + "ws"
+    origin = Origin(view.url.rstrip("/"))
+    with connect(where, origin=origin, open_timeout=PATIENCE, max_size=None) as socket:
+        yield Watcher(socket)
 
 
 class Watcher:

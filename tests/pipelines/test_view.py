@@ -21,8 +21,9 @@ from websockets.sync.client import connect
 
 import lineside
 from helpers.tiny_bundle import tiny_bundle
-from helpers.viewing import PARTS, PATIENCE, Watcher, camera, picture, station, threads_of_the_view
+from helpers.viewing import PARTS, PATIENCE, Watcher, camera, picture, station, threads_of_the_view, watch
 from lineside.pipelines.counters import Snapshot
+from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.settings import Settings, Thresholds
@@ -287,6 +288,25 @@ def test_after_the_end_a_still_picture_is_inspected_again_for_every_change(bundl
             rows = workbook(http)["Detections"].max_row - 1
             assert rows == count, "the workbook must show what the page shows"
         assert http.get("/api/state").json()["counters"]["inspected"] == 1
+
+
+def test_a_change_too_late_for_the_last_frame_is_made_up_for_at_the_end(bundles):
+    settings = Settings()
+    frame = Frame(PARTS, source="camera", captured=1)
+    frame.sequence = 0
+    with lineside.load(bundles[0]) as model:
+        frame.detections = model(PARTS)
+    page = start_view(settings, Snapshot, Bus(), bundles=bundles)
+    try:
+        page.sink.open(StreamInfo("camera", "camera"))
+        page.sink.write(frame)
+        settings.update(conf=0.85)
+        page.sink.close()
+        with watch(page) as watcher:
+            watcher.until(lambda head: len(head["objects"]) == 2)
+            assert watcher.state(lambda state: state["status"] == "ended")["counters"]["inspected"] == 0
+    finally:
+        page.close()
 
 
 def test_the_bundle_changes_while_the_camera_runs(bundles):
