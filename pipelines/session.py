@@ -138,7 +138,7 @@ class Session:
         )
         seconds = self._carry(graph, show, drain, grace)
         counts = graph.flow.counters.snapshot()
-        if counts.entered and counts.failed == counts.entered:
+        if self._problems.messages and counts.failed == counts.entered and not self._signals.received:
             raise SourceError(f"nothing could be inspected: {self._problems.messages[0]}")
         return Summary(
             bundle=str(job.bundle),

@@ -17,7 +17,11 @@ import numpy as np
 import openpyxl
 import pytest
 
+from helpers.elements import Counting
 from helpers.media import picture, pictures, video
+from lineside.pipelines.session import Job, Session
+from lineside.pipelines.sources.find import Found
+from lineside.runtime.errors import SourceError
 
 Ran = subprocess.CompletedProcess[str]
 
@@ -146,6 +150,27 @@ def test_bad_input_is_exit_code_2_with_a_sentence(run, tmp_path: Path, words: li
     done = run(*words)
     assert done.returncode == 2
     assert reason in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_a_source_that_breaks_before_its_first_frame(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lineside.pipelines.session.make_source", lambda found, title: Counting(5, breaks=0))
+    job = Job(bundle, [Found("camera", "0")], folder=tmp_path / "out")
+    with Session(job, lambda message: None) as session:
+        with pytest.raises(SourceError, match="nothing could be inspected: the cable was pulled"):
+            session.run(lambda graph: None)
+
+
+def test_a_source_that_breaks_later_ends_a_run_that_is_incomplete(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lineside.pipelines.session.make_source", lambda found, title: Counting(5, breaks=3))
+    heard: list[str] = []
+    with Session(Job(bundle, [Found("camera", "0")], folder=tmp_path / "out"), heard.append) as session:
+        summary = session.run(lambda graph: None)
+    assert heard == ["the cable was pulled"] and not summary.complete
+    assert summary.counts.entered == 3 and summary.counts.balanced
 
 
 def test_a_broken_bundle_leaves_nothing_behind(cli, tmp_path: Path) -> None:
