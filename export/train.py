@@ -144,6 +144,8 @@ def train(
         on_report(report)
     report.require()
     start = str(last) if resume else str(model)
+    if Path(start).suffix.lower() == ".safetensors":
+        raise WeightsError(f"Training cannot start from '{start}'. Give the .pt that lies beside it.")
     load_model(start)  # says what is wrong with it, before ultralytics tries to download it
     arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder))
     yolo = ultralytics.YOLO(start, task="segment")

@@ -163,7 +163,7 @@ def test_impossible_options_are_refused_before_anything_is_written(
         ("model.onnx", b"", "no .pt checkpoint"),
         ("nope-seg.yaml", None, "no model yaml"),
         ("yolo11n.yaml", None, "no segmentation model"),
-        ("odd.safetensors", b"0123456789", "no safetensors file"),
+        ("best.safetensors", b"0123456789", "Give the .pt"),
     ],
 )
 def test_a_model_that_is_none_is_explained(
@@ -175,6 +175,14 @@ def test_a_model_that_is_none_is_explained(
     with pytest.raises(WeightsError, match=why):
         train(name, dataset, tmp_path / "run", TrainOptions(epochs=1, imgsz=64))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_safetensors_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "odd.safetensors").write_bytes(b"0123456789")
+    with pytest.raises(WeightsError, match="no safetensors file"):
+        load_model(tmp_path / "odd.safetensors")
+    with pytest.raises(WeightsError, match="no weights file"):
+        load_model(tmp_path / "gone.safetensors")
 
 
 def test_a_checkpoint_that_runs_code_is_refused_by_safe_loading(tmp_path: Path) -> None:
