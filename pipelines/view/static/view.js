@@ -293,7 +293,9 @@ function notice(text, kind = "bad", from = "server") {
   if (box.textContent !== text) box.textContent = text;
   box.dataset.kind = kind;
   box.dataset.from = from;
+  if (!box.hidden) return;
   box.hidden = false;
+  box.scrollIntoView({ block: "nearest" });
 }
 
 const wanted = {}; // slider values not yet taken by the server
