@@ -158,7 +158,7 @@ def test_masks_boxes_and_labels_can_be_switched_off_and_on(bundles, visit):
 
 @pytest.mark.parametrize("still", [True, False], ids=["still picture", "camera"])
 def test_sliders_act_at_once_from_the_keyboard_and_reach_every_page(bundles, visit, still):
-    with station(bundles, None if still else camera(takt_ms=60)) as at:
+    with station(bundles, None if still else camera(takt_ms=150)) as at:
         page, other = visit(at).page, visit(at).page
         expect(page.locator("#rows tr")).to_have_count(3)
         slider = page.get_by_label("Confidence")
@@ -187,7 +187,7 @@ def test_a_run_that_has_ended_stays_on_the_page(bundles, visit):
 
 @pytest.mark.parametrize("still", [True, False], ids=["still picture", "camera"])
 def test_the_bundle_picker_switches_and_a_broken_bundle_leaves_the_old_one(bundles, visit, still):
-    with station(bundles, None if still else camera(takt_ms=60)) as at:
+    with station(bundles, None if still else camera(takt_ms=150)) as at:
         page = visit(at).page
         picker = page.get_by_label("Model bundle")
         expect(picker.locator("option")).to_have_text(["first", "broken", "second"])
