@@ -103,7 +103,9 @@ def shrink(pixels: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:
     if wide <= width:
         return pixels
     size = (width, max(1, round(height * width / wide)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    # Averaging costs four times as much and shows no difference before every other pixel would be skipped.
+    method = cv2.INTER_AREA if wide >= 2 * width else cv2.INTER_LINEAR
+    return cv2.resize(pixels, size, interpolation=method)  # type: ignore[return-value]
 
 
 def encode(shot: Shot, width: int = WIRE_WIDTH, quality: int = JPEG_QUALITY) -> bytes:
