@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from lineside import cli
-from lineside.export.parity import gate
+from lineside.export.parity import gate, masks
 from lineside.export.parity.budget import FP32
 from lineside.export.parity.result import ParityReport
 from lineside.runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -139,6 +139,16 @@ def test_half_a_cell_between_mask_and_picture(stage: Stage, monkeypatch: pytest.
         return [*outputs[:-1], (protos + np.roll(protos, 1, axis=3)) / 2], box  # what u without its - 0.5 samples
 
     change_decoding(monkeypatch, between)
+    assert failed(run(stage)) == {"masks"}
+
+
+def test_half_a_picture_pixel_between_the_masks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = masks.rule_mask
+
+    def moved(coefficients: Any, protos: Any, box: Any, at: Any) -> Any:
+        return rule(coefficients, protos, box, replace(at, left=at.left - at.gain[0] / 2))
+
+    monkeypatch.setattr(masks, "rule_mask", moved)  # the same distance as if the bundle's masks had moved
     assert failed(run(stage)) == {"masks"}
 
 
