@@ -12,7 +12,7 @@ from typing import Any
 
 from lineside.export.ultra import model_yaml
 
-__all__ = ["copy_whole", "draw_curves", "read_results", "write_safetensors"]
+__all__ = ["best_row", "copy_whole", "draw_curves", "read_results", "write_safetensors"]
 
 
 def write_safetensors(model: Any, checkpoint: Path, out: Path, imgsz: int) -> None:
@@ -49,6 +49,21 @@ def read_results(path: Path) -> list[dict[str, float]]:
     """Rows of ultralytics' ``results.csv``, one per epoch."""
     with path.open(newline="", encoding="utf-8") as stream:
         return [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The epoch whose weights ``best.pt`` holds.
+
+    Ultralytics judges a segmentation model by the sum of its box and its mask mAP50-95, and keeps the later of equals.
+
+    Args:
+        rows: Rows of `read_results`.
+
+    Returns:
+        One of them; empty where there is none.
+    """
+    ranked = [(sum(row.get(f"metrics/mAP50-95({kind})", 0.0) for kind in "BM"), row["epoch"]) for row in rows]
+    return rows[ranked.index(max(ranked))] if rows else {}
 
 
 def draw_curves(rows: list[dict[str, float]], out: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside.export.datasets import DatasetReport, check_dataset, write_resolved
-from lineside.export.results import copy_whole, draw_curves, read_results, write_safetensors
+from lineside.export.results import best_row, copy_whole, draw_curves, read_results, write_safetensors
 from lineside.export.ultra import load_model, prepare
 from lineside.runtime.errors import BadOption, MissingPackage, WeightsError
 
@@ -123,7 +123,8 @@ def train(
         on_report: Called with the result of the data check before training starts.
 
     Returns:
-        Path of ``best.pt`` in the run folder: the epoch with the best validation result, averaged weights (EMA).
+        Path of ``best.pt`` in the run folder: averaged weights (EMA) of the epoch with the best validation result
+        (see `lineside.export.results.best_row`).
 
     Raises:
         BadOption: An option is out of range, or the folder does not fit.
@@ -271,7 +272,7 @@ def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetRep
         "weights_sha256": hashlib.sha256(best.read_bytes()).hexdigest(),
         "versions": _versions(),
         "ultralytics": _used_arguments(work),
-        "best": max(rows, key=lambda row: row.get("metrics/mAP50-95(M)", 0.0), default={}),
+        "best": best_row(rows),
     }
     scratch = folder / ".settings.json"
     scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

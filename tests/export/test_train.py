@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineside.export.results import draw_curves
+from lineside.export.results import best_row, draw_curves
 from lineside.export.synth.dataset import write_dataset
 from lineside.export.train import Progress, TrainOptions, train
 from lineside.export.ultra import load_model, model_yaml
@@ -225,6 +225,27 @@ def test_ultralytics_is_offline_and_installs_nothing() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("YOLO_")}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_the_best_epoch_is_the_one_ultralytics_keeps() -> None:
+    def row(epoch: int, box: float, mask: float) -> dict[str, float]:
+        return {"epoch": epoch, "metrics/mAP50-95(B)": box, "metrics/mAP50-95(M)": mask}
+
+    assert best_row([row(1, 0.55, 0.35), row(2, 0.6, 0.34), row(3, 0.1, 0.2)])["epoch"] == 2
+    assert best_row([row(1, 0.0, 0.0), row(2, 0.0, 0.0)])["epoch"] == 2
+    assert best_row([]) == {}
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_those_of_the_best_epoch(dataset: Path, tmp_path: Path) -> None:
+    import torch
+
+    options = TrainOptions(epochs=2, imgsz=64, batch=4, threads=1, extra={"save_period": 1})
+    best = train("yolo11n-seg.yaml", dataset, tmp_path / "run", options)
+    epoch = int(json.loads((best.parent / "settings.json").read_text())["best"]["epoch"])
+    kept = torch.load(best.parent / "work" / "weights" / f"epoch{epoch - 1}.pt", weights_only=False)["ema"]
+    for name, value in load_model(best).state_dict().items():
+        assert np.array_equal(value.numpy(), kept.state_dict()[name].half().to(value.dtype).numpy()), name
 
 
 def test_curves_are_drawn_from_any_number_of_epochs(tmp_path: Path) -> None:
