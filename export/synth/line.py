@@ -233,10 +233,10 @@ def _belt(line: Line, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _rails(canvas: NDArray[np.float32]) -> None:
-    """Two steel rails that stand still while the belt runs."""
+    """Two dark guide rails that stand still while the belt runs."""
     height, width = canvas.shape[:2]
     thick = max(3, height // 24)
-    shade = np.asarray(120 + 90 * np.sin(np.linspace(0.2, np.pi, thick)), np.float32)[:, None, None]
+    shade = np.asarray(28 + 46 * np.sin(np.linspace(0.2, np.pi, thick)), np.float32)[:, None, None]
     for rows in (slice(0, thick), slice(height - thick, height)):
         paint(canvas[rows], shade, np.ones((thick, width), np.float32))
 
