@@ -37,9 +37,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(desk: Path) -> Path:
     """A bundle of a model that was trained a minute ago on a set that was drawn a minute before."""
-    lineside(desk, "synth", "tube", "sets/new", "--train", "16", "--val", "8", "--size", "192", "--seed", "11")
+    lineside(desk, "synth", "tube", "sets/new", "--train", "40", "--val", "8", "--size", "160", "--seed", "11")
     trained = lineside(
-        desk, "train", "yolo11n-seg.yaml", "sets/new/data.yaml", "--imgsz", "160", "--epochs", "2", "--batch", "8",
+        desk, "train", "yolo11n-seg.yaml", "sets/new/data.yaml", "--imgsz", "160", "--epochs", "10", "--batch", "4",
         "--out", "runs/new", "--json",
     )  # fmt: skip
     best = json.loads(trained.stdout)["best"]
