@@ -166,10 +166,11 @@ def _print(proofs: Mapping[str, VerifyReport], summaries: Sequence[Summary], fol
 
 def _figures(summaries: Sequence[Summary]) -> object:
     """A row per job: what went through, what was found, and the median time of each stage."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     stages = ("preprocess", "infer", "postprocess")
-    table = Table(title="One frame, median milliseconds", title_justify="left")
+    table = Table(title="One frame, median milliseconds", title_justify="left", box=SIMPLE_HEAD)
     for label in ("model", "source"):
         table.add_column(label, no_wrap=True)
     for label in ("frames", "found", "pre", "infer", "post", "fps"):
