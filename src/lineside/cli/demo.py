@@ -170,11 +170,11 @@ def _figures(summaries: Sequence[Summary]) -> object:
     from rich.table import Table
 
     stages = ("preprocess", "infer", "postprocess")
-    table = Table(title="One frame, median milliseconds", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title="One frame, median milliseconds", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for label in ("model", "source"):
         table.add_column(label, no_wrap=True)
     for label in ("frames", "found", "pre", "infer", "post", "fps"):
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", no_wrap=True)
     for show, summary in zip(SHOWS, summaries, strict=True):
         found = ", ".join(f"{count} {name}" for name, count in summary.classes.items()) or "0"
         times = [f"{summary.stages[stage].p50:.2f}" if stage in summary.stages else "-" for stage in stages]
