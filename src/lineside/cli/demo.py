@@ -177,7 +177,7 @@ def _figures(summaries: Sequence[Summary]) -> object:
         table.add_column(label, justify="right", no_wrap=True)
     for show, summary in zip(SHOWS, summaries, strict=True):
         found = ", ".join(f"{count} {name}" for name, count in summary.classes.items()) or "0"
-        times = [f"{summary.stages[stage].p50:.2f}" if stage in summary.stages else "-" for stage in stages]
+        times = [f"{summary.stages[stage].p50:.3g}" if stage in summary.stages else "-" for stage in stages]
         table.add_row(
             show.bundle.removesuffix(".bundle"),
             show.source,
