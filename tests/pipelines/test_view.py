@@ -257,7 +257,7 @@ def test_every_answer_carries_the_security_headers(page_at_rest, path):
 
 def test_the_page_names_nothing_outside_itself(page_at_rest):
     _, http = page_at_rest
-    for path in ("/", "/static/view.js", "/static/view.css", "/static/icon.svg"):
+    for path in ("/", "/static/view.js", "/static/words.js", "/static/view.css", "/static/icon.svg"):
         text = http.get(path).text.replace("http://www.w3.org/2000/svg", "")
         for scheme in ("http://", "https://", "@import", "cdn"):
             assert scheme not in text, (path, scheme)

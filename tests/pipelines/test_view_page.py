@@ -19,9 +19,14 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect  # noqa: E402
 
 from lineside.pipelines.sources.memory import Memory  # noqa: E402
+from lineside.pipelines.sources.paced import Paced  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+
+OURS = {"Lineside", "Excel", "IoU", "P50", "P99", "ms"}
+NAMES = OURS | {"part0", "part1", "first", "second", "broken", "memory", "parts", "png"}
+"""Latin words that the Chinese page may hold: the program, units, and names of classes, bundles, sources and files."""
 
 HOLD_FRAMES = """
     const real = window.requestAnimationFrame.bind(window);
@@ -99,6 +104,19 @@ def visit(browser: Browser):
         assert len(seen.requests) >= 5
         for url in seen.requests:
             assert re.match(rf"(http|ws)://127\.0\.0\.1:{at.port}/", url), url
+
+
+def english_words(page: Page) -> set[str]:
+    """Every word in Latin letters that the page holds, hidden or not; what is named by others is left out."""
+    script = """() => {
+        const texts = [document.title];
+        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) texts.push(walker.currentNode.data);
+        for (const name of ["title", "aria-label", "alt", "placeholder", "aria-description", "aria-valuetext"])
+            for (const element of document.querySelectorAll(`[${name}]`)) texts.push(element.getAttribute(name));
+        return texts.join("\\n");
+    }"""
+    return set(re.findall(r"[A-Za-z]\w+", page.evaluate(script), re.ASCII)) - NAMES
 
 
 def complains(message: ConsoleMessage) -> bool:
@@ -257,14 +275,97 @@ def test_the_page_says_when_the_program_is_gone(bundles, visit):
         seen.complaints.clear()  # the browser reports the closed connection, as it should
 
 
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 @pytest.mark.parametrize("width", [1400, 820, 390])
-def test_everything_fits_the_screen_of_a_desk_a_tablet_and_a_phone(bundles, visit, width):
+def test_everything_fits_the_screen_of_a_desk_a_tablet_and_a_phone(bundles, visit, width, locale):
     with station(bundles) as at:
-        page = visit(at, viewport={"width": width, "height": 900}, color_scheme="dark").page
+        page = visit(at, viewport={"width": width, "height": 900}, color_scheme="dark", locale=locale).page
         expect(page.locator("#rows tr")).to_have_count(3)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for name in ("#picture", "#conf", "#bundle", "#excel", "#n-p99"):
+        for name in ("#picture", "#conf", "#bundle", "#excel", "#n-p99", "#language"):
             box = page.locator(name).bounding_box()
             assert box and box["x"] >= 0 and box["x"] + box["width"] <= width, name
-        for name in ("Masks", "Freeze"):
-            assert page.get_by_role("button", name=name).bounding_box()["height"] >= 44  # a finger's width
+        for button in page.get_by_role("button").all():
+            assert button.bounding_box()["height"] >= 44  # a finger's width
+
+
+def test_a_chinese_browser_sees_no_english_whatever_happens(bundles, visit):
+    pictures = Memory([PARTS], name="3 pictures", names=["parts.png"])
+    with station(bundles, Paced(pictures, 60_000_000)) as at:
+        seen = visit(at, locale="zh-CN")
+        page, status = seen.page, seen.page.locator("#status")
+        expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        expect(page.locator("#rows tr")).to_have_count(3)
+        own_name = {"English"}  # the switch calls each language by its own name
+        expect(status).to_have_text("运行中")
+        expect(page.locator("#source-name")).to_have_text("3 张图像")
+        assert english_words(page) == own_name
+        page.get_by_role("button", name="冻结画面").click()
+        expect(status).to_contain_text("冻结")
+        assert english_words(page) == own_name
+        page.get_by_role("button", name="冻结画面").click()
+        page.get_by_label("置信度阈值").fill("0.99")
+        expect(page.locator("#summary")).to_have_text("未检出目标")
+        page.route("**/api/settings", lambda route: route.abort())
+        page.get_by_label("置信度阈值").fill("0.5")
+        expect(page.get_by_role("alert")).to_contain_text("无法连接服务器")
+        assert english_words(page) == own_name
+        page.get_by_label("模型包").select_option("second")
+        expect(page.get_by_role("alert")).to_have_text("已切换到 second。")
+        assert english_words(page) == own_name
+        at.view.close()
+        expect(status).to_have_text("连接已断开")
+        assert english_words(page) == own_name
+        seen.complaints.clear()  # the browser reports the lost request and the closed connection, as it should
+
+
+def test_the_chinese_page_says_that_it_waits_and_that_the_run_has_ended(bundles, visit):
+    with station(bundles) as at:
+        page = visit(at, locale="zh-CN").page
+        expect(page.locator("#status")).to_have_text("已结束，结果保留在本页")
+        assert english_words(page) == {"English"}
+        early = page.context.new_page()
+        early.add_init_script("window.WebSocket = class {};")  # a connection that never opens
+        early.goto(at.view.url)
+        expect(early.locator("#status")).to_have_text("等待第一张图像")
+        expect(early.locator("#empty")).to_be_visible()
+        assert english_words(early) == {"English"}
+
+
+@pytest.mark.parametrize(("locale", "language"), [("en-GB", "en"), ("zh-TW", "zh-CN"), ("de-DE", "en")])
+def test_the_browser_names_the_language(bundles, visit, locale, language):
+    with station(bundles) as at:
+        page = visit(at, locale=locale).page
+        expect(page.locator("html")).to_have_attribute("lang", language)
+        expect(page.locator("#found-title")).to_have_text({"en": "In this picture", "zh-CN": "本图结果"}[language])
+
+
+def test_the_language_switch_acts_at_once_and_is_remembered_even_by_the_next_run(bundles, visit):
+    with station(bundles) as at:
+        page = visit(at, locale="en-US").page
+        status = page.locator("#status")
+        english, chinese = (page.get_by_role("button", name=name) for name in ("English", "中文"))
+        expect(status).to_have_text("Ended – results stay here")  # nothing comes any more that would renew the page
+        expect(english).to_have_attribute("aria-pressed", "true")
+        chinese.focus()
+        chinese.press("Enter")
+        expect(status).to_have_text("已结束，结果保留在本页")
+        expect(page.locator("#stamp")).to_have_text("第 1 张 · parts.png")
+        expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        expect(chinese).to_have_attribute("aria-pressed", "true")
+        expect(english).to_have_attribute("aria-pressed", "false")
+        assert english_words(page) == {"English"}
+        page.reload()
+        expect(status).to_have_text("已结束，结果保留在本页")
+        with station(bundles) as later:
+            assert later.port != at.port
+            next_run = page.context.new_page()
+            next_run.goto(later.view.url)
+            expect(next_run.get_by_role("link", name="下载 Excel")).to_be_visible()
+        english.click()
+        expect(status).to_have_text("Ended – results stay here")
+        expect(page.get_by_label("Confidence")).to_be_visible()
+        assert page.evaluate("localStorage.getItem('lineside-language')") == "en"
+        page.reload()
+        expect(page.locator("html")).to_have_attribute("lang", "en")
+        expect(page.locator("#found-title")).to_have_text("In this picture")

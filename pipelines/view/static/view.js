@@ -4,6 +4,8 @@
 // it is on the screen, and only then does the server send another. A hidden or frozen page holds its acknowledgement
 // back, so it costs nothing. A text message holds the state: settings, bundles, counters.
 
+import { say, startLanguage } from "./words.js";
+
 const $ = (id) => document.getElementById(id);
 const PALETTE = ["#ff8a1f", "#2fb4ff", "#38d39f", "#ff5fa2", "#ffd23f", "#a98bff", "#ff6b57", "#7fd9e8"];
 const SENTENCES = {
@@ -24,6 +26,7 @@ let lastVersion = 0;
 let state = null;
 let retry = 500;
 let chosen = -1; // row under the pointer
+let noticed = ""; // the notice before it was translated
 
 // ---------------------------------------------------------------- connection
 
@@ -180,12 +183,13 @@ function showResults() {
     part.append(swatch(index), `${count} ${name}`);
     return part;
   });
-  $("summary").replaceChildren(...(parts.length ? parts : ["Nothing found"]));
+  $("summary").replaceChildren(...(parts.length ? parts : [say("Nothing found")]));
   fillTable(picture.objects);
-  const skips = skipped ? `, ${skipped} not shown here` : "";
-  const file = picture.source.split(/[\\/]/).pop();
-  $("stamp").textContent = `Picture ${picture.sequence + 1} · ${file}${skips}`;
-  $("stamp").title = picture.source;
+  const number = say("Picture {number}", { number: picture.sequence + 1 });
+  const skips = skipped ? say(", {count} not shown here", { count: skipped }) : "";
+  const file = say(picture.source.split(/[\\/]/).pop());
+  $("stamp").textContent = `${number} · ${file}${skips}`;
+  $("stamp").title = say(picture.source);
   const data = document.body.dataset;
   data.version = picture.version;
   data.sequence = picture.sequence;
@@ -234,7 +238,7 @@ function choose(index) {
 function showState(next) {
   state = next;
   $("bundle-name").textContent = state.bundle;
-  $("source-name").textContent = state.source;
+  $("source-name").textContent = say(state.source);
   showSlider("conf", state.settings.conf);
   showSlider("iou", state.settings.iou);
   showBundles();
@@ -249,11 +253,12 @@ function showState(next) {
 function showStatus() {
   const connected = document.body.dataset.connected === "true";
   const status = $("status");
-  const [name, text] = !connected
+  const [name, english] = !connected
     ? ["lost", "Connection lost"]
     : frozen
       ? ["frozen", "Frozen – inspection goes on"]
       : [state?.status || "waiting", SENTENCES[state?.status] || SENTENCES.waiting];
+  const text = say(english);
   if (status.textContent !== text) status.textContent = text;
   status.dataset.state = name;
 }
@@ -288,9 +293,12 @@ function showBundles() {
   if (!select.matches(":focus") || !state.loading) select.value = state.loading || state.bundle_id;
 }
 
-function notice(text, kind = "bad", from = "server") {
+function notice(english, kind = "bad", from = "server") {
   const box = $("notice");
+  const text = say(english);
+  noticed = english;
   if (box.textContent !== text) box.textContent = text;
+  box.lang = text === english ? "en" : "zh-CN";
   box.dataset.kind = kind;
   box.dataset.from = from;
   if (!box.hidden) return;
@@ -356,5 +364,11 @@ $("freeze").addEventListener("click", (event) => {
   requestPresent();
 });
 
+startLanguage(() => {
+  if (document.body.dataset.connected) showStatus();
+  if (state) $("source-name").textContent = say(state.source);
+  if (picture) showResults();
+  if (!$("notice").hidden) notice(noticed, $("notice").dataset.kind, $("notice").dataset.from);
+});
 new ResizeObserver(() => picture && bitmap && drawOverlay()).observe($("stage"));
 connect();
