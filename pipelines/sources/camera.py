@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.pool import BufferPool
+from lineside.pipelines.sources.capture import Capture
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import SourceError
 
 __all__ = ["Camera"]
 
 
-class Camera:
+class Camera(Capture):
     """A live camera. Frames carry the time since the first one.
 
     Args:
@@ -24,11 +22,9 @@ class Camera:
     """
 
     def __init__(self, index: int) -> None:
+        super().__init__()
         self._index = index
         self._name = f"camera {index}"
-        self._capture: Any = None
-        self._stop = threading.Event()
-        self._pool = BufferPool()
 
     def open(self) -> StreamInfo:
         """See `Source.open`.
@@ -53,28 +49,15 @@ class Camera:
         Raises:
             SourceError: The camera stopped giving frames.
         """
-        shape: tuple[int, ...] | None = None
         first: int | None = None
         while not self._stop.is_set():
             if not self._capture.grab():
                 break
             begin = time.monotonic_ns()
-            good, pixels = self._capture.retrieve(self._pool.take(shape) if shape else None)
-            if not good:
+            if (pixels := self._retrieve()) is None:
                 break
-            shape = pixels.shape
             first = begin if first is None else first
             pts = (begin - first) / 1e9
             yield Frame(pixels, source=self._name, pts=pts, captured=begin, recycle=self._pool.give)
         if not self._stop.is_set():
             raise SourceError(f"{self._name} stopped giving frames; check its cable and power")
-
-    def stop(self) -> None:
-        """See `Source.stop`."""
-        self._stop.set()
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None

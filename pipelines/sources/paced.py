@@ -15,7 +15,32 @@ __all__ = ["Paced", "Playback"]
 Sleep = Callable[[threading.Event, float], object]
 
 
-class Paced:
+class _Held:
+    """A source inside another, and a wait for a moment that a stop cuts short."""
+
+    def __init__(self, source: Source, now: Callable[[], int], sleep: Sleep) -> None:
+        self._source = source
+        self._now = now
+        self._sleep = sleep
+        self._stop = threading.Event()
+
+    def _wait(self, due: int) -> bool:
+        """Waits until a moment; False where it was asked to stop."""
+        while (left := due - self._now()) > 0 and not self._stop.is_set():
+            self._sleep(self._stop, left / 1e9)
+        return not self._stop.is_set()
+
+    def stop(self) -> None:
+        """See `Source.stop`."""
+        self._stop.set()
+        self._source.stop()
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._source.close()
+
+
+class Paced(_Held):
     """Gives frame k of another source at ``begin + k * takt``, like a line that waits for nobody.
 
     The trigger time is stamped as planned, not as achieved: where the machine is late to wake the source, or something
@@ -36,11 +61,8 @@ class Paced:
         now: Callable[[], int] = time.monotonic_ns,
         sleep: Sleep = threading.Event.wait,
     ) -> None:
-        self._source = source
+        super().__init__(source, now, sleep)
         self._takt_ns = takt_ns
-        self._now = now
-        self._sleep = sleep
-        self._stop = threading.Event()
 
     def open(self) -> StreamInfo:
         """See `Source.open`."""
@@ -51,24 +73,15 @@ class Paced:
         begin = self._now()
         for number, frame in enumerate(self._source.frames()):
             due = begin + number * self._takt_ns
-            if not _wait(due, self._stop, self._now, self._sleep):
+            if not self._wait(due):
                 return
             frame.pts = number * self._takt_ns / 1e9
             frame.clock[TRIGGER] = due
             frame.clock[CAPTURE] = frame.clock[READ] = self._now()
             yield frame
 
-    def stop(self) -> None:
-        """See `Source.stop`."""
-        self._stop.set()
-        self._source.stop()
 
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._source.close()
-
-
-class Playback:
+class Playback(_Held):
     """Gives the frames of a video no earlier than their presentation times, for someone who watches.
 
     It is not live: where the graph is slower the video waits, and nothing is lost.
@@ -82,10 +95,7 @@ class Playback:
     def __init__(
         self, source: Source, *, now: Callable[[], int] = time.monotonic_ns, sleep: Sleep = threading.Event.wait
     ) -> None:
-        self._source = source
-        self._now = now
-        self._sleep = sleep
-        self._stop = threading.Event()
+        super().__init__(source, now, sleep)
 
     def open(self) -> StreamInfo:
         """See `Source.open`."""
@@ -98,26 +108,10 @@ class Playback:
             if not begin or frame.pts < last:  # The next video of several begins anew.
                 begin = self._now() - round(frame.pts * 1e9)
             last = frame.pts
-            if not _wait(begin + round(frame.pts * 1e9), self._stop, self._now, self._sleep):
+            if not self._wait(begin + round(frame.pts * 1e9)):
                 return
             # The wait for its time is part of watching, not of the frame's latency.
             took = frame.clock[READ] - frame.clock[CAPTURE]
             frame.clock[READ] = self._now()
             frame.clock[CAPTURE] = frame.clock[READ] - took
             yield frame
-
-    def stop(self) -> None:
-        """See `Source.stop`."""
-        self._stop.set()
-        self._source.stop()
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._source.close()
-
-
-def _wait(due: int, stop: threading.Event, now: Callable[[], int], sleep: Sleep) -> bool:
-    """Waits until a moment; False where it was asked to stop."""
-    while (left := due - now()) > 0 and not stop.is_set():
-        sleep(stop, left / 1e9)
-    return not stop.is_set()
