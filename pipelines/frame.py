@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lineside.pipelines.names import printable
+
 if TYPE_CHECKING:
     from lineside.runtime.detections import Detections
 
@@ -89,13 +91,13 @@ class Frame:
     ) -> None:
         self.pixels = pixels
         self.sequence = -1
-        self.source = source
-        self.name = name
+        self.source = printable(source)
+        self.name = printable(name)
         self.pts = pts
         self.size: tuple[int, int] = (0, 0) if pixels is None else (int(pixels.shape[0]), int(pixels.shape[1]))
         self.clock: dict[str, int] = {}
         self.detections: Detections | None = None
-        self.error = error
+        self.error = error if error is None else printable(error)
         self.outcome: Outcome | None = None
         self._recycle = recycle
         self._holders = 1

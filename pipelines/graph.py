@@ -13,6 +13,7 @@ from lineside.pipelines.events import Bus
 from lineside.pipelines.flow import Flow
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.link import Link, Policy
+from lineside.pipelines.names import printable
 from lineside.runtime.errors import LinesideError
 
 __all__ = ["Branch", "Graph", "apply"]
@@ -269,7 +270,8 @@ def apply(transform: Transform, frame: Frame) -> None:
 
 
 def _limited(stream: StreamInfo, limit: int | None) -> StreamInfo:
-    """A stream of which no more than so many frames are taken."""
+    """A stream of which no more than so many frames are taken, under a name that can be written down."""
+    stream = replace(stream, name=printable(stream.name))
     if limit is None:
         return stream
     return replace(stream, frames=limit if stream.frames is None else min(limit, stream.frames))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.names import shortened
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.part import replace_bytes
 from lineside.pipelines.sources.opencv import opencv
@@ -44,7 +45,7 @@ class Images:
         cv2 = opencv()
         picture = self._overlay.draw(frame.pixels, frame.detections)
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        stem = f"_{Path(frame.name).stem}" if frame.name else ""
+        stem = f"_{shortened(Path(frame.name).stem)}" if frame.name else ""
         replace_bytes(self._path / f"{frame.sequence:06d}{stem}.jpg", data.tobytes())
 
     def close(self) -> None:

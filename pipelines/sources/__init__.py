@@ -9,6 +9,7 @@ from typing import Any
 
 from lineside.pipelines.elements import Source
 from lineside.pipelines.sources.find import Found
+from lineside.runtime.errors import SourceError
 
 __all__ = ["SOURCES", "make_source"]
 
@@ -28,7 +29,12 @@ def make_source(found: Sequence[Found], title: str = "") -> Source:
     Args:
         found: What `find` made of the words of a command line.
         title: Name of it all, where one word stands for it.
+
+    Raises:
+        SourceError: A camera is among several sources.
     """
+    if len(found) > 1 and any(it.kind == "camera" for it in found):
+        raise SourceError("a camera has no end, so nothing can come after or beside it; start it in a run of its own")
     parts: list[tuple[str, Source]] = []
     for kind, group in groupby(found, key=lambda it: it.kind):
         run = list(group)

@@ -16,6 +16,9 @@ __all__ = ["PICTURES", "VIDEOS", "Found", "find"]
 PICTURES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
 
+_LAST_CAMERA = 2**31 - 1
+"""Higher numbers do not fit into a C int, which OpenCV and the system take."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -59,9 +62,9 @@ def _one(word: str) -> Iterable[Found]:
         return inside
     if path.exists():
         return [_file(path)]
-    if word.isdecimal():
+    if word.isdecimal() and int(word) <= _LAST_CAMERA:
         return [Found("camera", str(int(word)))]
-    if match := re.fullmatch(r"synthetic(?::(\d+)x(\d+))?", word):
+    if match := re.fullmatch(r"synthetic(?::([1-9]\d*)x([1-9]\d*))?", word):
         return [Found("synthetic", f"{match[1] or 1920}x{match[2] or 1080}")]
     if "://" in word:
         scheme = word.split("://", 1)[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import threading
+import weakref
 from pathlib import Path
 
 import cv2
@@ -60,6 +62,8 @@ def test_a_folder_gives_its_pictures_and_videos_sorted(tmp_path: Path) -> None:
         ("empty", "holds no picture"),
         ("notes.txt", "neither a picture nor a video"),
         ("rtsp://user:secret@camera/1", "a rtsp address"),
+        ("99999999999", "there is no file, folder or camera"),
+        ("synthetic:0x64", "there is no file, folder or camera"),
     ],
 )
 def test_words_that_stand_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, reason: str) -> None:
@@ -172,6 +176,34 @@ def test_a_video_that_breaks_off_says_where(tmp_path: Path) -> None:
     assert got[-1].error == f"the video breaks off after {len(got) - 1} of 100 frames"
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+def test_a_video_of_varying_rate_is_whole_and_may_break_off(tmp_path: Path) -> None:
+    """Matroska says how long it is, and OpenCV makes a number of frames of that and the mean rate."""
+    whole = tmp_path / "varying.mkv"
+    command = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=4"]
+    command += ["-vf", "select='lt(n,20)+not(mod(n,3))'", "-vsync", "vfr", "-c:v", "mpeg4", str(whole)]
+    subprocess.run(command, check=True)
+    got = frames(whole)
+    assert len(got) == 20 + 27 and all(frame.error is None for frame in got)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    got = frames(cut)
+    assert 5 < len(got) < 40 and f"breaks off after {len(got) - 1} of" in str(got[-1].error)
+
+
+def test_a_video_that_was_closed_keeps_no_buffers(tmp_path: Path) -> None:
+    source = make_source(find([str(video(tmp_path / "v.mp4", frames=20))]))
+    source.open()
+    seen = []
+    for frame in source.frames():
+        seen.append(weakref.ref(frame.pixels))  # type: ignore[arg-type]
+        frame.release()
+    del frame
+    source.close()
+    gc.collect()
+    assert len(seen) == 20 and not [it for it in seen if it() is not None]
+
+
 @pytest.mark.parametrize("content", [b"", b"no video at all", None])
 def test_a_file_that_is_no_video(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "v.mp4"
@@ -191,6 +223,13 @@ def test_several_sources_one_after_the_other_survive_a_bad_one(tmp_path: Path) -
     got = frames(first, bad, tmp_path / "3")
     assert [frame.error is None for frame in got] == [True] * 5 + [False] + [True] * 2
     assert got[5].name == str(bad) and got[0].source == str(first)
+
+
+def test_a_camera_is_run_by_itself(tmp_path: Path) -> None:
+    pictures(tmp_path, [(10, 10)])
+    for words in (["0", "1"], [str(tmp_path), "0"]):
+        with pytest.raises(SourceError, match="a camera has no end"):
+            make_source(find(words))
 
 
 def test_a_camera_that_is_not_there() -> None:
