@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -202,7 +202,13 @@ class Session:
     def _carry(self, graph: Graph, show: Callable[[Graph], None], drain: float, grace: float) -> float:
         """Starts the graph and waits for its end; gives the seconds that took."""
         begin = time.monotonic()
-        graph.start()
+        try:
+            graph.start()
+        except BaseException:
+            if self._folder is not None and self._job.folder is None:
+                with suppress(OSError):  # Where something lies in it already it stays.
+                    self._folder.rmdir()
+            raise
         limit = None
         while not graph.join(_TICK):
             show(graph)

@@ -51,13 +51,11 @@ class Coco:
         name = frame.name or f"{frame.source}#{frame.sequence}"
         picture = {"id": frame.sequence, "file_name": name, "height": height, "width": width}
         self._names.update(enumerate(frame.detections.names))
-        lines = []
-        for result in frame.detections.to_coco(frame.sequence):
-            self._count += 1
-            lines.append(self._encoder.encode({**result, "id": self._count, "iscrowd": 0}))
+        results = enumerate(frame.detections.to_coco(frame.sequence), start=self._count + 1)
+        lines = [self._encoder.encode({**result, "id": number, "iscrowd": 0}) for number, result in results]
         if lines:
-            first = self._count == len(lines)
-            self._file.write((b"" if first else b",\n") + b",\n".join(lines))
+            self._file.write((b",\n" if self._count else b"") + b",\n".join(lines))
+            self._count += len(lines)  # Only now: what a full disk refused leaves no comma behind.
         self._images.write((b",\n" if self._pictures else b"") + self._encoder.encode(picture))
         self._pictures += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -13,10 +14,7 @@ __all__ = ["PartFile", "part_name", "put_in_place", "replace_bytes"]
 
 
 def part_name(path: Path) -> Path:
-    """The name of a file that is not finished yet: ``results.jsonl.part`` beside ``results.jsonl``.
-
-    The ending of the real name stays inside (``overlay.part.mp4``) where a program chooses the format by it.
-    """
+    """The name of a file that is not finished yet: ``results.jsonl.part`` beside ``results.jsonl``."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -45,6 +43,8 @@ def replace_bytes(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise _sink_error(path, error) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -68,6 +69,7 @@ class OverlayVideo:
         self._overlay: Overlay | None = None
         self._writer: _Writer | None = None
         self._size = (0, 0)
+        self._count = 0
 
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`."""
@@ -78,6 +80,8 @@ class OverlayVideo:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror}; name another place with --out") from error
+        if not os.access(self._path.parent, os.W_OK):
+            raise SinkError(f"cannot write {self._path}: the folder is read-only; name another place with --out")
 
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
@@ -87,6 +91,7 @@ class OverlayVideo:
             self._size = frame.size
             self._writer = self._start(frame.size)
         self._writer.write(picture if frame.size == self._size else _fit(picture, self._size))
+        self._count += 1
 
     def _start(self, size: tuple[int, int]) -> _Writer:
         if self._ffmpeg is not None:
@@ -102,6 +107,12 @@ class OverlayVideo:
         if self._writer is None:
             return
         self._writer.finish()
+        # On a full disk both writers may end as if all were well.
+        if not _holds(self._writer.part, self._count):
+            raise SinkError(
+                f"the video {self._writer.part} does not hold the {self._count} frames written to it; "
+                "free some space or name another place with --out"
+            )
         put_in_place(self._writer.part, self._path)
         self._writer = None
 
@@ -166,6 +177,19 @@ class _OpenCv:
 
     def finish(self) -> None:
         self._writer.release()
+
+
+def _holds(path: Path, count: int) -> bool:
+    """Whether a video has so many frames and the last one can be decoded."""
+    cv2 = opencv()
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != count:
+            return False
+        capture.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
+        return bool(capture.read()[0])
+    finally:
+        capture.release()
 
 
 def _fit(picture: Pixels, size: tuple[int, int]) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -80,11 +81,14 @@ class Xlsx:
         self._started = time.strftime("%Y-%m-%d %H:%M:%S")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._rows = tempfile.TemporaryDirectory(
+                prefix=f"{self._path.name}.", suffix=".part", dir=self._path.parent, ignore_cleanup_errors=True
+            )
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror}; name another place with --out") from error
         options = {
             "constant_memory": True,
-            "tmpdir": str(self._path.parent),
+            "tmpdir": self._rows.name,
             "strings_to_formulas": False,
             "strings_to_urls": False,
             "strings_to_numbers": False,
@@ -135,6 +139,18 @@ class Xlsx:
         """
         if self._book is None:
             return
+        try:
+            self._summarise()
+            self._book.close()
+        except Exception as error:  # XlsxWriter wraps the system's errors in its own.
+            raise SinkError(f"cannot write {self._path}: {error}; free some space or name another place") from error
+        finally:
+            self._rows.cleanup()
+            self._book = None
+        put_in_place(part_name(self._path), self._path)
+
+    def _summarise(self) -> None:
+        """Fills the first sheet, and puts a filter on a table that fits one sheet."""
         assert self._stream is not None
         lines: list[tuple[str, str | int]] = [
             ("Bundle", self._bundle),
@@ -157,9 +173,3 @@ class Xlsx:
         last = (self._row - 1 if self._sheets == 1 else 0, len(COLUMNS) - 1)
         if last[0]:
             self._sheet.autofilter(0, 0, *last)
-        try:
-            self._book.close()
-        except Exception as error:  # XlsxWriter wraps the system's errors in its own.
-            raise SinkError(f"cannot write {self._path}: {error}; free some space or name another place") from error
-        self._book = None
-        put_in_place(part_name(self._path), self._path)

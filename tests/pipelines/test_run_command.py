@@ -20,6 +20,7 @@ import pytest
 from helpers.elements import Counting
 from helpers.media import picture, pictures, video
 from lineside.pipelines.session import Job, Session
+from lineside.pipelines.sinks import FILES
 from lineside.pipelines.sources.find import Found
 from lineside.runtime.errors import SourceError
 
@@ -30,8 +31,8 @@ Ran = subprocess.CompletedProcess[str]
 def run(cli, bundle: Path, tmp_path: Path):
     """Runs ``lineside run`` on the tiny bundle in an empty folder."""
 
-    def command(*words: str | Path) -> Ran:
-        return cli("run", bundle, *words, cwd=tmp_path)
+    def command(*words: str | Path, timeout: float = 600) -> Ran:
+        return cli("run", bundle, *words, cwd=tmp_path, timeout=timeout)
 
     return command
 
@@ -136,6 +137,7 @@ def test_one_bad_picture_costs_exit_code_1_and_is_named(run, tmp_path: Path) -> 
         (["good.png", "--conf", "1.5"], "conf=1.5"),
         (["good.png", "--policy", "newest"], "policy 'newest'"),
         (["good.png", "--out", "taken", "--save-jsonl"], "already holds results.jsonl"),
+        (["good.png", "--out", "killed", "--save-csv"], "already holds results.csv.part"),
         (["good.png", "--out", "good.png"], "cannot write"),
         (["good.png", "--engine", "abacus"], "abacus"),
         (["63"], "cannot open camera 63"),
@@ -146,10 +148,14 @@ def test_bad_input_is_exit_code_2_with_a_sentence(run, tmp_path: Path, words: li
     (tmp_path / "bad.mp4").write_bytes(b"x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "results.jsonl").touch()
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "results.csv.part").touch()
     assert cv2.imwrite(str(tmp_path / "good.png"), picture((60, 60)))
     done = run(*words)
     assert done.returncode == 2
     assert reason in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+    # A folder of results is left only where there is something to read in it.
+    assert all(list(folder.iterdir()) for folder in tmp_path.glob("runs/*"))
 
 
 def test_a_source_that_breaks_before_its_first_frame(
@@ -171,6 +177,27 @@ def test_a_source_that_breaks_later_ends_a_run_that_is_incomplete(
         summary = session.run(lambda graph: None)
     assert heard == ["the cable was pulled"] and not summary.complete
     assert summary.counts.entered == 3 and summary.counts.balanced
+
+
+def test_a_results_folder_that_is_a_link_to_nowhere(run, tmp_path: Path) -> None:
+    pictures(tmp_path / "parts", [(60, 60)])
+    (tmp_path / "runs").symlink_to(tmp_path / "unplugged")
+    done = run("parts", timeout=60)
+    assert done.returncode == 2 and "cannot make a folder in runs" in done.stderr and done.stdout == ""
+
+
+def test_names_of_any_bytes_and_length(run, tmp_path: Path) -> None:
+    data = pictures(tmp_path, [(60, 60)])[0].read_bytes()
+    names = ["gbk \udcc8.png", "a" * 240 + ".png", "\u7f3a" * 80 + ".png", 'a\n",=1.png']
+    for name in names:
+        (tmp_path / name).write_bytes(data)
+    saves = [f"--save-{kind}" for kind in FILES]
+    for word in names:
+        done = run(word, "--out", f"out{names.index(word)}", *saves)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+    written = [lines(tmp_path / f"out{k}" / "results.jsonl")[0]["file"] for k in range(len(names))]
+    assert written == ["gbk \\udcc8.png", *names[1:]]
+    assert all(len(list((tmp_path / f"out{k}" / "images").iterdir())) == 1 for k in range(len(names)))
 
 
 def test_a_broken_bundle_leaves_nothing_behind(cli, tmp_path: Path) -> None:
