@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lineside.pipelines.frame import DECIDED, DONE, Frame
-from lineside.pipelines.stages import STAGES
+from lineside.pipelines.frame import DECIDED, Frame
+from lineside.pipelines.stages import spans
 
 __all__ = ["COLUMNS", "record", "rows"]
 
@@ -87,11 +87,6 @@ def _plain(found: Any) -> Iterator[tuple[list[float], float, int]]:
 
 def _times(frame: Frame) -> dict[str, float]:
     """Milliseconds of each stage that is over."""
-    clock = frame.clock
-    times = {
-        stage: round((clock[end] - clock[start]) / 1e6, 3)
-        for stage, (start, end) in STAGES.items()
-        if end != DONE and start in clock and end in clock
-    }
-    times["age"] = round((clock[DECIDED] - frame.begin) / 1e6, 3)
+    times = {stage: round(span / 1e6, 3) for stage, span in spans(frame.clock)}
+    times["age"] = round((frame.clock[DECIDED] - frame.begin) / 1e6, 3)
     return times

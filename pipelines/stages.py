@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lineside.pipelines.frame import CAPTURE, DECIDED, DONE, READ, TAKEN, TRIGGER, Frame
 from lineside.runtime.errors import MissingPackage
 
-__all__ = ["SERVICE", "STAGES", "TOTAL", "TO_DECISION", "StageClock", "StageStats"]
+__all__ = ["SERVICE", "STAGES", "TOTAL", "TO_DECISION", "StageClock", "StageStats", "spans"]
 
 SERVICE = "service"
 TO_DECISION = "to decision"
@@ -63,6 +64,22 @@ class StageStats:
         return {key: round(value, 3) for key, value in asdict(self).items()}
 
 
+def spans(clock: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """The stages of `STAGES` that a frame has passed, and its time in each.
+
+    Args:
+        clock: A frame's stage clock.
+
+    Yields:
+        Name of the stage and nanoseconds.
+    """
+    for stage, (start, end) in STAGES.items():
+        if stage == "infer" and "wait" in clock:
+            start = "wait"
+        if start in clock and end in clock:
+            yield stage, clock[end] - clock[start]
+
+
 class StageClock:
     """HDR histograms (Tene's high dynamic range histogram) of all stages: memory is fixed, however long a run lasts.
 
@@ -88,18 +105,13 @@ class StageClock:
         """Takes over the stamps of a frame that is done; stages it did not pass are left out."""
         clock = frame.clock
         begin = clock.get(TRIGGER, clock.get(CAPTURE))
-        spans: list[tuple[str, int]] = []
-        for stage, (start, end) in STAGES.items():
-            if stage == "infer" and "wait" in clock:
-                start = "wait"
-            if start in clock and end in clock:
-                spans.append((stage, clock[end] - clock[start]))
+        passed = list(spans(clock))
         if begin is not None and DECIDED in clock:
-            spans.append((TO_DECISION, clock[DECIDED] - begin))
+            passed.append((TO_DECISION, clock[DECIDED] - begin))
         if begin is not None and DONE in clock:
-            spans.append((TOTAL, clock[DONE] - begin))
+            passed.append((TOTAL, clock[DONE] - begin))
         with self._lock:
-            for stage, span in spans:
+            for stage, span in passed:
                 span = min(max(span, 0), _HIGHEST_NS)
                 self._histograms[stage].record_value(span)
                 sums = self._sums[stage]

@@ -24,7 +24,7 @@ from lineside.pipelines.elements import Sink, StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import COLUMNS
 from lineside.pipelines.sinks import FILES, SINKS, make_sink
-from lineside.pipelines.sinks.part import PartFile
+from lineside.pipelines.sinks.part import PartFile, replace_bytes
 from lineside.pipelines.sinks.video import OverlayVideo, find_ffmpeg
 from lineside.runtime.errors import SinkError
 
@@ -57,6 +57,8 @@ def renamed(frame: Frame, *names: str) -> Frame:
 
 def test_jsonl_has_a_line_per_frame_with_everything(tmp_path: Path, looked) -> None:
     frames = [looked(0, name="a/b.png"), failed(1), looked(2, seed=2, masks="none"), looked(3, size=(64, 64))]
+    clock = frames[0].clock
+    clock["wait"], clock["infer"] = clock["preprocess"] + 2_000_000, clock["preprocess"] + 5_000_000
     path = write("jsonl", tmp_path, frames)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["frame"] for line in lines] == [0, 1, 2, 3]
@@ -73,6 +75,7 @@ def test_jsonl_has_a_line_per_frame_with_everything(tmp_path: Path, looked) -> N
         assert item["area"] == found.masks[i].area
     assert all("mask" not in item for item in bare["detections"])
     assert set(first["ms"]) >= {"read", "queue", "preprocess", "infer", "postprocess", "age"}
+    assert (first["ms"]["wait"], first["ms"]["infer"]) == (2, 3), "as in the table at the end of a run"
 
 
 def test_csv_has_a_row_per_detection(tmp_path: Path, looked) -> None:
@@ -201,6 +204,73 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path, looked, name: str) ->
     sink = make_sink(name, tmp_path / "file" / "below")
     with pytest.raises(SinkError, match="--out"):
         sink.open(STREAM)
+
+
+def test_a_read_only_folder_is_said_before_the_first_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # Root may write anywhere but to a read-only disk.
+    with pytest.raises(SinkError, match="read-only"):
+        make_sink("video", tmp_path).open(STREAM)
+
+
+def test_a_record_that_was_refused_leaves_no_trace_in_coco(
+    tmp_path: Path, looked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: PartFile, data: bytes) -> None:
+        raise SinkError("no space left")
+
+    sink = make_sink("coco", tmp_path)
+    sink.open(STREAM)
+    with monkeypatch.context() as full, pytest.raises(SinkError):
+        full.setattr(PartFile, "write", refuse)
+        sink.write(looked(0))
+    second = looked(1)
+    sink.write(second)
+    sink.close()
+    written = json.loads((tmp_path / "coco.json").read_text())
+    assert [it["id"] for it in written["annotations"]] == list(range(1, len(second.detections) + 1))
+    assert [it["id"] for it in written["images"]] == [1]
+
+
+def test_what_cannot_be_finished_leaves_no_scraps(tmp_path: Path, looked) -> None:
+    (tmp_path / "x" / "inside").mkdir(parents=True)
+    with pytest.raises(SinkError):
+        replace_bytes(tmp_path / "x", b"a file cannot replace a folder that holds something")
+    assert [it.name for it in tmp_path.iterdir()] == ["x"]
+    (tmp_path / "book" / "results.xlsx.part").mkdir(parents=True)
+    with pytest.raises(SinkError, match=r"results\.xlsx"):
+        write("xlsx", tmp_path / "book", [looked(0)])
+    assert [it.name for it in (tmp_path / "book").iterdir()] == ["results.xlsx.part"]
+
+
+def test_a_video_on_a_full_disk_does_not_get_its_name(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.sinks import video
+from lineside.runtime.errors import SinkError
+video.find_ffmpeg = lambda: None
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+if sys.argv[2] == "full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+sink = video.OverlayVideo(Path(sys.argv[1]))
+sink.open(StreamInfo("test", "memory", fps=25.0))
+noise = np.random.default_rng(0)
+for k in range(30):
+    sink.write(Frame(noise.integers(0, 256, (96, 160, 3), np.uint8)))
+try:
+    sink.close()
+except SinkError as error:
+    print(error)
+"""
+    for state in ("free", "full"):
+        path = tmp_path / f"{state}.mp4"
+        command = [sys.executable, "-c", code, str(path), state]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert path.exists() == (state == "free")
+        assert ("does not hold the 30 frames" in done.stdout) == (state == "full")
 
 
 def test_half_a_record_is_taken_back_when_the_disk_is_full(tmp_path: Path) -> None:
