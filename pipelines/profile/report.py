@@ -104,6 +104,7 @@ class Profile:
         deadline_ns: Time allowed from trigger to decision.
         closed: Service times, one part after the other.
         opened: One run for each policy.
+        stopped: Name of the signal that ended it early; empty where none did.
     """
 
     bundle: str
@@ -114,6 +115,7 @@ class Profile:
     deadline_ns: int
     closed: Account
     opened: tuple[Account, ...]
+    stopped: str = ""
 
     def check(self, p99_ms: float | None = None, miss: float | None = None) -> None:
         """Holds every open loop against limits.
@@ -144,6 +146,7 @@ class Profile:
             "size": list(self.size),
             "takt_ms": self.takt_ns / 1e6,
             "deadline_ms": self.deadline_ns / 1e6,
+            "stopped": self.stopped or None,
             "closed_loop": self.closed.to_dict(),
             "open_loop": [run.to_dict() for run in self.opened],
         }

@@ -58,7 +58,7 @@ class Plan:
 
 
 def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], None]) -> Profile:
-    """Carries out a plan. A signal ends the loop that runs and leaves the rest short.
+    """Carries out a plan. A signal ends the loop that runs and leaves out those after it.
 
     Args:
         plan: The plan.
@@ -101,6 +101,7 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
                 show=show,
             )
             for policy in plan.policies
+            if not signals.received
         )
         engine = model.engine_name
     return Profile(
@@ -112,4 +113,5 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
         deadline_ns=plan.deadline_ns,
         closed=closed,
         opened=opened,
+        stopped=signals.received[0] if signals.received else "",
     )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers.elements import Work
+from helpers.elements import Counting, Work
 from helpers.media import pictures, video
+from lineside.cli import main
+from lineside.cli.live import show_progress
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.graph import Graph
 from lineside.pipelines.profile.measure import closed_loop, open_loop
 from lineside.pipelines.profile.pictures import preload
 from lineside.pipelines.sources.find import find
@@ -137,3 +143,44 @@ def test_limits_and_bad_input_have_their_exit_codes(cli, bundle: Path) -> None:
     for wrong, reason in (("--takt=40", "'40' is not a time"), ("--max-miss=3", "above 100 %")):
         done = cli(*words, wrong)
         assert done.returncode == 2 and reason in done.stderr and done.stdout == ""
+
+
+def test_a_profile_that_is_interrupted_passes_no_limit(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def interrupt(title: str) -> Iterator[Callable[[Graph], None]]:
+        yield lambda graph: signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("lineside.cli.live.show_progress", interrupt)
+    words = ["profile", str(bundle), "synthetic:64x48", "--duration", "2s", "--max-miss", "100%", "--json"]
+    assert main(words) == 130
+    out, errors = capsys.readouterr()
+    profile = json.loads(out)
+    assert profile["stopped"] == "SIGINT" and "ended early by SIGINT" in errors
+    assert [run["policy"] for run in profile["open_loop"]] == ["latest"], "the loops after it were left out"
+
+
+def test_the_rate_shown_is_that_of_the_graph_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([100.0, 100.0, 110.0, 110.0, 200.0, 200.0, 210.0, 210.0])
+    graphs = [Graph(Counting(10), Work()) for _ in range(2)]
+    for graph in graphs:
+        graph.run()
+    with monkeypatch.context() as patched, show_progress("at work") as show:
+        patched.setattr("lineside.cli.live.time", Clock(clock))
+        for graph in graphs:
+            show(graph)
+            show(graph)
+    assert capsys.readouterr().err.splitlines() == ["at work: 10 of 10 frames, 1.0 fps"] * 2
+
+
+class Clock:
+    """Stands for the module ``time``."""
+
+    def __init__(self, moments: Iterator[float]) -> None:
+        self._moments = moments
+
+    def monotonic(self) -> float:
+        return next(self._moments)

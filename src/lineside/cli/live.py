@@ -42,11 +42,12 @@ def show_progress(title: str) -> Iterator[Callable[[Graph], None]]:
             yield show
         return
     begin = due = 0.0
+    watched: Graph | None = None
 
     def say(graph: Graph) -> None:
-        nonlocal begin, due
-        if not begin:  # The time for loading the model is not the graph's.
-            begin = time.monotonic()
+        nonlocal begin, due, watched
+        if graph is not watched:  # Neither the time for loading the model nor that of a graph before is this one's.
+            watched, begin = graph, time.monotonic()
             due = begin + _SECONDS
         if time.monotonic() < due:
             return
@@ -71,13 +72,15 @@ def _bar(title: str) -> Iterator[Callable[[Graph], None]]:
         TimeElapsedColumn(),
     )
     begin = 0.0
+    watched: Graph | None = None
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, note="")
         _BARS.append(bar)
 
         def draw(graph: Graph) -> None:
-            nonlocal begin
-            begin = begin or time.monotonic()
+            nonlocal begin, watched
+            if graph is not watched:
+                watched, begin = graph, time.monotonic()
             done, total = _counts(graph)
             counts = graph.flow.counters.snapshot()
             lost = f", {counts.lost} lost" if counts.lost else ""

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from lineside.cli import INTERRUPTED
+
 __all__ = ["command"]
 
 
@@ -53,7 +55,8 @@ def command(
     Trigger times are fixed in advance, so a stall counts for every part that had to wait behind it. Beside it stands
     the closed loop (the next part comes when the model is ready), which is what most programs print.
 
-    Exit code: 0 done; 1 a limit given with **--max-p99** or **--max-miss** was exceeded; 2 bad input.
+    Exit code: 0 done; 1 a limit given with **--max-p99** or **--max-miss** was exceeded; 2 bad input;
+    130 interrupted, with what was measured until then printed and no limit checked.
     """
     from lineside.pipelines.settings import Settings, Thresholds
     from lineside.pipelines.sources.find import find
@@ -87,5 +90,8 @@ def command(
         from lineside.cli.closing import print_profile
 
         print_profile(profile)
+    if profile.stopped:
+        tell(f"ended early by {profile.stopped}: the figures are of a part of the time, and no limit was checked")
+        return INTERRUPTED
     profile.check(p99_limit, miss_limit)
     return 0
