@@ -27,7 +27,7 @@ from lineside.export.provenance import checkpoint_facts, provenance_of, tool_ver
 from lineside.export.settle import settle
 from lineside.export.staging import check_target, staged
 from lineside.export.trace import OPSET, to_onnx
-from lineside.export.ultra import load_model
+from lineside.export.ultra import is_structure, load_model
 from lineside.runtime.contract import HeadContract, InputContract
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.verify import VerifyReport
@@ -73,7 +73,7 @@ def export_bundle(
     """Exports weights into a bundle, which appears under its name only when it agrees with torch.
 
     Args:
-        weights: A ``.pt`` checkpoint, or a model yaml for random weights.
+        weights: A ``.pt`` checkpoint, the ``.safetensors`` copy of one, or a model yaml for random weights.
         out: Name of the bundle folder.
         imgsz: Height and width of the input in pixels; the training size (else 640, square) when None.
         batch: Pictures per run; static.
@@ -105,7 +105,7 @@ def export_bundle(
     head = find_head(model, size).contract
     names = _class_names(model, head.classes)
     pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(names)
-    if not weights.lower().endswith(".pt"):
+    if is_structure(weights):
         settle(model, pictures)
     total = STEPS + len(pictures)
     update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")

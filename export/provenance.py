@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from lineside.export.ultra import model_yaml, prepare
+from lineside.export.ultra import is_structure, model_yaml, prepare
 from lineside.runtime.manifest import Provenance
 
 __all__ = ["CheckpointFacts", "checkpoint_facts", "provenance_of", "tool_versions"]
@@ -53,21 +53,38 @@ def checkpoint_facts(weights: str | Path, safe: bool = False) -> CheckpointFacts
         safe: Read it without running foreign code.
     """
     path = Path(weights)
-    if path.suffix.lower() != ".pt":
+    if is_structure(path):
         return CheckpointFacts()
+    if path.suffix.lower() == ".safetensors":
+        return _safetensors_facts(path)
     prepare()
     from ultralytics.nn.tasks import torch_safe_load
 
     checkpoint = cast(Mapping[str, Any], torch_safe_load(str(path), safe_only=safe)[0])
     arguments = checkpoint.get("train_args")
     settings: Mapping[str, Any] = arguments if isinstance(arguments, Mapping) else {}
-    claim = str(checkpoint.get("license") or "")
     size = settings.get("imgsz")
     return CheckpointFacts(
         dataset=Path(str(settings.get("data") or "")).name,
-        licence=f"{claim.split()[0]} (ultralytics' claim)" if claim else "",
+        licence=_claimed(str(checkpoint.get("license") or "")),
         imgsz=size if isinstance(size, int) and size > 0 else None,
     )
+
+
+def _safetensors_facts(path: Path) -> CheckpointFacts:
+    """What `lineside train` wrote beside the numbers."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="np") as file:
+        metadata = file.metadata() or {}
+    size = metadata.get("imgsz", "")
+    return CheckpointFacts(
+        licence=_claimed(metadata.get("license", "")), imgsz=int(size) if size.isdecimal() and int(size) else None
+    )
+
+
+def _claimed(licence: str) -> str:
+    return f"{licence.split()[0]} (ultralytics' claim)" if licence.split() else ""
 
 
 def provenance_of(weights: str | Path, model: nn.Module, facts: CheckpointFacts) -> Provenance:
@@ -79,7 +96,7 @@ def provenance_of(weights: str | Path, model: nn.Module, facts: CheckpointFacts)
         facts: What the checkpoint says about itself.
     """
     path = Path(weights)
-    trained = path.suffix.lower() == ".pt"
+    trained = not is_structure(path)
     return Provenance(
         model=Path(str(model_yaml(model).get("yaml_file", ""))).stem or (path.stem if not trained else ""),
         weights=path.name if trained else f"{path.name} (random weights, not trained)",

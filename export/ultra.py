@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["load_model", "model_yaml", "prepare"]
+__all__ = ["is_structure", "load_model", "model_yaml", "prepare"]
 
 
 def prepare() -> ModuleType:
@@ -78,7 +78,7 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
     """
     prepare()
     path = Path(weights)
-    if path.suffix.lower() in {".yaml", ".yml"}:
+    if is_structure(path):
         model = _build(str(weights), seed)
     elif path.suffix.lower() == ".pt":
         model = _unpickle(path, safe)
@@ -97,6 +97,11 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
         )
     model.task = "segment"
     return cast("nn.Module", model.float().eval())
+
+
+def is_structure(weights: str | Path) -> bool:
+    """Whether weights are a model yaml: a structure that nobody trained."""
+    return Path(weights).suffix.lower() in {".yaml", ".yml"}
 
 
 def model_yaml(model: nn.Module) -> dict[str, Any]:

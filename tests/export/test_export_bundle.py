@@ -21,8 +21,12 @@ from lineside.export import prove as proving
 from lineside.export.bundle import export_bundle
 from lineside.export.cut import fused, rounded_to_fp16
 from lineside.export.heads import find_head
+from lineside.export.parity.reference import TorchReference
+from lineside.export.parity.shipped import Shipped
 from lineside.export.pictures import drawn_pictures, read_pictures, tasks_of
 from lineside.export.prove import ParityFailed
+from lineside.export.results import write_safetensors
+from lineside.export.settle import settle
 from lineside.export.staging import staged
 from lineside.export.ultra import load_model
 from lineside.runtime.bundle import list_golden, open_bundle
@@ -257,6 +261,28 @@ class TestAllOrNothing:
         with pytest.raises(LinesideError, match="leave the building"):
             export_bundle("yolo11n-seg.yaml", tmp_path / "x.bundle", imgsz=(64, 64))
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_safetensors_copy_keeps_every_number_of_its_training(tmp_path: Path) -> None:
+    """Only untrained models have their BatchNorm measured anew."""
+    model = load_model("yolo11n-seg.yaml", seed=3)
+    settle(model, drawn_pictures(("capp",), [(128, 128)] * 8, seed=500))  # statistics that no export would come to
+    model.names = {index: f"part {index}" for index in range(80)}
+    (tmp_path / "best.pt").write_bytes(b"what the copy was made from")
+    write_safetensors(model, tmp_path / "best.pt", tmp_path / "best.safetensors", imgsz=96)
+    copy = load_model(tmp_path / "best.safetensors")
+    made = export_bundle(tmp_path / "best.safetensors", tmp_path / "copy.bundle")
+    assert made.manifest.input.size == (96, 96), "as trained"
+    assert made.manifest.provenance.weights == "best.safetensors"
+    assert len(made.manifest.provenance.weights_sha256) == 64
+    assert made.manifest.provenance.licence.startswith("AGPL-3.0")
+    frame = drawn_pictures((), [(96, 96)])[0].frame
+    shipped = Shipped(open_bundle(made.path))
+    seen = TorchReference(copy, (96, 96))(frame)
+    for output, (name, want) in zip(shipped.look([frame])[0].outputs, seen.raw.items(), strict=True):
+        assert np.allclose(output, want, atol=1e-3 * np.abs(want).max()), name
+    shipped.close()
 
 
 def short_gate(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
