@@ -190,8 +190,11 @@ def _verify(path: Path, tree: Tree, manifest: Manifest) -> None:
             "or copy the bundle again from where it was made"
         )
     for name in sorted(listed):
-        with tree.open(name) as file:
-            found = sha256(file)
+        try:
+            with tree.open(name) as file:
+                found = sha256(file)
+        except KeyError:  # a link that leads nowhere has a name and nothing else
+            raise _missing(path, name) from None
         if found != manifest.files[name]:
             raise BundleDamaged(
                 f"{name} in {path} is not the file that the manifest was written for (sha256 {found[:12]}… instead of "

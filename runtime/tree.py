@@ -104,12 +104,9 @@ class ZipTree:
                 f"{path} is not a readable zip file ({error}): copy it again from where it was made"
             ) from error
         self._check(entries)
-        prefix = _common_folder([entry.filename for entry in entries])
-        self._entries = {
-            entry.filename[len(prefix) :]: entry.filename
-            for entry in entries
-            if PurePosixPath(entry.filename).name not in JUNK
-        }
+        names = [entry.filename for entry in entries if not _is_junk(entry.filename)]
+        prefix = _common_folder(names)
+        self._entries = {name[len(prefix) :]: name for name in names}
 
     def _check(self, entries: list[zipfile.ZipInfo]) -> None:
         names = [entry.filename for entry in entries]
@@ -138,15 +135,21 @@ class ZipTree:
             BundleDamaged: It cannot be unpacked.
         """
         import zipfile
+        import zlib
 
         entry = self._entries[name]
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(entry) as file:
                 yield file
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
             raise BundleDamaged(
                 f"{name} in {self._path} cannot be unpacked ({error}): copy the zip again from where it was made"
             ) from error
+
+
+def _is_junk(name: str) -> bool:
+    """Whether a file manager put it there; macOS keeps a tree of its own beside the files."""
+    return PurePosixPath(name).name in JUNK or name.startswith("__MACOSX/")
 
 
 def _common_folder(names: list[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -163,5 +164,5 @@ def _named(data: bytes, where: str, manifest: Manifest) -> dict[str, Array]:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             names = [name for name in manifest.head.output_names if name in archive]
             return {name: np.ascontiguousarray(archive[name], np.float32) for name in names}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (TypeError, ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise EngineUnavailable(f"{where} is not a readable .npz file ({error}): record it again") from error

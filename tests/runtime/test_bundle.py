@@ -163,6 +163,13 @@ def test_an_unreadable_file_is_named(folder: Path) -> None:
         open_bundle(folder)
 
 
+def test_a_link_that_leads_nowhere_is_a_missing_file(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to(folder / "gone")
+    with pytest.raises(BundleDamaged, match=r"model\.onnx is missing"):
+        open_bundle(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -242,16 +249,28 @@ def test_half_a_zip(folder: Path, cut: float) -> None:
         open_bundle(path)
 
 
-def test_a_zip_whose_content_is_damaged(folder: Path) -> None:
+@pytest.mark.parametrize("where", ["first", "middle"])
+def test_a_zip_whose_content_is_damaged(folder: Path, where: str) -> None:
     path = zipped(folder)
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         entry = archive.getinfo("model.onnx")
-    middle = entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2
-    data[middle] ^= 255
+    begin = entry.header_offset + 30 + len(entry.filename)
+    if where == "first":
+        data[begin] = 0xFF  # a kind of block that deflate does not have
+    else:
+        data[begin + entry.compress_size // 2] ^= 255
     path.write_bytes(data)
     with pytest.raises(BundleDamaged, match=r"model\.onnx"):
         open_bundle(path)
+
+
+def test_what_a_mac_adds_to_a_zip_is_no_part_of_the_bundle(folder: Path) -> None:
+    path = zipped(folder, "tiny.bundle/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/tiny.bundle/._manifest.json", b"junk")
+        archive.writestr(".DS_Store", b"junk")
+    assert open_bundle(path).names() == open_bundle(folder).names()
 
 
 def test_a_zip_needs_a_cache_for_files_on_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

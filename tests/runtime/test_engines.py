@@ -505,11 +505,21 @@ def test_recordings_that_do_not_fit(tmp_path: Path, bundle: Bundle, runs: list[l
     refused(ContractMismatch, "'cls8'", **{**arrays, "cls8": np.zeros((1, 5, 8, 8), np.float32)})
     refused(ContractMismatch, "the same number", **{**arrays, "cls8": np.zeros((2, 2, 8, 8), np.float32)})
     refused(ContractMismatch, "the same number", **{name: array[:0] for name, array in arrays.items()})
-    (tmp_path / "r.npz").write_bytes(b"PK no zip")
-    with pytest.raises(EngineUnavailable, match=r"not a readable \.npz"):
-        open_engines("recorded", bundle, EngineOptions(recording=str(tmp_path / "r.npz")))
     with pytest.raises(EngineUnavailable, match="cannot be read"):
         open_engines("recorded", bundle, EngineOptions(recording=str(tmp_path / "none.npz")))
+
+
+def test_files_that_are_no_recordings(tmp_path: Path, bundle: Bundle) -> None:
+    np.savez_compressed(tmp_path / "damaged.npz", allow_pickle=False, box8=np.zeros(1000, np.float32))
+    data = bytearray((tmp_path / "damaged.npz").read_bytes())
+    begin = 30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
+    data[begin] = 0xFF  # a kind of block that deflate does not have
+    (tmp_path / "damaged.npz").write_bytes(data)
+    (tmp_path / "text.npz").write_bytes(b"PK no zip")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for name in ("damaged.npz", "text.npz", "one.npy"):
+        with pytest.raises(EngineUnavailable, match=r"not a readable \.npz"):
+            open_engines("recorded", bundle, EngineOptions(recording=str(tmp_path / name)))
 
 
 def test_the_tiny_model_is_what_it_says() -> None:
