@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -74,7 +74,8 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         reg_max: Bins of the box distribution per side; 1 where a distance is predicted directly.
 
     Raises:
-        BadOption: A count is not positive, or the input size is not a multiple of the largest stride.
+        BadOption: An unknown kind, a count that is not positive, or an input size that is not a multiple of the
+            largest stride.
     """
 
     kind: HeadKind
@@ -85,6 +86,12 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reg_max: int = 16
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(HeadKind):
+            raise BadOption(f"head contract of kind {self.kind!r}: choose one of {', '.join(get_args(HeadKind))}")
+        for name in ("input_size", "strides"):  # lists become tuples: a contract is a key in tables
+            msgspec.structs.force_setattr(self, name, tuple(getattr(self, name)))
+        if len(self.input_size) != 2:
+            raise BadOption(f"head contract with input_size={self.input_size}: it must be (height, width)")
         if self.classes < 1 or self.coefficients < 0 or self.reg_max < 1:
             raise BadOption(
                 f"head contract with classes={self.classes}, coefficients={self.coefficients}, reg_max={self.reg_max}: "

@@ -178,7 +178,7 @@ def check_options(conf: float, iou: float, max_det: int, masks: str) -> None:
         raise BadOption(f"iou={iou!r}: an overlap threshold is a number in [0, 1]")
     if not isinstance(max_det, (int, np.integer)) or isinstance(max_det, bool) or max_det < 1:
         raise BadOption(f"max_det={max_det!r}: the largest number of detections is a whole number from 1")
-    if masks not in MASK_MODES:
+    if not isinstance(masks, str) or masks not in MASK_MODES:
         raise BadOption(f"masks={masks!r}: choose one of {', '.join(sorted(MASK_MODES))}")
 
 

@@ -186,7 +186,7 @@ def test_outputs_that_do_not_fit_the_contract_are_refused(kind: str) -> None:
     "options",
     [
         {"conf": -0.1}, {"conf": 1.0}, {"conf": float("nan")}, {"conf": "high"}, {"iou": 1.1}, {"iou": -1e-9},
-        {"iou": float("nan")}, {"max_det": 0}, {"max_det": 2.5}, {"max_det": True}, {"masks": "full"}, {"masks": 1},
+        {"iou": float("nan")}, {"max_det": 0}, {"max_det": 2.5}, {"max_det": True}, {"masks": "full"}, {"masks": 1}, {"masks": ["native"]},
         {"names": ["only one"]},
     ],
 )  # fmt: skip
@@ -196,6 +196,19 @@ def test_options_outside_their_range_are_refused(options: dict[str, Any]) -> Non
     with pytest.raises(BadOption) as caught:
         decode(outputs, head, Letterbox.fit((64, 96), (64, 96)), **options)
     assert isinstance(caught.value, LinesideError)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "Flat"}, {"input_size": (64, 96, 3)}, {"strides": ()}, {"classes": 0}])
+def test_a_head_contract_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadOption, match="head contract"):
+        head_of(**{"kind": "flat", **wrong})
+
+
+def test_a_head_contract_may_be_written_with_lists() -> None:
+    head = head_of("levels", input_size=[64, 96], strides=[8, 16, 32])
+    assert head == head_of("levels") and hash(head) == hash(head_of("levels"))
+    found = decode(outputs_of(np.random.default_rng(0), head), head, Letterbox.fit((64, 96), (64, 96)), conf=0.0)
+    assert len(found) > 0
 
 
 def test_a_letterbox_for_another_input_is_refused() -> None:
