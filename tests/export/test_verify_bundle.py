@@ -182,6 +182,25 @@ class TestCommands:
         assert facts["files"]["model.onnx"]["sha256"] == open_bundle(real).manifest.files["model.onnx"]
         assert facts["parity"]["pictures"] >= 8 and facts["parity"]["mask_iou"] > 0.99
 
+    def test_inspect_where_a_picture_had_nothing_to_compare(
+        self, copy: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        report = json.loads((copy / "reports/parity.json").read_text())
+        expected = max(picture["anchors"]["box_px"] for picture in report["pictures"][1:])
+        report["pictures"][0]["anchors"].update(compared=0, box_px=None, score=None)
+        (copy / "reports/parity.json").write_text(json.dumps(report))
+        resign(copy)
+        assert cli.main(["inspect", str(copy)]) == 0
+        capsys.readouterr()
+        assert cli.main(["inspect", str(copy), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["parity"]["box_px"] == expected
+
+    def test_a_measure_that_is_no_number_is_null_in_json(self, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        change_weight(copy, "box8", lambda bias: np.where(np.arange(len(bias)) == 0, -np.inf, bias).astype(np.float32))
+        assert cli.main(["verify", str(copy), "--json"]) == 1
+        printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert printed["passed"] is False and printed["golden"][0]["cosine"] is None
+
     def test_inspect_without_a_report(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["inspect", str(tiny_bundle(tmp_path / "tiny.bundle"))]) == 0
         assert "no report in this bundle" in capsys.readouterr().out

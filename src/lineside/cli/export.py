@@ -23,7 +23,9 @@ class Storage(str, Enum):
 
 
 def command(
-    weights: Annotated[str, typer.Argument(help="A .pt checkpoint, or a model yaml (random weights).")],
+    weights: Annotated[
+        str, typer.Argument(help="A .pt checkpoint, its .safetensors copy, or a model yaml (random weights).")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Name of the bundle, a new folder NAME.bundle.")],
     imgsz: Annotated[
         str | None, typer.Option(help="Input in pixels: one number or HxW. Default: as trained, else 640.")
@@ -96,7 +98,8 @@ def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> N
     if as_json:
         import msgspec
 
-        print(json.dumps(facts | {"parity": msgspec.to_builtins(report)}))
+        # By way of msgspec's own JSON: it writes null for infinity and NaN, for which JSON has no word.
+        print(json.dumps(facts | {"parity": json.loads(msgspec.json.encode(report))}))
         return
     from lineside.cli.tables import print_table
 

@@ -61,6 +61,8 @@ def _parity(opened: Bundle) -> dict[str, Any] | None:
     pictures = report.get("pictures") or []
     if not pictures:
         return {"passed": report.get("passed"), "reference": report.get("reference"), "pictures": 0}
+    # An end-to-end head may find nothing in a picture, and then there was nothing to compare.
+    compared = [picture["anchors"] for picture in pictures if picture["anchors"]["compared"]]
     masks = [picture["masks"] for picture in pictures if picture["masks"]["compared"]]
     return {
         "passed": report["passed"],
@@ -68,8 +70,8 @@ def _parity(opened: Bundle) -> dict[str, Any] | None:
         "pictures": len(pictures),
         "pictures_from": report["pictures_from"],
         "cosine": min(measure["cosine"] for picture in pictures for measure in picture["raw"]),
-        "box_px": max(picture["anchors"]["box_px"] for picture in pictures),
-        "score": max(picture["anchors"]["score"] for picture in pictures),
+        "box_px": max((anchors["box_px"] for anchors in compared), default=None),
+        "score": max((anchors["score"] for anchors in compared), default=None),
         "mask_iou": min((mask["mean_iou"] for mask in masks), default=None),
         "native_iou": min((mask["native_iou"] for mask in masks), default=None),
         "rounding": report.get("rounding") or {},

@@ -33,7 +33,7 @@ def command(
     with progress("verify") as update:
         report = verify_bundle(opened, engine, progress=lambda done: update(done, total))
     if as_json:
-        print(json.dumps(msgspec.to_builtins(report)))
+        print(json.dumps(json.loads(msgspec.json.encode(report))))  # NaN, for which JSON has no word, becomes null
         return 0 if report.passed else 1
     from lineside.cli.tables import print_table
 
