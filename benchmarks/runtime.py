@@ -1,6 +1,6 @@
 """All benchmarks of the runtime in one run: a table on the terminal, the figures as JSON in ``benchmarks/results/``.
 
-    python benchmarks/runtime.py [--quick] [--only letterbox,graph] [--out FILE]
+    python benchmarks/runtime.py [--quick] [--only letterbox,graph] [--out FILE] [--readme]
 
 Each part runs in a process of its own, one after the other, so that no thread pool of one waits beside another.
 Within a part the candidates take turns (see ``measure.py``).
@@ -31,6 +31,7 @@ CALLS = {
 }
 """How each part is called, and how with ``--quick``: enough to see that all works, too little to be quoted."""
 PARTS = tuple(CALLS)
+MARKS = ("<!-- benchmarks -->", "<!-- end of benchmarks -->")
 
 Row = tuple[str, str, str, str, str]
 
@@ -126,6 +127,14 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def write_readme(text: str) -> None:
+    """Puts the table between the marks of both readmes."""
+    for readme in (HERE.parent / "README.md", HERE.parent / "README.zh.md"):
+        before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
+        after = rest.split(MARKS[1])[1]
+        readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
 def foreign(results: dict[str, Any]) -> dict[str, float]:
     """Share of the machine that others used during each part; the largest where a part measured several times."""
 
@@ -146,6 +155,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that everything works")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "runtime.json")
+    parser.add_argument("--readme", action="store_true", help="also put the table into both readmes")
     options = parser.parse_args()
     wanted = options.only.split(",")
     unknown = [part for part in wanted if part not in PARTS]
@@ -163,6 +173,8 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=2) + "\n")
     print(table(results))
+    if options.readme:
+        write_readme(table(results))
     print(f"\nall figures: {options.out}")
 
 

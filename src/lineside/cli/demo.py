@@ -184,7 +184,7 @@ def _figures(summaries: Sequence[Summary]) -> object:
             f"{summary.counts.decided}",
             found,
             *times,
-            f"{summary.fps:.1f}",
+            f"{summary.fps:.0f}",
         )
     return table
 
