@@ -22,7 +22,11 @@ LONG = 60.0
 def test_every_frame_of_a_file_reaches_every_sink_in_order() -> None:
     source, work = Counting(300), Work(lanes=4)
     ahead = threading.Event()
-    slow = Keep("slow", gate=lambda frame: ahead.wait(LONG) or pytest.fail("one sink waited for the other"))
+
+    def wait(frame: Frame) -> None:
+        assert ahead.wait(LONG), "one sink waited for the other"
+
+    slow = Keep("slow", gate=wait)
     fast = Keep("fast", gate=lambda frame: ahead.set() if frame.sequence == 3 else None)
     graph = Graph(source, work, [slow, fast])
     graph.run()
@@ -204,17 +208,14 @@ def test_an_element_that_hangs_is_named_and_left_behind() -> None:
 
 
 def test_a_sink_that_hangs_does_not_keep_another_from_finishing() -> None:
-    never, inside, finished = threading.Event(), threading.Event(), threading.Event()
-
-    def hang(frame: Frame) -> None:
-        inside.set()
-        never.wait()
-
+    never, blocked, finished = threading.Event(), threading.Event(), threading.Event()
+    # Frame 12 is asked for when at least 7 have been taken: one is in the hanging sink, 4 wait there, one finds no place.
+    source = Counting(10**9, gate=lambda number: blocked.set() if number == 12 else None)
     file = Keep("file")
     file.close = finished.set  # type: ignore[method-assign]
-    graph = Graph(Counting(10**9), Work(lanes=2), [Keep("stuck", gate=hang), file])
+    graph = Graph(source, Work(lanes=2), [Keep("stuck", gate=lambda frame: never.wait() and None), file])
     graph.start()
-    assert inside.wait(LONG)
+    assert blocked.wait(LONG)
     assert not graph.close(drain=0.0, grace=0.1)
     assert finished.wait(LONG), "the file is closed although the other sink never returned"
     assert "sink stuck" in graph.hanging() and graph.flow.counters.snapshot().balanced
