@@ -56,7 +56,8 @@ def decode(
     Raises:
         BadOption: An option is out of its range, or ``box`` was made for another input size.
         ContractMismatch: An output's shape or a class index does not fit ``head``.
-        NonFiniteOutput: A class score, a candidate's box or a detection's mask is NaN or infinite.
+        NonFiniteOutput: A class score, a candidate's box or a detection's mask is NaN or infinite. A class score of
+            minus infinity is none: it is below every threshold.
     """
     return _postprocessor(head).run(
         outputs, box, conf=conf, iou=iou, max_det=max_det, masks=masks, agnostic=agnostic, names=names

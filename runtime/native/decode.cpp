@@ -1,5 +1,6 @@
 #include "decode.hpp"
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 
@@ -38,6 +39,16 @@ int32_t scan_classes(const float* scores, int64_t plane, int classes, int64_t n,
   return top;
 }
 
+// NaN can be no score, and an infinite one no candidate. Minus infinity is below every threshold: "never this class".
+bool is_broken(float score) { return std::isnan(score) || score == INFINITY; }
+
+bool any_broken(const float* scores, int64_t plane, int classes, int64_t n) {
+  for (int c = 0; c < classes; ++c) {
+    if (std::any_of(scores + c * plane, scores + c * plane + n, is_broken)) return true;
+  }
+  return false;
+}
+
 // Calls `keep(cells, n)` for the cells of a (classes, plane) table whose best value is above `floor`, block by block
 // and in rising order; scratch.best holds their best values.
 template <class Keep>
@@ -48,7 +59,8 @@ void scan_table(const float* scores, int64_t plane, int classes, float floor, Sc
   int32_t* cells = scratch.cells.data();
   for (int64_t begin = 0; begin < plane; begin += kBlock) {
     const int64_t n = std::min(kBlock, plane - begin);
-    if (scan_classes(scores + begin, plane, classes, n, best) >= 0x7f800000) {
+    if (scan_classes(scores + begin, plane, classes, n, best) >= 0x7f800000 &&
+        any_broken(scores + begin, plane, classes, n)) {
       throw NonFinite("class scores hold NaN or infinity");
     }
     int64_t count = 0;
@@ -187,7 +199,7 @@ void end2end_candidates(const HeadLayout& head, const std::vector<Tensor>& outpu
   const int64_t rows = outputs[0].shape[1], width = outputs[0].shape[2];
   for (int64_t r = 0; r < rows; ++r) {
     const float* row = outputs[0].data + r * width;
-    if (any_non_finite(row + 4, 1)) throw NonFinite("class scores hold NaN or infinity");
+    if (is_broken(row[4])) throw NonFinite("class scores hold NaN or infinity");
     if (!(row[4] > conf)) continue;
     if (!(row[5] >= 0 && row[5] < static_cast<float>(head.classes))) {
       throw OutOfContract("row " + std::to_string(r) + " names class " + std::to_string(row[5]) + " of " +
@@ -246,7 +258,7 @@ void check_tensors(const HeadLayout& head, const std::vector<Tensor>& outputs) {
   const bool flat = head.kind == HeadKind::flat;
   const int64_t channels = head.coefficients + (flat ? 4 + head.classes : 6);
   const auto& shape = outputs[0].shape;
-  if (shape.size() != 3 || shape[0] != 1 || shape[flat ? 1 : 2] != channels || shape[flat ? 2 : 1] < 1) {
+  if (shape.size() != 3 || shape[0] != 1 || shape[flat ? 1 : 2] != channels || (flat && shape[2] < 1)) {
     throw OutOfContract("output 0 has a shape that the head contract does not allow");
   }
 }

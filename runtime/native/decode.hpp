@@ -49,7 +49,7 @@ struct ScanScratch {
 void check_tensors(const HeadLayout& head, const std::vector<Tensor>& outputs);
 
 // Fills `found` with every anchor whose best class has float32 score > conf (strictly), the lowest class on a tie.
-// Throws NonFinite for NaN or infinity in any class score, or in the box of a candidate.
+// Throws NonFinite for NaN or plus infinity in any class score, or NaN or infinity in the box of a candidate.
 void find_candidates(const HeadLayout& head, const std::vector<Tensor>& outputs, float conf, ScanScratch& scratch,
                      Candidates& found);
 

@@ -98,7 +98,7 @@ def test_classes_that_share_a_score_give_the_lowest() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("where", [0, 7, -1])
 def test_a_score_that_is_not_finite_is_refused_wherever_it_is(kind: str, value: float, where: int) -> None:
     head = head_of(kind)
@@ -107,6 +107,29 @@ def test_a_score_that_is_not_finite_is_refused_wherever_it_is(kind: str, value: 
     outputs[tensor][index].flat[where] = value
     with pytest.raises(NonFiniteOutput, match="scores"):
         decode(outputs, head, Letterbox.fit((64, 96), (64, 96)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_minus_infinity_is_a_score_below_every_threshold(kind: str) -> None:
+    head = head_of(kind)
+    box = Letterbox.fit((64, 96), (64, 96))
+    outputs = outputs_of(np.random.default_rng(0), head)
+    tensors, index = {
+        "levels": ([1, 4, 7], np.s_[0]),
+        "flat": ([0], np.s_[0, 4 : 4 + head.classes]),
+        "end2end": ([0], np.s_[0, :, 4]),
+    }[kind]
+    assert len(decode(outputs, head, box, conf=0)) > 0
+    for tensor in tensors:
+        outputs[tensor][index] = -np.inf
+    assert len(decode(outputs, head, box, conf=0)) == 0
+
+
+def test_an_end_to_end_head_may_have_no_rows() -> None:
+    head = HeadContract(kind="end2end", classes=2, coefficients=0, input_size=(64, 96))
+    found = decode([np.zeros((1, 0, 6), np.float32)], head, Letterbox.fit((64, 96), (64, 96)))
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
