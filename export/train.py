@@ -195,10 +195,16 @@ def _checked(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _use_threads(threads: int | None) -> None:
-    """Gives torch its threads, after ultralytics has kept one core free (on two cores: has halved the speed)."""
+    """Gives torch its threads, after ultralytics has kept one core free (on two cores: has halved the speed).
+
+    ``OMP_NUM_THREADS`` counts as in every program: where others work beside, more threads than cores wait for each
+    other and the training takes many times as long.
+    """
     import torch
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    default = int(limit) if limit.isdigit() and int(limit) else len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads or default)
 
 
 def _arguments(options: TrainOptions, report: DatasetReport, folder: Path) -> dict[str, Any]:

@@ -237,11 +237,22 @@ def test_the_best_epoch_is_the_one_ultralytics_keeps() -> None:
 
 
 @pytest.mark.slow
-def test_the_best_weights_are_those_of_the_best_epoch(dataset: Path, tmp_path: Path) -> None:
+def test_the_best_weights_are_those_of_the_best_epoch(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
-    options = TrainOptions(epochs=2, imgsz=64, batch=4, threads=1, extra={"save_period": 1})
-    best = train("yolo11n-seg.yaml", dataset, tmp_path / "run", options)
+    threads = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = TrainOptions(epochs=2, imgsz=64, batch=4, extra={"save_period": 1})
+    best = train(
+        "yolo11n-seg.yaml",
+        dataset,
+        tmp_path / "run",
+        options,
+        on_progress=lambda _: threads.append(torch.get_num_threads()),
+    )
+    assert threads[-1] == 1  # as the environment says
     epoch = int(json.loads((best.parent / "settings.json").read_text())["best"]["epoch"])
     kept = torch.load(best.parent / "work" / "weights" / f"epoch{epoch - 1}.pt", weights_only=False)["ema"]
     for name, value in load_model(best).state_dict().items():

@@ -22,7 +22,9 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of weights and shuffling.")] = 0,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better result.")] = 50,
     device: Annotated[str | None, typer.Option(help="cpu, 0, …; chosen by torch when left out.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; one per core when left out.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads. Default: OMP_NUM_THREADS, else one per core.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the set, in place of 'path' in data.yaml.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
     check_only: Annotated[bool, typer.Option("--check-only", help="Check the data set and stop.")] = False,
