@@ -120,8 +120,13 @@ def english_words(page: Page) -> set[str]:
 
 
 def complains(message: ConsoleMessage) -> bool:
-    """Whether the browser found fault; its advice to those who read pixels back is for these tests, not for the page."""
-    return message.type in ("error", "warning") and "willReadFrequently" not in message.text
+    """Whether the browser found fault with the page.
+
+    Its advice to those who read pixels back is for these tests, and a page that outlives its station knocks on a
+    closed door.
+    """
+    expected = ("willReadFrequently", "net::ERR_CONNECTION_REFUSED")
+    return message.type in ("error", "warning") and not any(words in message.text for words in expected)
 
 
 def pixel(page: Page, canvas: str, x: float, y: float) -> list[int]:
