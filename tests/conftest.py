@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["MPLBACKEND"] = "agg"
     os.environ.pop("COLUMNS", None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        # Started in the background by a shell: what is started from here would inherit deafness to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
         # One worker a core: more threads than that only wait for each other.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
