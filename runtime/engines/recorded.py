@@ -161,8 +161,11 @@ def _from_golden(bundle: Bundle) -> dict[str, Array]:
 def _named(data: bytes, where: str, manifest: Manifest) -> dict[str, Array]:
     """Those arrays of an .npz file that are named like outputs, as float32."""
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("it holds one array without a name")
+        with loaded as archive:
             names = [name for name in manifest.head.output_names if name in archive]
             return {name: np.ascontiguousarray(archive[name], np.float32) for name in names}
-    except (TypeError, ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise EngineUnavailable(f"{where} is not a readable .npz file ({error}): record it again") from error
