@@ -81,7 +81,8 @@ def read_golden(bundle: Bundle, name: str) -> Golden:
         with np.load(io.BytesIO(bundle.read(name)), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         golden = _from_arrays(name, arrays, bundle.manifest.head)
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        # A bare array is no context manager: a TypeError, before Python 3.11 an AttributeError.
         raise BundleDamaged(
             f"{name} in {bundle.path} is not a golden file ({error}): export the bundle again"
         ) from error
