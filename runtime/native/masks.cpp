@@ -121,13 +121,14 @@ void MaskSolver::dot(const float* protos, const float* coefficients, int count, 
 }
 
 // The first pixel between the centres of `cell` (value a) and the next one (value b) at which the sign is no longer
-// `on`. The blend is monotone there, so the solved crossing is a guess that the pixels beside it settle exactly.
+// `on`. The blend is monotone there, so the solved crossing, rounded up, is a guess that the pixels beside it settle
+// exactly.
 int32_t MaskSolver::crossing(float a, float b, int32_t cell, bool on, int32_t x1, int32_t x2) const {
   const int32_t begin = std::max(across_.first[cell], x1), end = std::min(across_.first[cell + 1], x2);
   if (begin >= end) return std::min(begin, x2);
   const float* weight = across_.weight.data();
   const auto flipped = [&](int32_t x) { return (a * (1.0f - weight[x]) + b * weight[x] > 0) != on; };
-  const float guess = (a / (a - b) - weight[begin]) * across_.pixels_per_cell;
+  const float guess = (a / (a - b) - weight[begin]) * across_.pixels_per_cell + 1.0f;
   int32_t x = begin + static_cast<int32_t>(std::clamp(guess, 0.0f, static_cast<float>(end - begin)));
   while (x > begin && flipped(x - 1)) --x;
   while (x < end && !flipped(x)) ++x;
