@@ -19,6 +19,8 @@ from lineside.runtime.tree import FolderTree, Tree, ZipTree, is_plain_name
 __all__ = ["Bundle", "is_immutable", "list_golden", "open_bundle", "sha256", "write_manifest"]
 
 CHUNK = 1 << 20
+MAX_MANIFEST = 16 << 20
+"""Bytes that a manifest may have: the names of a hundred thousand classes fit."""
 
 REMEDIES = {
     ".onnx": "turn it into a bundle with `lineside import`",
@@ -109,15 +111,23 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleDamaged: A file is missing, altered or was never part of the bundle.
         ContractMismatch: The parts of its manifest do not belong together.
     """
-    path = Path(path)
-    tree = _tree(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise NotABundle(f"{path!r} is no path: give that of a bundle, a folder or a .zip") from None
+    try:
+        tree = _tree(path)
+    except OSError as error:
+        raise NotABundle(f"{path} cannot be looked at ({error.strerror}): check the path and its permissions") from error
     try:
         with tree.open(MANIFEST) as file:
-            data = file.read()
+            data = file.read(MAX_MANIFEST + 1)
     except KeyError:
         raise NotABundle(
             f"{path} has no {MANIFEST}, so it is not a bundle: give the folder that `lineside export` wrote"
         ) from None
+    if len(data) > MAX_MANIFEST:
+        raise NotABundle(f"{path / MANIFEST} is larger than {MAX_MANIFEST >> 20} MiB, so it is no manifest: do not use it")
     manifest = decode_manifest(data, f"{path / MANIFEST}")
     _verify(path, tree, manifest)
     return Bundle(path=path, manifest=manifest, tree=tree)
@@ -166,6 +176,8 @@ def _tree(path: Path) -> Tree:
         raise NotABundle(f"there is no bundle at {path}: check the path, or make one with `lineside export`")
     if path.name == MANIFEST:
         raise NotABundle(f"{path} is the manifest of a bundle: give its folder, {path.parent}")
+    if not path.is_file():
+        raise NotABundle(f"{path} is neither a folder nor a file: give the folder that `lineside export` wrote, or its zip")
     remedy = REMEDIES.get(path.suffix.lower())
     if remedy is not None:
         raise NotABundle(f"{path} is a {path.suffix} file, not a bundle: {remedy}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
@@ -20,8 +21,18 @@ JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """What file managers drop into folders: no part of a bundle, and harmless."""
 
 MAX_FILE_BYTES = 2 << 30
+MAX_BYTES = 8 << 30
 MAX_FILES = 4096
-"""Limits of a zip: an ONNX file ends at 2 GiB, and a bundle holds a few dozen files."""
+"""Limits of a zip: an ONNX file ends at 2 GiB, and a bundle holds a few precisions of it and a few dozen small files."""
+
+MAX_RATIO = 200
+SMALL_BYTES = 64 << 20
+"""Weights hardly shrink: what unpacks to more than so many times its size is a bomb, unless it is small anyway."""
+
+METHODS = (0, 8)
+"""Stored and deflated. The readers of the other methods unpack a piece of any size at once, whatever it promised."""
+
+ENCRYPTED = 0x1
 
 
 class Tree(Protocol):
@@ -72,6 +83,8 @@ class FolderTree:
         """
         path = self._folder / name
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device could be read for ever
+                raise BundleDamaged(f"{path} is no regular file: copy the bundle again from where it was made")
             file = path.open("rb")
         except FileNotFoundError:
             raise KeyError(name) from None
@@ -99,28 +112,16 @@ class ZipTree:
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, struct.error) as error:
             raise NotABundle(
                 f"{path} is not a readable zip file ({error}): copy it again from where it was made"
             ) from error
-        self._check(entries)
+        wrong = _wrong(entries, path.stat().st_size)
+        if wrong:
+            raise BundleDamaged(f"{path} holds {wrong}; this zip was not made from a bundle, do not use it")
         names = [entry.filename for entry in entries if not _is_junk(entry.filename)]
         prefix = _common_folder(names)
         self._entries = {name[len(prefix) :]: name for name in names}
-
-    def _check(self, entries: list[zipfile.ZipInfo]) -> None:
-        names = [entry.filename for entry in entries]
-        wrong = next((name for name in names if not is_plain_name(name)), None)
-        if wrong is None:
-            wrong = next((entry.filename for entry in entries if stat.S_ISLNK(entry.external_attr >> 16)), None)
-        if wrong is None:
-            wrong = next((entry.filename for entry in entries if entry.file_size > MAX_FILE_BYTES), None)
-        if wrong is not None or len(names) > MAX_FILES or len(set(names)) != len(names):
-            which = f"{wrong!r}" if wrong is not None else f"{len(names)} files, some of them twice or too many"
-            raise BundleDamaged(
-                f"{self._path} holds {which}: a bundle has only plain relative names, each once, no links and no file "
-                "above 2 GiB; this zip was not made from a bundle, do not use it"
-            )
 
     def names(self) -> set[str]:
         """Names of all files in the zip."""
@@ -145,6 +146,31 @@ class ZipTree:
             raise BundleDamaged(
                 f"{name} in {self._path} cannot be unpacked ({error}): copy the zip again from where it was made"
             ) from error
+
+
+def _wrong(entries: list[zipfile.ZipInfo], packed: int) -> str:
+    """What no bundle has, in words; empty where all is well. Judged by the directory of the zip, before any unpacking."""
+    names = [entry.filename for entry in entries]
+    for entry in entries:
+        written = entry.orig_filename  # the other one ends at the first NUL
+        if not is_plain_name(written):
+            return f"{written!r}: a bundle has only plain relative names"
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            return f"{written!r}, a link: a bundle in a zip has no links"
+        if entry.flag_bits & ENCRYPTED:
+            return f"{written!r} behind a password: a bundle has no encrypted files"
+        if entry.compress_type not in METHODS:
+            return f"{written!r} packed with method {entry.compress_type}: zip a bundle with the usual one (deflate)"
+        if entry.file_size > MAX_FILE_BYTES:
+            return f"{written!r} of {entry.file_size} bytes: no file of a bundle is above 2 GiB"
+    if len(names) > MAX_FILES or len(set(names)) != len(names):
+        return f"{len(names)} files, some of them twice or too many: a bundle has each name once"
+    if sum(entry.compress_size for entry in entries) > packed:
+        return "files that overlap each other: each file of a bundle has a place of its own"
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_BYTES or (total > SMALL_BYTES and total > MAX_RATIO * packed):
+        return f"{total} bytes in a file of {packed}: no bundle shrinks like that"
+    return ""
 
 
 def _is_junk(name: str) -> bool:
