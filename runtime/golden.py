@@ -18,19 +18,27 @@ A golden file is an ``.npz`` archive without pickles:
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from lineside.runtime.arrays import NotArrays, read_arrays
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.contract import HeadContract
-from lineside.runtime.errors import BundleDamaged
+from lineside.runtime.errors import BadOption, BundleDamaged
+from lineside.runtime.postprocess import check_options
+from lineside.runtime.preprocess import MAX_SIDE
 
 __all__ = ["Golden", "mask_of_rle", "read_golden", "rle_of_mask", "write_golden"]
+
+MAX_BYTES = 512 << 20
+"""Bytes that a golden file may unpack to: an input of 8192x8192 and its raw outputs fit."""
+
+MAX_PIXELS = 1 << 28
+MAX_DETECTIONS = 10_000
+"""Limits of the picture behind a golden file: a replay holds one mask of it as a table, and pairs detections one by one."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +86,24 @@ def read_golden(bundle: Bundle, name: str) -> Golden:
         BundleDamaged: It is not a golden file of this bundle.
     """
     try:
-        with np.load(io.BytesIO(bundle.read(name)), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        golden = _from_arrays(name, arrays, bundle.manifest.head)
-    except (KeyError, TypeError, AttributeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        # A bare array is no context manager: a TypeError, before Python 3.11 an AttributeError.
+        golden = _from_arrays(name, read_arrays(bundle.read(name), MAX_BYTES), bundle.manifest.head)
+        check_options(golden.conf, golden.iou, golden.max_det, "native")
+    except KeyError as error:
+        raise BundleDamaged(f"{name} in {bundle.path} lacks the array {error}: export the bundle again") from error
+    except (NotArrays, BadOption, TypeError, ValueError, OverflowError) as error:
         raise BundleDamaged(
             f"{name} in {bundle.path} is not a golden file ({error}): export the bundle again"
         ) from error
-    count = len(golden.scores)
+    count = golden.scores.size
     if (
         golden.pixels.shape != (*bundle.manifest.input.size, 3)
-        or golden.pixels.dtype != np.uint8
+        or golden.scores.shape != (count,)
+        or count > MAX_DETECTIONS
         or golden.boxes.shape != (count, 4)
         or golden.classes.shape != (count,)
         or (golden.rle is not None and len(golden.rle) != count)
-        or min(golden.image_size) < 1
+        or not 1 <= min(golden.image_size) <= max(golden.image_size) <= MAX_SIDE
+        or golden.image_size[0] * golden.image_size[1] > MAX_PIXELS
     ):
         raise BundleDamaged(
             f"{name} in {bundle.path} does not fit the bundle's input of {bundle.manifest.input.size}, or its own "
@@ -108,17 +118,27 @@ def _from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]], head:
     codes = arrays.get("rle")
     return Golden(
         name=name,
-        pixels=np.asarray(arrays["pixels"], np.uint8),
+        pixels=_of_kind(arrays, "pixels", "u").astype(np.uint8, copy=False),
         image_size=(height, width),
         conf=float(arrays["conf"]),
         iou=float(arrays["iou"]),
         max_det=int(arrays["max_det"]),
-        boxes=np.asarray(arrays["boxes"], np.float32),
-        scores=np.asarray(arrays["scores"], np.float32),
-        classes=np.asarray(arrays["classes"], np.int32),
+        boxes=_of_kind(arrays, "boxes", "f").astype(np.float32, copy=False),
+        scores=_of_kind(arrays, "scores", "f").astype(np.float32, copy=False),
+        classes=_of_kind(arrays, "classes", "iu").astype(np.int32, copy=False),
         rle=None if codes is None else tuple(codes.astype(np.uint8).tobytes().decode("ascii").splitlines()),
-        outputs={key: np.asarray(arrays[key], np.float16) for key in head.output_names if key in arrays},
+        outputs={
+            key: _of_kind(arrays, key, "f").astype(np.float16, copy=False) for key in head.output_names if key in arrays
+        },
     )
+
+
+def _of_kind(arrays: Mapping[str, npt.NDArray[np.generic]], name: str, kinds: str) -> npt.NDArray[np.generic]:
+    """One array, if its dtype is of a kind that can be converted without a word lost."""
+    array = arrays[name]
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name} holds {array.dtype}")
+    return array
 
 
 def write_golden(path: str, golden: Golden) -> None:
@@ -184,6 +204,8 @@ def mask_of_rle(counts: str, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     value = shift = 0
     for character in counts:
         group = ord(character) - 48
+        if not 0 <= group < 64 or shift > 45:  # no number of a picture is longer
+            raise ValueError("run lengths with a character or a number that COCO does not write")
         value |= (group & 0x1F) << shift
         shift += 5
         if group & 0x20:

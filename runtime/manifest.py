@@ -36,7 +36,7 @@ SCHEMA = 1
 """Newest schema that this version reads and the one that it writes."""
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Version = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)*$")]
+Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,9}$")]
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +174,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
                 "upgrade it (pip install -U lineside), or export the bundle again with this version"
             )
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, BadOption) as error:
+    except (msgspec.DecodeError, BadOption, RecursionError) as error:
         raise NotABundle(
             f"{where} is not a readable manifest ({error}): copy the bundle again from where it was made, "
             "or export it again with `lineside export`"

@@ -7,21 +7,22 @@ recorded ones in turn and starts over at the end.
 
 from __future__ import annotations
 
-import io
 import threading
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lineside.runtime.arrays import NotArrays, read_arrays
 from lineside.runtime.bundle import Bundle, list_golden
 from lineside.runtime.engines.base import Array, Engine, EngineOptions, match_outputs
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
 from lineside.runtime.manifest import Manifest
 
 __all__ = ["RecordedEngine", "Recording", "open_engines", "save_recording"]
+
+MAX_BYTES = 2 << 30
+"""Bytes that a recording may unpack to: a few hundred pictures."""
 
 
 class Recording:
@@ -134,6 +135,8 @@ def save_recording(path: str | Path, manifest: Manifest, runs: Sequence[Sequence
 
 
 def _from_file(path: str, manifest: Manifest) -> dict[str, Array]:
+    if not Path(path).is_file():
+        raise EngineUnavailable(f"the recording {path} cannot be read (there is no such file): check the path")
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -161,11 +164,15 @@ def _from_golden(bundle: Bundle) -> dict[str, Array]:
 def _named(data: bytes, where: str, manifest: Manifest) -> dict[str, Array]:
     """Those arrays of an .npz file that are named like outputs, as float32."""
     try:
-        loaded = np.load(io.BytesIO(data), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("it holds one array without a name")
-        with loaded as archive:
-            names = [name for name in manifest.head.output_names if name in archive]
-            return {name: np.ascontiguousarray(archive[name], np.float32) for name in names}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        arrays = read_arrays(data, MAX_BYTES, manifest.head.output_names)
+    except NotArrays as error:
         raise EngineUnavailable(f"{where} is not a readable .npz file ({error}): record it again") from error
+    wrong = next((name for name, array in arrays.items() if array.dtype.kind != "f" or not array.ndim), None)
+    if wrong is not None:
+        raise ContractMismatch(
+            f"{wrong} in {where} is {arrays[wrong].dtype} of shape {arrays[wrong].shape}, and a recording holds floats "
+            "by picture: record it again with save_recording"
+        )
+    return {
+        name: np.ascontiguousarray(arrays[name], np.float32) for name in manifest.head.output_names if name in arrays
+    }
