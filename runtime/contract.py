@@ -11,6 +11,11 @@ from lineside.runtime.errors import BadOption
 
 __all__ = ["HeadContract", "HeadKind", "InputContract", "TensorShape"]
 
+MAX_SIDE = 16384
+MAX_BATCH = 1024
+MAX_CHANNELS = 65536
+"""Limits of the contracts: far beyond any model, and small enough that no product of them overflows or fills a memory."""
+
 HeadKind = Literal["levels", "flat", "end2end"]
 TensorShape = tuple[int, ...]
 
@@ -29,7 +34,8 @@ class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         resize: How a picture is fitted: scaled, centred, padded.
 
     Raises:
-        BadOption: The batch or a side is below 1, or the scale or padding is not what the native core writes.
+        BadOption: The batch or a side is below 1 or absurdly large, or the scale or padding is not what the native
+            core writes.
     """
 
     name: str
@@ -42,8 +48,11 @@ class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     resize: Literal["letterbox"] = "letterbox"
 
     def __post_init__(self) -> None:
-        if min(self.batch, *self.size) < 1:
-            raise BadOption(f"input contract with batch={self.batch} and size={self.size}: all must be at least 1")
+        if not 1 <= self.batch <= MAX_BATCH or not all(1 <= side <= MAX_SIDE for side in self.size):
+            raise BadOption(
+                f"input contract with batch={self.batch} and size={self.size}: a batch is from 1 to {MAX_BATCH} and a "
+                f"side from 1 to {MAX_SIDE}"
+            )
         if not math.isclose(self.scale, 1 / 255) or self.padding != 114:
             raise BadOption(
                 f"input contract with scale={self.scale} and padding={self.padding}: this version feeds models with "
@@ -74,8 +83,8 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         reg_max: Bins of the box distribution per side; 1 where a distance is predicted directly.
 
     Raises:
-        BadOption: An unknown kind, a count that is not positive, or an input size that is not a multiple of the
-            largest stride.
+        BadOption: An unknown kind, a count that is not positive or absurdly large, or an input size that is not a
+            multiple of the strides.
     """
 
     kind: HeadKind
@@ -97,9 +106,14 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 f"head contract with classes={self.classes}, coefficients={self.coefficients}, reg_max={self.reg_max}: "
                 "classes and reg_max must be at least 1 and coefficients at least 0"
             )
+        if max(self.classes, self.coefficients, 4 * self.reg_max) > MAX_CHANNELS or max(self.input_size) > MAX_SIDE:
+            raise BadOption(
+                f"head contract with classes={self.classes}, coefficients={self.coefficients}, reg_max={self.reg_max}, "
+                f"input_size={self.input_size}: at most {MAX_CHANNELS} channels and {MAX_SIDE} pixels a side"
+            )
         if not self.strides or list(self.strides) != sorted(set(self.strides)) or self.strides[0] < 1:
             raise BadOption(f"head contract with strides={self.strides}: strides must be positive and ascending")
-        if any(side < 1 or side % self.strides[-1] for side in self.input_size):
+        if any(side < 4 or any(side % stride for stride in self.strides) for side in self.input_size):
             raise BadOption(
                 f"head contract with input_size={self.input_size}: both sides must be multiples of {self.strides[-1]}"
             )

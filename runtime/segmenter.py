@@ -27,6 +27,9 @@ __all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
 Frame = npt.NDArray[np.uint8]
 MaskMode = str
 """``native``, ``proto`` or ``none``."""
+MAX_THREADS = 1024
+MAX_LANES = 256
+"""Beyond these no machine gains anything, and threads by the million make a load last for ever."""
 Stamp = Callable[[str], None]
 """Called with ``preprocess``, ``wait``, ``infer`` and ``postprocess`` at the end of each stage; ``wait`` is the wait for
 another lane that has the engine."""
@@ -46,9 +49,10 @@ def load(
         path: A bundle: a folder, or the same tree in a .zip file.
         engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``.
         mode: ``latency`` answers one picture as soon as possible; ``throughput`` runs several pictures side by side.
-        threads: Threads of one run; None: all physical cores for ``latency``, one for ``throughput``.
-        lanes: How many threads may call the model at once; None: two for ``latency`` (one picture is prepared or
-            finished while the other is executed), one per physical core for ``throughput``.
+        threads: Threads of one run, at most 1024; None: all physical cores for ``latency``, one for ``throughput``.
+        lanes: How many threads may call the model at once, at most 256; None: two for ``latency`` (one picture is
+            prepared or finished while the other is executed), one per physical core for ``throughput``. There lanes
+            times threads may be 1024 at most.
 
     Returns:
         The model, ready to be called.
@@ -58,15 +62,30 @@ def load(
         EngineError: The engine is not there, too old, or refuses the model.
         BadOption: ``mode``, ``threads`` or ``lanes`` is none of the above.
     """
+    name, options = _options(engine, mode, threads, lanes)
+    bundle = open_bundle(path)
+    return Segmenter(bundle.manifest, open_engines(name, bundle, options))
+
+
+def _options(engine: object, mode: Mode, threads: int | None, lanes: int | None) -> tuple[str, EngineOptions]:
+    """Name of the engine, and how it is to run; what is outside its range is refused before anything is opened."""
+    if not isinstance(engine, str):
+        raise BadOption(f"engine={engine!r} is no name: give 'auto', 'onnxruntime' or 'recorded:FILE.npz'")
     if mode not in ("latency", "throughput"):
         raise BadOption(f"mode={mode!r} is not known: choose 'latency' or 'throughput'")
-    for name, count in (("threads", threads), ("lanes", lanes)):
-        if count is not None and (not isinstance(count, int) or count < 1):
-            raise BadOption(f"{name}={count!r} is not possible: give a number from 1, or None to let it be chosen")
-    bundle = open_bundle(path)
-    name, _, recording = engine.partition(":")
-    options = EngineOptions(mode=mode, threads=threads, lanes=lanes, recording=recording or None)
-    return Segmenter(bundle.manifest, open_engines(name, bundle, options))
+    for what, count, most in (("threads", threads, MAX_THREADS), ("lanes", lanes, MAX_LANES)):
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= most):
+            raise BadOption(
+                f"{what}={count!r} is not possible: give a number from 1 to {most}, or None to let it be chosen"
+            )
+    if mode == "throughput" and (threads or 1) * (lanes or 1) > MAX_THREADS:
+        raise BadOption(
+            f"threads={threads} in each of lanes={lanes} is more than {MAX_THREADS} threads: give fewer of either"
+        )
+    name, colon, recording = engine.partition(":")
+    if colon and (name != "recorded" or not recording):
+        raise BadOption(f"engine={engine!r} is not known: only 'recorded' takes a file, as in 'recorded:FILE.npz'")
+    return name, EngineOptions(mode=mode, threads=threads, lanes=lanes, recording=recording or None)
 
 
 class _Lane:
@@ -162,8 +181,9 @@ class Segmenter:
             The detections of each picture.
 
         Raises:
-            BadFrame: As for a call, and so are the other errors.
+            BadFrame: As for a call, and so are the other errors; also for one picture instead of several.
         """
+        _check_pictures(frames)
         batch = self.manifest.input.batch
         parts = (tuple(frames[i : i + batch]) for i in range(0, len(frames), batch))
         return list(chain.from_iterable(self._run(part, conf, iou, max_det, masks, agnostic, stamp) for part in parts))
@@ -182,6 +202,8 @@ class Segmenter:
             EngineFailed: The engine refused to run, or the model is closed.
         """
         wanted = self.manifest.input
+        if not isinstance(tensor, np.ndarray):
+            raise BadFrame(f"the model takes an array of float32 {wanted.shape}, not {type(tensor).__name__}")
         if tensor.dtype != np.float32 or tensor.shape != wanted.shape:
             raise BadFrame(
                 f"the model takes float32 {wanted.shape} and got {tensor.dtype} {tensor.shape}: prepare it so"
@@ -263,6 +285,18 @@ class Segmenter:
             with self._changed:
                 self._free.append(lane)
                 self._changed.notify_all()
+
+
+def _check_pictures(frames: object) -> None:
+    """Raises BadFrame where several pictures are wanted and something else was given, one picture above all."""
+    if isinstance(frames, np.ndarray):
+        if frames.ndim == 2 or (frames.ndim == 3 and frames.shape[2] in (1, 3, 4)):
+            raise BadFrame(
+                f"an array of shape {frames.shape} is one picture, not several: call the model with it, "
+                "or put it into a list"
+            )
+    elif not isinstance(frames, Sequence) or isinstance(frames, (str, bytes)):
+        raise BadFrame(f"several pictures come as a list of arrays, not as {type(frames).__name__}: use list(...)")
 
 
 def _mark(stamp: Stamp | None, stage: str) -> None:

@@ -12,7 +12,7 @@ from lineside.runtime.bundle import Bundle, list_golden
 from lineside.runtime.detections import Detections
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import Engine, EngineOptions
-from lineside.runtime.errors import BundleDamaged, CheckFailed
+from lineside.runtime.errors import BadOption, BundleDamaged, CheckFailed
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.golden import Golden, mask_of_rle, read_golden
 from lineside.runtime.postprocess import Postprocessor
@@ -106,11 +106,17 @@ def verify_bundle(
         The report.
 
     Raises:
+        BadOption: The engine replays recorded outputs, which proves nothing about the model.
         CheckFailed: The bundle holds nothing to compare with.
         EngineError: The engine is not there or refuses the model.
         BundleDamaged: A golden file is not one.
         NonFiniteOutput: The model produced NaN or infinity.
     """
+    if engine == "recorded":
+        raise BadOption(
+            "the engine 'recorded' answers with outputs that lie in the bundle and never runs the model, so nothing "
+            "would be verified: use the engine onnxruntime"
+        )
     names = list_golden(bundle)
     if not names:
         raise CheckFailed(f"{bundle.path} holds no golden files, so nothing proves it: export the bundle again")

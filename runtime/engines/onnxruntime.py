@@ -30,6 +30,12 @@ __all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines"]
 LATENCY_LANES = 2
 """In ``latency`` mode one picture is prepared or finished while the other one is in the session."""
 
+MOST_LANES = 256
+"""Lanes that are opened unasked, each with a session of its own."""
+
+USED = ("__version__", "InferenceSession", "SessionOptions", "GraphOptimizationLevel", "ExecutionMode")
+"""What is used of onnxruntime's module."""
+
 FATAL = 4
 """Log severity: what goes wrong comes back as an exception, printing it as well is noise."""
 
@@ -54,7 +60,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     cores = hardware.available_cores()
     together = options.mode == "latency"
     threads = options.threads or (cores if together else 1)
-    lanes = options.lanes or (LATENCY_LANES if together else max(1, cores // threads))
+    lanes = options.lanes or (LATENCY_LANES if together else min(MOST_LANES, max(1, cores // threads)))
     sessions = _open_sessions(ort, bundle, threads, 1 if together else lanes)
     turns = [threading.Lock() for _ in sessions]
     return [
@@ -141,6 +147,11 @@ def _library(manifest: Manifest) -> Any:
         raise EngineUnavailable(
             f"onnxruntime cannot be imported ({_first_line(error)}): install it with pip install 'lineside[cpu]'"
         ) from error
+    except Exception as error:  # built for another numpy, half installed, half removed: it raises what it likes
+        raise EngineUnavailable(_broken(_first_line(error) or type(error).__name__)) from error
+    lacking = next((name for name in USED if not hasattr(ort, name)), None)
+    if lacking is not None:  # a folder that an uninstallation left behind is a package too
+        raise EngineUnavailable(_broken(f"it has no {lacking}"))
     if _numbers(ort.__version__) < _numbers(manifest.min_onnxruntime):
         raise EngineUnavailable(
             f"onnxruntime {ort.__version__} is installed and this bundle needs {manifest.min_onnxruntime} or newer: "
@@ -149,11 +160,18 @@ def _library(manifest: Manifest) -> Any:
     return ort
 
 
+def _broken(why: str) -> str:
+    return (
+        f"onnxruntime is installed and broken ({why}): install it again with "
+        "pip install --force-reinstall 'lineside[cpu]'"
+    )
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     """Leading numbers of a version: (1, 17, 3) for ``1.17.3.dev1``."""
     numbers = []
     for part in version.split("."):
-        if not part.isdigit():
+        if not (part.isascii() and part.isdigit() and len(part) < 10):
             break
         numbers.append(int(part))
     while numbers and numbers[-1] == 0:  # 1.17 and 1.17.0 are the same
