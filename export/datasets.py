@@ -7,7 +7,7 @@ the picture lies in ``images/…``. A line is ``class x1 y1 x2 y2 x3 y3 …`` wi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from lineside.runtime.errors import DatasetError
 __all__ = ["DatasetReport", "Fault", "SplitReport", "check_dataset", "find_dataset", "write_resolved"]
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SPLITS = ("train", "val", "test")
 SHOWN = 20
 """Number of faults that a message spells out."""
 
@@ -52,6 +53,7 @@ class DatasetReport:
         sources: For each split the folders, list files or pictures that were named, absolute.
         names: Class names in order.
         splits: What each split holds.
+        pictures: The pictures of each split, sorted within a folder, absolute.
         faults: Everything that is wrong, in reading order.
     """
 
@@ -60,6 +62,7 @@ class DatasetReport:
     sources: dict[str, tuple[Path, ...]]
     names: tuple[str, ...]
     splits: dict[str, SplitReport]
+    pictures: dict[str, tuple[Path, ...]]
     faults: tuple[Fault, ...]
 
     def summary(self) -> str:
@@ -77,21 +80,25 @@ class DatasetReport:
                 lines.append(f"  … and {len(self.faults) - SHOWN} more")
         return "\n".join(lines)
 
-    def require(self) -> None:
-        """Raises DatasetError with the summary when anything is wrong."""
+    def require(self, done: str = "trained") -> None:
+        """Raises DatasetError with the summary when anything is wrong; it says that nothing was `done`."""
         if self.faults:
             raise DatasetError(
-                f"The data set '{self.yaml}' is broken; nothing was trained. Correct these files and try again.\n"
+                f"The data set '{self.yaml}' is broken; nothing was {done}. Correct these files and try again.\n"
                 + self.summary()
             )
 
 
-def check_dataset(data: str | Path, root: str | Path | None = None) -> DatasetReport:
+def check_dataset(
+    data: str | Path, root: str | Path | None = None, splits: Sequence[str] = (), boxes: bool = False
+) -> DatasetReport:
     """Reads every label and opens every picture of a data set.
 
     Args:
         data: The ``data.yaml``, or a name of ``configs/datasets`` such as ``bearing``.
         root: Folder of the set, in place of the ``path`` that the file names.
+        splits: Splits to read, each of which must be there; none: ``train``, ``val``, and ``test`` where there is one.
+        boxes: A label line may also be a box, as in sets for detection.
 
     Returns:
         What was found. Faults are in it, not raised; `DatasetReport.require` raises them.
@@ -105,24 +112,26 @@ def check_dataset(data: str | Path, root: str | Path | None = None) -> DatasetRe
     folder = _root(config, path, root)
     faults: list[Fault] = []
     sources: dict[str, tuple[Path, ...]] = {}
-    splits: dict[str, SplitReport] = {}
+    reports: dict[str, SplitReport] = {}
+    pictures: dict[str, tuple[Path, ...]] = {}
     seen: dict[Path, str] = {}
-    for split in ("train", "val", "test"):
+    for split in splits or SPLITS:
+        optional = split == "test" and not splits
         if not config.get(split):
-            if split != "test":
+            if not optional:
                 raise DatasetError(f"'{path}' names no '{split}' pictures. Add a line '{split}: images/{split}'.")
             continue
         sources[split] = tuple(_sources(config[split], folder))
-        pictures = _pictures(sources[split], faults)
-        splits[split] = _check_split(pictures, len(names), faults)
-        if not pictures and split != "test":
+        pictures[split] = tuple(_pictures(sources[split], faults))
+        reports[split] = _check_split(pictures[split], len(names), boxes, faults)
+        if not pictures[split] and not optional:
             faults.append(Fault("empty split", sources[split][0], 0, f"no pictures for '{split}' were found here"))
         faults += [
             Fault("split overlap", picture, 0, f"is in '{seen[picture]}' and in '{split}'")
-            for picture in pictures
+            for picture in pictures[split]
             if seen.setdefault(picture, split) != split
         ]
-    return DatasetReport(path, folder, sources, names, splits, tuple(faults))
+    return DatasetReport(path, folder, sources, names, reports, pictures, tuple(faults))
 
 
 def find_dataset(data: str | Path) -> Path:
@@ -250,7 +259,7 @@ def _stray_labels(folder: Path, faults: list[Fault]) -> None:
     ]
 
 
-def _check_split(pictures: list[Path], classes: int, faults: list[Fault]) -> SplitReport:
+def _check_split(pictures: Sequence[Path], classes: int, boxes: bool, faults: list[Fault]) -> SplitReport:
     """Checks pictures (in parallel) and labels of one split."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         faults += [fault for fault in pool.map(check_picture, pictures) if fault is not None]
@@ -259,7 +268,7 @@ def _check_split(pictures: list[Path], classes: int, faults: list[Fault]) -> Spl
         label = label_of(picture)
         count = 0
         if label.is_file():
-            count, found = check_label(label, classes)
+            count, found = check_label(label, classes, boxes)
             faults += found
             empty += count == 0 and not found
         else:

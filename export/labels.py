@@ -70,12 +70,13 @@ def check_picture(path: Path) -> Fault | None:
     return None
 
 
-def check_label(path: Path, classes: int) -> tuple[int, list[Fault]]:
+def check_label(path: Path, classes: int, boxes: bool = False) -> tuple[int, list[Fault]]:
     """Checks every line of a label file.
 
     Args:
         path: The file; lines are ``class x1 y1 x2 y2 x3 y3 …``, coordinates in 0..1, empty lines allowed.
         classes: Number of classes of the set.
+        boxes: A line may also be a box: ``class x y width height``, its centre and its sides, each in 0..1.
 
     Returns:
         The number of good lines, and what is wrong with the others.
@@ -88,7 +89,7 @@ def check_label(path: Path, classes: int) -> tuple[int, list[Fault]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        wrong = _check_line(line.split(), classes)
+        wrong = _check_line(line.split(), classes, boxes)
         if wrong is None:
             good += 1
         else:
@@ -96,7 +97,7 @@ def check_label(path: Path, classes: int) -> tuple[int, list[Fault]]:
     return good, faults
 
 
-def _check_line(words: list[str], classes: int) -> tuple[str, str] | None:
+def _check_line(words: list[str], classes: int, boxes: bool) -> tuple[str, str] | None:
     """Kind and reason of what is wrong with one label line, or None."""
     try:
         values = [float(word) for word in words]
@@ -107,12 +108,25 @@ def _check_line(words: list[str], classes: int) -> tuple[str, str] | None:
     if not 0 <= values[0] < classes:
         return "class mismatch", f"its class {int(values[0])} is not among the {classes} that data.yaml names (from 0)"
     points = values[1:]
+    if len(points) == 4 and boxes:
+        return _check_numbers(points) or (("no area", "is a box with no area") if min(points[2:]) <= 0 else None)
     if len(points) == 4:
         return "too few points", "has 4 numbers after the class: a box, where an outline of 3 or more points is needed"
     if len(points) % 2:
         return "broken label", f"has {len(points)} coordinates, an odd number"
     if len(points) < 6:
         return "too few points", f"has {len(points) // 2} points, and an outline needs 3 or more"
+    wrong = _check_numbers(points)
+    if wrong is not None:
+        return wrong
+    x, y = np.array(points[0::2]), np.array(points[1::2])
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return "too few points", "is a point or a line, with no area"
+    return None
+
+
+def _check_numbers(points: list[float]) -> tuple[str, str] | None:
+    """Kind and reason where a coordinate is not one, or None."""
     if not all(math.isfinite(value) for value in points):
         return "broken label", "has a coordinate that is not finite"
     outside = [value for value in points if not -1e-5 <= value <= 1 + 1e-5]  # labels are written with few digits
@@ -121,7 +135,4 @@ def _check_line(words: list[str], classes: int) -> tuple[str, str] | None:
             "outside the picture",
             f"has the coordinate {outside[0]:g}; all lie in 0..1 (divided by width and height)",
         )
-    x, y = np.array(points[0::2]), np.array(points[1::2])
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return "too few points", "is a point or a line, with no area"
     return None
