@@ -3,12 +3,13 @@
 # is left behind. Root only.
 #   DEBIAN_MIRROR   where the packages come from           [default: http://deb.debian.org/debian]
 #   KEEP            folder that holds the roots for the next time [default: a temporary one, removed at the end]
-#   SHOW            folders of this machine to be seen in the root, read-only (say, a folder of wheels)
+#   SHOW            folders of this machine to be seen in the root, read-only; pip's settings that name such
+#                   folders (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL, PIP_CONSTRAINT) hold there only then
 # The certificates in PIP_CERT or SSL_CERT_FILE, where they are set, are copied in.
 # shellcheck shell=sh
 
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-passed="PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_CONSTRAINT PIP_DEFAULT_TIMEOUT http_proxy https_proxy no_proxy"
+passed="PIP_INDEX_URL PIP_DEFAULT_TIMEOUT http_proxy https_proxy no_proxy${SHOW:+ PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_CONSTRAINT}"
 
 refuse() {
     echo "error: $1" >&2
@@ -80,6 +81,7 @@ root_make() { # NAME SUITE ARCHITECTURE: makes the root $roots/NAME, or finds it
     fi
     root_network "$root"
     mount -t proc proc "$root/proc"
+    mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
     mount -t tmpfs tmpfs "$root/dev/shm"
     for shown in ${SHOW:-}; do
         mkdir -p "$root$shown"
