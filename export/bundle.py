@@ -114,6 +114,7 @@ def export_bundle(
     graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage)
     manifest = Manifest(
         name=target.name.removesuffix(".bundle"),
+        task="segment" if head.coefficients else "detect",
         names=names,
         input=InputContract(name="images", size=size, batch=batch),
         head=head,

@@ -17,10 +17,27 @@ from torch import nn
 from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import ExportError
 
-__all__ = ["Head", "LevelsHead", "find_head", "supported_heads"]
+__all__ = ["Head", "LevelsHead", "find_head", "supported_heads", "unknown_head"]
 
-_MULTI_LEVEL_PROTOS = {"Segment": False, "Segment26": True}
-"""Head classes that we cut, and whether their prototypes are made of all levels instead of the finest one."""
+PROTO_STRIDE = 4
+"""Pixels of the input per prototype cell in the bundle format; the prototype branch doubles the finest level once."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What sets one class of heads apart: masks, and prototypes made of all levels instead of the finest one."""
+
+    masks: bool
+    protos_from_all: bool = False
+
+
+_FORMS = {
+    "Segment": _Form(masks=True),
+    "Segment26": _Form(masks=True, protos_from_all=True),
+    "Detect": _Form(masks=False),
+    "v10Detect": _Form(masks=False),
+}
+"""Head classes that we cut."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +48,8 @@ class Head:
         module: The head itself, last layer of the model.
         boxes: One stack per level, ``(batch, 4 * reg_max, h, w)``.
         scores: One stack per level, ``(batch, classes, h, w)`` logits.
-        coefficients: One stack per level, ``(batch, coefficients, h, w)``.
-        protos: Makes the prototypes.
+        coefficients: One stack per level, ``(batch, coefficients, h, w)``; None for a model without masks.
+        protos: Makes the prototypes; None for a model without masks.
         protos_from_all: The prototypes take the list of all levels, not the finest level alone.
         contract: Layout of the outputs for one input size.
     """
@@ -40,10 +57,16 @@ class Head:
     module: nn.Module
     boxes: nn.ModuleList
     scores: nn.ModuleList
-    coefficients: nn.ModuleList
-    protos: nn.Module
+    coefficients: nn.ModuleList | None
+    protos: nn.Module | None
     protos_from_all: bool
     contract: HeadContract
+
+    @property
+    def stacks(self) -> list[nn.Module]:
+        """Every stack in the order of the outputs of the contract ``levels``, without the prototypes."""
+        purposes = [self.boxes, self.scores, *([self.coefficients] if self.coefficients is not None else [])]
+        return [stack for level in zip(*purposes, strict=True) for stack in level]
 
 
 class LevelsHead(nn.Module):
@@ -55,23 +78,37 @@ class LevelsHead(nn.Module):
 
     def __init__(self, head: Head) -> None:
         super().__init__()
-        self.boxes, self.scores, self.coefficients = head.boxes, head.scores, head.coefficients
+        self.stacks = nn.ModuleList(head.stacks)
+        self.per_level = len(head.stacks) // len(head.contract.strides)
         self.protos, self.protos_from_all = head.protos, head.protos_from_all
         # ultralytics walks the layers by these two marks: which layers feed this one, and its own number.
         self.f, self.i = head.module.f, head.module.i
 
     def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Outputs in the order of the contract: box, cls and mc of each level, then the prototypes."""
-        outputs: list[torch.Tensor] = []
-        for box, score, coefficient, feature in zip(self.boxes, self.scores, self.coefficients, features, strict=True):
-            outputs += [box(feature), score(feature), coefficient(feature)]
-        outputs.append(self.protos(features if self.protos_from_all else features[0]))
+        outputs = [stack(features[index // self.per_level]) for index, stack in enumerate(self.stacks)]
+        if self.protos is not None:
+            outputs.append(self.protos(features if self.protos_from_all else features[0]))
         return tuple(outputs)
 
 
 def supported_heads() -> tuple[str, ...]:
     """Names of the head classes that export knows."""
-    return tuple(_MULTI_LEVEL_PROTOS)
+    return tuple(_FORMS)
+
+
+def unknown_head(kind: str) -> str:
+    """Says of a head class that export does not know what it is and what to do: the second half of a sentence."""
+    if kind.startswith(("YOLOE", "World")):
+        return (
+            f"the open-vocabulary head {kind}, whose classes are texts that a language model reads, and a bundle holds "
+            "none: set its classes in ultralytics, export it to ONNX there and use `lineside import`, or train a "
+            "*-seg model on your classes"
+        )
+    return (
+        f"a head of class {kind}, and export knows {', '.join(_FORMS)}: "
+        "train a *-seg model, or export it to ONNX with its own tool and use `lineside import`"
+    )
 
 
 def find_head(model: nn.Module, input_size: tuple[int, int]) -> Head:
@@ -95,19 +132,14 @@ def find_head(model: nn.Module, input_size: tuple[int, int]) -> Head:
         )
     module = layers[-1]
     kind = type(module).__name__
-    if kind not in _MULTI_LEVEL_PROTOS:
-        raise ExportError(
-            f"the model ends in a head of class {kind}, and export knows {', '.join(_MULTI_LEVEL_PROTOS)}: "
-            "train a *-seg model, or export it to ONNX with its own tool and use `lineside import`"
-        )
-    lists = [_stacks(module, name) for name in ("cv2", "cv3", "cv4")]
-    protos = getattr(module, "proto", None)
-    if not isinstance(protos, nn.Module):
-        raise ExportError(f"the {kind} head has no prototype branch 'proto': the model is damaged, train it again")
+    form = _FORMS.get(kind)
+    if form is None:
+        raise ExportError(f"the model ends in {unknown_head(kind)}")
+    lists = [_stacks(module, name) for name in ("cv2", "cv3", *(("cv4",) if form.masks else ()))]
     contract = HeadContract(
         kind="levels",
         classes=_count(module, "nc"),
-        coefficients=_count(module, "nm"),
+        coefficients=_count(module, "nm") if form.masks else 0,
         input_size=input_size,
         strides=_strides(module),
         reg_max=_count(module, "reg_max"),
@@ -117,7 +149,31 @@ def find_head(model: nn.Module, input_size: tuple[int, int]) -> Head:
             f"the {kind} head has {[len(stacks) for stacks in lists]} branches for {len(contract.strides)} strides: "
             "the model is damaged, train it again"
         )
-    return Head(module, lists[0], lists[1], lists[2], protos, _MULTI_LEVEL_PROTOS[kind], contract)
+    return Head(
+        module,
+        boxes=lists[0],
+        scores=lists[1],
+        coefficients=lists[2] if form.masks else None,
+        protos=_protos(module, contract) if form.masks else None,
+        protos_from_all=form.protos_from_all,
+        contract=contract,
+    )
+
+
+def _protos(module: nn.Module, contract: HeadContract) -> nn.Module:
+    """The branch that makes the prototypes."""
+    protos = getattr(module, "proto", None)
+    if not isinstance(protos, nn.Module):
+        raise ExportError(
+            f"the {type(module).__name__} head has no prototype branch 'proto': the model is damaged, train it again"
+        )
+    if contract.strides[0] != PROTO_STRIDE * 2:
+        raise ExportError(
+            f"the finest level of the model has stride {contract.strides[0]}, so its prototypes have "
+            f"{contract.strides[0] // 2} pixels per cell, and the bundle format has {PROTO_STRIDE}: "
+            "use a *-seg model whose finest level is P3 (stride 8)"
+        )
+    return protos
 
 
 def _stacks(module: nn.Module, name: str) -> nn.ModuleList:

@@ -147,7 +147,7 @@ def train(
     start = str(last) if resume else str(model)
     if Path(start).suffix.lower() == ".safetensors":
         raise WeightsError(f"Training cannot start from '{start}'. Give the .pt that lies beside it.")
-    load_model(start)  # says what is wrong with it, before ultralytics tries to download it
+    load_model(start, tasks=("segment",))  # says what is wrong with it, before ultralytics tries to download it
     arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder))
     yolo = ultralytics.YOLO(start, task="segment")
     finished = resume and yolo.ckpt.get("epoch", -1) < 0  # so ultralytics marks a run that came to its end

@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any, cast
 from lineside.runtime.errors import MissingPackage, WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     from torch import nn
 
-__all__ = ["is_structure", "load_model", "model_yaml", "prepare"]
+__all__ = ["TASKS", "is_structure", "load_model", "model_yaml", "prepare"]
+
+TASKS = {"segment": "SegmentationModel", "detect": "DetectionModel"}
+"""Tasks of the models that can be loaded, and the class in ``ultralytics.nn.tasks`` that a yaml of each is built with."""
 
 
 def prepare() -> ModuleType:
@@ -56,8 +60,10 @@ def prepare() -> ModuleType:
     return module
 
 
-def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Module:
-    """Loads a YOLO segmentation model, or builds one with random weights from a model yaml.
+def load_model(
+    weights: str | Path, safe: bool = False, seed: int = 0, tasks: Sequence[str] = tuple(TASKS)
+) -> nn.Module:
+    """Loads a YOLO segmentation or detection model, or builds one with random weights from a model yaml.
 
     A ``.pt`` file is a pickle: loading it runs code that its author chose. Load only files that you trust, or pass
     ``safe=True``, which admits only the classes that ultralytics itself knows (custom modules are then refused).
@@ -68,13 +74,14 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
             ``yolo11n-seg.yaml``.
         safe: Load the checkpoint without running foreign code.
         seed: Seed of the random weights; used for a yaml only.
+        tasks: Tasks to accept, of `TASKS`.
 
     Returns:
-        The segmentation model, float32, in eval mode, on the CPU. ``names`` is a dict of class index to name.
+        The model, float32, in eval mode, on the CPU. ``names`` is a dict of class index to name, ``task`` its task.
 
     Raises:
         MissingPackage: ultralytics is not installed.
-        WeightsError: The file is missing, unreadable, refused by ``safe``, or is not a segmentation model.
+        WeightsError: The file is missing, unreadable, refused by ``safe``, or is a model for another task.
     """
     prepare()
     path = Path(weights)
@@ -90,12 +97,12 @@ def load_model(weights: str | Path, safe: bool = False, seed: int = 0) -> nn.Mod
             "Give the best.pt of a training run, or a name such as yolo11n-seg.yaml."
         )
     task = importlib.import_module("ultralytics.nn.tasks").guess_model_task(model)
-    if task != "segment":
+    if task not in tasks:
         raise WeightsError(
-            f"'{weights}' is a model for the task '{task}', and Lineside needs one for instance segmentation. "
+            f"'{weights}' is a model for the task '{task}', and this needs one for {' or '.join(tasks)}. "
             "Give a *-seg model."
         )
-    model.task = "segment"
+    model.task = task
     return cast("nn.Module", model.float().eval())
 
 
@@ -125,12 +132,21 @@ def _build(name: str, seed: int) -> Any:
             f"There is no model yaml '{name}', neither as a file nor in ultralytics ({error}). "
             "A name that works: yolo11n-seg.yaml."
         ) from error
-    if tasks.guess_model_task(config) != "segment":
-        raise WeightsError(f"'{name}' is no segmentation model. Give a *-seg yaml, e.g. yolo11n-seg.yaml.")
-    return _construct(config, name, seed)
+    task = tasks.guess_model_task(config) or "unknown"
+    if task not in TASKS:
+        raise WeightsError(
+            f"'{name}' is a model for the task '{task}', and Lineside runs {' and '.join(TASKS)}. "
+            "Give a *-seg yaml, e.g. yolo11n-seg.yaml."
+        )
+    head = str(config["head"][-1][2])
+    if head.startswith(("YOLOE", "World")):
+        from lineside.export.heads import unknown_head
+
+        raise WeightsError(f"'{name}' ends in {unknown_head(head)}.")
+    return _construct(config, name, seed, task)
 
 
-def _construct(config: dict[str, Any], name: str, seed: int) -> Any:
+def _construct(config: dict[str, Any], name: str, seed: int, task: str = "segment") -> Any:
     """Builds a model from its structure; the caller's random state is left as it was."""
     import torch
 
@@ -138,7 +154,7 @@ def _construct(config: dict[str, Any], name: str, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = tasks.SegmentationModel(config, verbose=False)
+            model = getattr(tasks, TASKS[task])(config, verbose=False)
         except (KeyError, IndexError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 f"The model yaml '{name}' cannot be built ({type(error).__name__}: {error}). "

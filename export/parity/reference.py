@@ -92,7 +92,7 @@ class TorchReference:
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().div(255)[None]
         with torch.inference_mode(), _tapped(self._head) as raw:
             output = self._model(tensor)
-        rows, protos = output[0] if isinstance(output[0], tuple) else output[:2]
+        rows, protos = output[0] if self._head.protos is not None else (output[0], torch.zeros(1, 0, 0, 0))
         columns = rows[0].clone().T
         classes = self._head.contract.classes
         xywh = columns[:, :4].double()
@@ -132,8 +132,7 @@ def _tapped(head: Head) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
     """Collects what the convolution stacks of a head put out while the model runs, in the order of the contract."""
     names = head.contract.output_names
     found: dict[str, npt.NDArray[np.float32]] = dict.fromkeys(names, np.empty(0, np.float32))
-    stacks = zip(head.boxes, head.scores, head.coefficients, strict=True)
-    modules = [*(module for level in stacks for module in level), head.protos]
+    modules = [*head.stacks, *([head.protos] if head.protos is not None else [])]
 
     def tap(name: str) -> Any:
         def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:

@@ -135,7 +135,9 @@ class TestRefused:
         with pytest.raises(ExportError, match="cv4"):
             find_head(model, (64, 64))
 
-    @pytest.mark.parametrize("weights", ["yolo11n.yaml", "yolo11n-pose.yaml", "nothing.pt", "model.onnx"])
+    @pytest.mark.parametrize(
+        "weights", ["yolo11n-pose.yaml", "yolo11n-obb.yaml", "yoloe-11n-seg.yaml", "nothing.pt", "model.onnx"]
+    )
     def test_weights_of_another_kind(self, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["export", weights, "-o", str(tmp_path / "x.bundle")]) == 2
         printed = capsys.readouterr().err

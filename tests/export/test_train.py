@@ -162,7 +162,7 @@ def test_impossible_options_are_refused_before_anything_is_written(
         ("broken.pt", b"no zip at all", "cannot be loaded"),
         ("model.onnx", b"", "no .pt checkpoint"),
         ("nope-seg.yaml", None, "no model yaml"),
-        ("yolo11n.yaml", None, "no segmentation model"),
+        ("yolo11n.yaml", None, "needs one for segment"),
         ("best.safetensors", b"0123456789", "Give the .pt"),
     ],
 )
