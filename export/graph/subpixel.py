@@ -116,9 +116,7 @@ class _Graph:
 
 def _branch_of(graph: _Graph, double: onnx.NodeProto) -> _Branch | None:
     """The branch around a doubling, or None where the graph is built otherwise."""
-    if not graph.is_convolution(double, "ConvTranspose", SETTINGS_OF_DOUBLING) or graph.weights[double.input[1]].dims[
-        2:
-    ] != [2, 2]:
+    if not graph.is_convolution(double, "ConvTranspose", 2, SETTINGS_OF_DOUBLING):
         return None
     activation = graph.maker.get(double.input[0])
     front = None if activation is None else _activated(graph, activation)
