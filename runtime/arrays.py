@@ -44,9 +44,7 @@ def read_arrays(data: bytes, limit: int, names: Collection[str] | None = None) -
             raise NotArrays(f"it unpacks to {total} bytes, and {limit} are allowed")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             wanted = {entry.filename.removesuffix(".npy"): entry for entry in entries}
-            return {
-                name: _read(archive, entry) for name, entry in wanted.items() if names is None or name in names
-            }
+            return {name: _read(archive, entry) for name, entry in wanted.items() if names is None or name in names}
     except NotArrays:
         raise
     except Exception as error:  # zipfile, zlib and numpy's parser of headers raise two dozen kinds between them

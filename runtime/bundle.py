@@ -118,7 +118,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         tree = _tree(path)
     except OSError as error:
-        raise NotABundle(f"{path} cannot be looked at ({error.strerror}): check the path and its permissions") from error
+        raise NotABundle(
+            f"{path} cannot be looked at ({error.strerror}): check the path and its permissions"
+        ) from error
     try:
         with tree.open(MANIFEST) as file:
             data = file.read(MAX_MANIFEST + 1)
@@ -127,7 +129,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"{path} has no {MANIFEST}, so it is not a bundle: give the folder that `lineside export` wrote"
         ) from None
     if len(data) > MAX_MANIFEST:
-        raise NotABundle(f"{path / MANIFEST} is larger than {MAX_MANIFEST >> 20} MiB, so it is no manifest: do not use it")
+        raise NotABundle(
+            f"{path / MANIFEST} is larger than {MAX_MANIFEST >> 20} MiB, so it is no manifest: do not use it"
+        )
     manifest = decode_manifest(data, f"{path / MANIFEST}")
     _verify(path, tree, manifest)
     return Bundle(path=path, manifest=manifest, tree=tree)
@@ -177,7 +181,9 @@ def _tree(path: Path) -> Tree:
     if path.name == MANIFEST:
         raise NotABundle(f"{path} is the manifest of a bundle: give its folder, {path.parent}")
     if not path.is_file():
-        raise NotABundle(f"{path} is neither a folder nor a file: give the folder that `lineside export` wrote, or its zip")
+        raise NotABundle(
+            f"{path} is neither a folder nor a file: give the folder that `lineside export` wrote, or its zip"
+        )
     remedy = REMEDIES.get(path.suffix.lower())
     if remedy is not None:
         raise NotABundle(f"{path} is a {path.suffix} file, not a bundle: {remedy}")

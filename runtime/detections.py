@@ -23,7 +23,8 @@ class Detections:
     The arrays are read-only.
 
     Attributes:
-        boxes: ``(N, 4)`` float32 xyxy in picture pixels, clipped to the picture.
+        boxes: ``(N, 4)`` float32 xyxy in picture pixels, clipped to the picture. A box that the model gave a negative
+            width or height stays as it is (``x2 < x1``), as torch leaves it; it overlaps nothing and its mask is empty.
         scores: ``(N,)`` float32, falling.
         classes: ``(N,)`` int32 class indices.
         anchors: ``(N,)`` int32: which anchor of the head (levels ascending, rows first) each one came from.
@@ -52,6 +53,11 @@ class Detections:
             object.__setattr__(self, name, array)
         if self.masks is not None and len(self.masks) != n:
             raise BadOption(f"detections with {n} scores have {len(self.masks)} masks")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and unpickled ones are made anew, so that their arrays are read-only too."""
+        values = (self.boxes, self.scores, self.classes, self.anchors, self.masks, self.names, self.image_size)
+        return (type(self), values)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -111,21 +117,22 @@ class Detections:
 
         Returns:
             One entry each: ``image_id``, ``category_id`` (the class index, counted from 0 as in ``names``), ``bbox``
-            (x, y, width, height in picture pixels), ``score``, ``iscrowd`` 0, ``area`` in pixels (of the mask, or of
+            (x, y, width, height in picture pixels, none below 0), ``score``, ``iscrowd`` 0, ``area`` in pixels (of the mask, or of
             the box where there are no masks) and ``segmentation`` (compressed run lengths, or an empty list).
         """
         rows: list[dict[str, Any]] = []
         for i in range(len(self)):
             x1, y1, x2, y2 = self.boxes[i].tolist()
+            width, height = max(0.0, x2 - x1), max(0.0, y2 - y1)
             mask = None if self.masks is None else self.masks[i]
             rows.append(
                 {
                     "image_id": image_id,
                     "category_id": int(self.classes[i]),
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "bbox": [x1, y1, width, height],
                     "score": float(self.scores[i]),
                     "iscrowd": 0,
-                    "area": (x2 - x1) * (y2 - y1) if mask is None else mask.area,
+                    "area": width * height if mask is None else mask.area,
                     "segmentation": [] if mask is None else mask.rle(),
                 }
             )

@@ -14,6 +14,9 @@ from lineside.runtime.errors import BadOption
 
 __all__ = ["Crop", "Mask", "Masks", "RunLengths"]
 
+MAX_PIXELS = 1 << 30
+"""Pixels of a picture whose run lengths are read: they are unpacked on a table of the columns that they touch."""
+
 Crop = tuple[int, int, npt.NDArray[np.uint8]]
 """``(x0, y0, table)``: the tight box of a mask, its table ``(h, w)`` uint8 of 0 and 1."""
 
@@ -42,6 +45,10 @@ class Mask:
 
     spans: npt.NDArray[np.int32]
     image_size: tuple[int, int]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and unpickled ones are made anew, so that their spans are read-only too."""
+        return (_mask, (self.spans, self.image_size))
 
     @classmethod
     def from_array(cls, table: npt.NDArray[Any]) -> Mask:
@@ -77,9 +84,11 @@ class Mask:
         """
         try:
             counts, (height, width) = rle["counts"], (int(side) for side in rle["size"])
+            if min(height, width) < 0 or height * width > MAX_PIXELS:
+                raise ValueError(f"a picture has from 0 to {MAX_PIXELS} pixels")
             text = counts.decode("ascii", "replace") if isinstance(counts, bytes) else str(counts)
             spans = _native.spans_from_rle(text, height, width)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadOption(
                 f"run lengths {str(rle)[:80]} cannot be read: {error}; COCO's are a size [H, W] and a text of counts"
             ) from None
@@ -154,6 +163,10 @@ class Masks:
     offsets: npt.NDArray[np.int64]
     image_size: tuple[int, int]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and unpickled ones are made anew, so that their arrays are read-only too."""
+        return (_masks, (self.spans, self.offsets, self.image_size))
+
     @classmethod
     def of(cls, masks: list[Mask], image_size: tuple[int, int]) -> Masks:
         """Collects single masks of one picture.
@@ -227,6 +240,14 @@ def rows_of(index: Any, count: int, what: str) -> npt.NDArray[np.intp]:
         return np.atleast_1d(rows[wanted])
     except IndexError:
         raise IndexError(f"{what} {index!r} of {count}") from None
+
+
+def _mask(spans: npt.NDArray[np.int32], image_size: tuple[int, int]) -> Mask:
+    return Mask(_frozen(np.array(spans)), image_size)
+
+
+def _masks(spans: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], image_size: tuple[int, int]) -> Masks:
+    return Masks(_frozen(np.array(spans)), _frozen(np.array(offsets)), image_size)
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

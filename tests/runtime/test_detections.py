@@ -133,7 +133,7 @@ def test_to_coco_is_read_by_pycocotools(found: Detections) -> None:
     for i, note in enumerate(notes):
         x1, y1, x2, y2 = found.boxes[i].tolist()
         assert (note["image_id"], note["category_id"], note["iscrowd"]) == (7, int(found.classes[i]), 0)
-        assert note["bbox"] == [x1, y1, x2 - x1, y2 - y1] and note["score"] == float(found.scores[i])
+        assert note["bbox"] == [x1, y1, max(0, x2 - x1), max(0, y2 - y1)] and note["score"] == float(found.scores[i])
         assert found.masks is not None
         np.testing.assert_array_equal(coco.decode(note["segmentation"]).astype(bool), found.masks[i].to_array())
         assert note["area"] == coco.area(note["segmentation"])

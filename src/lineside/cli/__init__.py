@@ -6,6 +6,7 @@ or bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -137,21 +138,35 @@ def main(arguments: list[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"] or ["--help"]
     try:
         code = _run(words)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has left: nothing to say, and nothing left to flush when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # whoever read it has left, and there is nothing to say
         return PIPE_CLOSED
     except Exception as error:
         if debug:
             traceback.print_exc()
         message, code = _explain(error)
-        print(message, file=sys.stderr)
+        print(_printable(message), file=sys.stderr)
+        if isinstance(error, OSError) and error.filename is None:
+            _forget_output()
         return code
+
+
+def _forget_output() -> None:
+    """Lets go of what could not be written to stdout, so that the interpreter does not try again at its end."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _printable(message: str) -> str:
+    """A message as it may be shown: control characters, of a file's name perhaps, do not reach the terminal."""
+    return "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in message)
 
 
 def _run(words: list[str]) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lineside.runtime.errors import BundleDamaged
+
 if TYPE_CHECKING:
     from lineside.runtime.bundle import Bundle
 
@@ -57,7 +59,16 @@ def _parity(opened: Bundle) -> dict[str, Any] | None:
     """The parity report in a few numbers; None where the bundle holds none."""
     if "reports/parity.json" not in opened.names():
         return None
-    report = json.loads(opened.read("reports/parity.json"))
+    try:
+        return _summary(json.loads(opened.read("reports/parity.json")))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleDamaged(
+            f"reports/parity.json in {opened.path} is no parity report ({type(error).__name__}): "
+            "export the bundle again"
+        ) from error
+
+
+def _summary(report: dict[str, Any]) -> dict[str, Any]:
     pictures = report.get("pictures") or []
     if not pictures:
         return {"passed": report.get("passed"), "reference": report.get("reference"), "pictures": 0}
