@@ -34,7 +34,7 @@ class Picture:
 
     Attributes:
         name: File name, or what it is a drawing of.
-        frame: ``(H, W, 3)`` uint8 BGR.
+        frame: ``(H, W, 3)`` uint8 BGR, or ``(H, W)`` uint8 grey.
     """
 
     name: str

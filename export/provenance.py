@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
+from lineside.export.blocks import NO_BLOCKS, UserBlocks
+from lineside.export.checkpoint import read_checkpoint
 from lineside.export.ultra import is_structure, model_yaml, prepare
 from lineside.runtime.manifest import Provenance
 
@@ -45,12 +47,13 @@ class CheckpointFacts:
     imgsz: int | None = None
 
 
-def checkpoint_facts(weights: str | Path, safe: bool = False) -> CheckpointFacts:
+def checkpoint_facts(weights: str | Path, safe: bool = False, blocks: UserBlocks = NO_BLOCKS) -> CheckpointFacts:
     """Reads what a checkpoint says about its training.
 
     Args:
         weights: What `lineside.export.ultra.load_model` loaded; a model yaml has no facts.
         safe: Read it without running foreign code.
+        blocks: The user's own blocks.
     """
     path = Path(weights)
     if is_structure(path):
@@ -58,9 +61,7 @@ def checkpoint_facts(weights: str | Path, safe: bool = False) -> CheckpointFacts
     if path.suffix.lower() == ".safetensors":
         return _safetensors_facts(path)
     prepare()
-    from ultralytics.nn.tasks import torch_safe_load
-
-    checkpoint = cast(Mapping[str, Any], torch_safe_load(str(path), safe_only=safe)[0])
+    checkpoint = read_checkpoint(path, safe, blocks)
     arguments = checkpoint.get("train_args")
     settings: Mapping[str, Any] = arguments if isinstance(arguments, Mapping) else {}
     size = settings.get("imgsz")
@@ -87,13 +88,16 @@ def _claimed(licence: str) -> str:
     return f"{licence.split()[0]} (ultralytics' claim)" if licence.split() else ""
 
 
-def provenance_of(weights: str | Path, model: nn.Module, facts: CheckpointFacts) -> Provenance:
+def provenance_of(
+    weights: str | Path, model: nn.Module, facts: CheckpointFacts, blocks: UserBlocks = NO_BLOCKS
+) -> Provenance:
     """Everything that a manifest says about the origin of its model.
 
     Args:
         weights: The weights file, or the name of a model yaml.
         model: What was loaded from it.
         facts: What the checkpoint says about itself.
+        blocks: The user's own blocks, named with their hashes.
     """
     path = Path(weights)
     trained = not is_structure(path)
@@ -103,6 +107,7 @@ def provenance_of(weights: str | Path, model: nn.Module, facts: CheckpointFacts)
         weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if trained else "",
         dataset=facts.dataset,
         licence=facts.licence,
+        modules=blocks.provenance(),
         tools=tool_versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pickle
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lineside.export.blocks import NO_BLOCKS, UserBlocks
+from lineside.export.checkpoint import model_of, read_checkpoint
+from lineside.export.yaml_blocks import ATTRIBUTE, registered
 from lineside.runtime.errors import MissingPackage, WeightsError
 
 if TYPE_CHECKING:
@@ -61,12 +63,16 @@ def prepare() -> ModuleType:
 
 
 def load_model(
-    weights: str | Path, safe: bool = False, seed: int = 0, tasks: Sequence[str] = tuple(TASKS)
+    weights: str | Path,
+    safe: bool = False,
+    seed: int = 0,
+    tasks: Sequence[str] = tuple(TASKS),
+    blocks: UserBlocks = NO_BLOCKS,
 ) -> nn.Module:
     """Loads a YOLO segmentation or detection model, or builds one with random weights from a model yaml.
 
     A ``.pt`` file is a pickle: loading it runs code that its author chose. Load only files that you trust, or pass
-    ``safe=True``, which admits only the classes that ultralytics itself knows (custom modules are then refused).
+    ``safe=True``, which admits only the classes that ultralytics itself knows and the user's own blocks.
     A ``.safetensors`` file holds numbers and a model yaml only, and is safe by its format.
 
     Args:
@@ -75,22 +81,25 @@ def load_model(
         safe: Load the checkpoint without running foreign code.
         seed: Seed of the random weights; used for a yaml only.
         tasks: Tasks to accept, of `TASKS`.
+        blocks: The user's own blocks, which a checkpoint or a yaml may name.
 
     Returns:
         The model, float32, in eval mode, on the CPU. ``names`` is a dict of class index to name, ``task`` its task.
 
     Raises:
+        BadOption: A block declares arguments that cannot be filled in.
         MissingPackage: ultralytics is not installed.
-        WeightsError: The file is missing, unreadable, refused by ``safe``, or is a model for another task.
+        WeightsError: The file is missing, unreadable, refused by ``safe``, names blocks that are not here, or is a
+            model for another task.
     """
     prepare()
     path = Path(weights)
     if is_structure(path):
-        model = _build(str(weights), seed)
+        model = _build(str(weights), seed, blocks)
     elif path.suffix.lower() == ".pt":
-        model = _unpickle(path, safe)
+        model = model_of(read_checkpoint(path, safe, blocks), path)
     elif path.suffix.lower() == ".safetensors":
-        model = _from_safetensors(path)
+        model = _from_safetensors(path, blocks)
     else:
         raise WeightsError(
             f"'{weights}' is no .pt checkpoint, no .safetensors file and no model yaml. "
@@ -122,7 +131,7 @@ def _config_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "lineside" / "ultralytics"
 
 
-def _build(name: str, seed: int) -> Any:
+def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
     """Builds the model of a yaml with seeded random weights."""
     tasks = importlib.import_module("ultralytics.nn.tasks")
     try:
@@ -143,57 +152,44 @@ def _build(name: str, seed: int) -> Any:
         from lineside.export.heads import unknown_head
 
         raise WeightsError(f"'{name}' ends in {unknown_head(head)}.")
-    return _construct(config, name, seed, task)
+    return _construct(config, name, seed, task, blocks)
 
 
-def _construct(config: dict[str, Any], name: str, seed: int, task: str = "segment") -> Any:
+def _construct(config: dict[str, Any], name: str, seed: int, task: str, blocks: UserBlocks) -> Any:
     """Builds a model from its structure; the caller's random state is left as it was."""
     import torch
 
     tasks = importlib.import_module("ultralytics.nn.tasks")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), registered(blocks):
         torch.manual_seed(seed)
         try:
-            model = getattr(tasks, TASKS[task])(config, verbose=False)
-        except (KeyError, IndexError, TypeError, RuntimeError) as error:
-            raise WeightsError(
-                f"The model yaml '{name}' cannot be built ({type(error).__name__}: {error}). "
-                "Check its module names and channel numbers."
-            ) from error
-    return model
+            return getattr(tasks, TASKS[task])(config, verbose=False)
+        except Exception as error:  # blocks of the user can fail in any way
+            raise WeightsError(_not_built(config, name, error, blocks)) from error
 
 
-def _unpickle(path: Path, safe: bool) -> Any:
-    """Reads the model out of a checkpoint; the averaged weights (EMA) come before the raw ones."""
-    import torch
-
-    torch_safe_load = importlib.import_module("ultralytics.nn.tasks").torch_safe_load
-    if not path.is_file():
-        raise WeightsError(f"There is no weights file '{path}'. Give the path of a .pt checkpoint.")
-    try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=safe)
-    except ModuleNotFoundError as error:
-        raise WeightsError(
-            f"'{path}' needs the Python module '{error.name}', which is not here: its model has custom blocks. "
-            "Make that module importable (PYTHONPATH) and try again."
-        ) from error
-    except (AttributeError, ImportError, OSError, RuntimeError, TypeError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(f"'{path}' cannot be loaded as an ultralytics checkpoint: {_first_line(error)}") from error
-    except pickle.UnpicklingError as error:
-        raise WeightsError(f"'{path}' is no readable checkpoint: {_first_line(error)}") from error
-    model = checkpoint.get("ema") or checkpoint.get("model") if isinstance(checkpoint, dict) else None
-    if not isinstance(model, torch.nn.Module):
-        raise WeightsError(
-            f"'{path}' holds no model, only {type(checkpoint).__name__} data. Give the best.pt that training wrote."
+def _not_built(config: dict[str, Any], name: str, error: Exception, blocks: UserBlocks) -> str:
+    """Why a model yaml cannot be built, in words."""
+    named = {str(row[2]) for part in ("backbone", "head") for row in config.get(part) or () if len(row) > 2}
+    if isinstance(error, KeyError) and error.args and error.args[0] in named:
+        return (
+            f"The model yaml '{name}' names the block {error.args[0]}, which ultralytics does not have; "
+            f"{blocks.described()}. Give the file or package that defines it with --modules."
         )
-    if checkpoint.get("modelopt"):
-        raise WeightsError(
-            f"'{path}' was trained with quantisation inside (modelopt). Give the float checkpoint it came from."
-        )
-    return model
+    own = sorted(named & set(blocks.modules()))
+    hint = (
+        f" or the blocks of yours ({', '.join(own)}): one that changes the number of channels must declare {ATTRIBUTE}"
+        if own
+        else ""
+    )
+    text = (str(error).splitlines() or [""])[0]
+    return (
+        f"The model yaml '{name}' cannot be built ({type(error).__name__}: {text}). "
+        f"Check its module names and channel numbers{hint}."
+    )
 
 
-def _from_safetensors(path: Path) -> Any:
+def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
     """Builds the model that a safetensors file describes in its metadata, and fills in its weights."""
     from safetensors import SafetensorError, safe_open
 
@@ -203,7 +199,7 @@ def _from_safetensors(path: Path) -> Any:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        model = _construct(json.loads(metadata["yaml"]), path.name, seed=0)
+        model = _construct(json.loads(metadata["yaml"]), path.name, 0, "segment", blocks)
         model.load_state_dict(state)
         model.names = {int(index): name for index, name in json.loads(metadata["names"]).items()}
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:

@@ -76,6 +76,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
         weights_sha256: Its hash; empty where there was no file.
         dataset: What it was trained on.
         licence: Licence of the weights, as an SPDX name where there is one.
+        modules: Files and packages with blocks of the user's own that the model is made of, and the sha256 of each.
         tools: Versions of the programs that made the bundle.
         created: ISO 8601 time of the export, UTC; empty where it was left out.
     """
@@ -85,6 +86,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     weights_sha256: str = ""
     dataset: str = ""
     licence: str = ""
+    modules: dict[str, str] = {}
     tools: dict[str, str] = {}
     created: str = ""
 

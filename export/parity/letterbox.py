@@ -62,13 +62,15 @@ def letterboxed(frame: npt.NDArray[np.uint8], at: Placement) -> npt.NDArray[np.u
     """Scales and pads a picture.
 
     Args:
-        frame: Picture ``(H, W, 3)`` uint8 BGR.
+        frame: Picture ``(H, W, 3)`` uint8 BGR, or ``(H, W)`` grey.
         at: Where it goes.
 
     Returns:
         The input ``(h, w, 3)`` uint8 RGB.
     """
     height, width = at.content
+    if frame.ndim == 2:
+        frame = np.asarray(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR), np.uint8)
     scaled = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
     canvas = np.full((*at.input_size, 3), PADDING, np.uint8)
     canvas[at.top : at.top + height, at.left : at.left + width] = scaled[..., ::-1]

@@ -1,0 +1,140 @@
+"""Reads a ``.pt`` checkpoint: with the user's blocks in reach, restricted on request, every failure in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lineside.export.blocks import NO_BLOCKS, UserBlocks
+from lineside.export.class_paths import class_paths, foreign, installed, missing
+from lineside.runtime.errors import WeightsError
+
+__all__ = ["model_of", "pickle_warning", "read_checkpoint"]
+
+MOST_NAMES = 8
+"""So many names of classes are put into a message."""
+
+
+def pickle_warning(weights: str | Path) -> str | None:
+    """What to tell before a checkpoint is loaded without restriction, in one line.
+
+    Args:
+        weights: Any kind of weights.
+
+    Returns:
+        The line; None where the weights are no ``.pt`` file, which is the only kind that can hold code.
+    """
+    path = Path(weights)
+    if path.suffix.lower() != ".pt" or not path.is_file():
+        return None
+    strange = foreign(class_paths(path))
+    named = f", and this one names {_names(strange)} beside ultralytics' own classes" if strange else ""
+    return (
+        f"warning: {path} is a pickle: loading it runs whatever code its author put in{named}. Load only files that "
+        "you trust, or use --safe"
+    )
+
+
+def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS) -> Mapping[str, Any]:
+    """Loads a checkpoint.
+
+    With ``safe`` nothing but tensors, plain data, the classes of torch and ultralytics, and the torch modules that
+    the user's own files define can come out of it; whatever else it names is refused before it is looked up.
+
+    Args:
+        path: The ``.pt`` file.
+        safe: Load it restricted.
+        blocks: The user's blocks, found by class name wherever the checkpoint looks for them.
+
+    Returns:
+        What the checkpoint holds.
+
+    Raises:
+        WeightsError: The file is missing, damaged, no checkpoint, refused by ``safe``, or names blocks that are not
+            here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file '{path}'. Give the path of a .pt checkpoint.")
+    tasks = importlib.import_module("ultralytics.nn.tasks")
+    if safe and not tasks._SafeLoad.SUPPORTED:
+        raise WeightsError("--safe needs torch 2.6 or newer: install it, or leave --safe out for a file that you trust")
+    paths = class_paths(path)
+    with installed(blocks, paths, safe):
+        if not safe:
+            absent = missing(paths)
+            if absent:
+                raise WeightsError(
+                    f"'{path}' needs blocks that are not here: {_names(absent)}; {blocks.described()}. "
+                    "Give the file or package that defines them with --modules."
+                )
+        try:
+            checkpoint, _ = tasks.torch_safe_load(str(path), safe_only=safe)
+        except Exception as error:  # a pickle can fail in any way
+            raise WeightsError(_reason(path, error, safe, blocks)) from error
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError(
+            f"'{path}' holds no model, only {type(checkpoint).__name__} data. Give the best.pt that training wrote."
+        )
+    return checkpoint
+
+
+def model_of(checkpoint: Mapping[str, Any], path: str | Path) -> Any:
+    """The model in a checkpoint; the averaged weights (EMA) come before the raw ones.
+
+    Raises:
+        WeightsError: It holds none, or one with quantisation inside.
+    """
+    import torch
+
+    model = checkpoint.get("ema") or checkpoint.get("model")
+    if isinstance(model, torch.nn.Module):
+        if checkpoint.get("modelopt"):
+            raise WeightsError(
+                f"'{path}' was trained with quantisation inside (modelopt). Give the float checkpoint it came from."
+            )
+        return model
+    values = list(checkpoint.values()) or [model]
+    if all(isinstance(value, torch.Tensor) for value in (model if isinstance(model, Mapping) else checkpoint).values()):
+        raise WeightsError(
+            f"'{path}' is a state_dict, {len(values)} tensors without the model that they belong to. Load it into its "
+            "model and give what model.save() writes, or the best.pt that training wrote."
+        )
+    raise WeightsError(f"'{path}' holds no model, only {', '.join(map(str, list(checkpoint)[:4])) or 'nothing'}. "
+                       "Give the best.pt that training wrote.")  # fmt: skip
+
+
+def _names(paths: tuple[Any, ...]) -> str:
+    """Class paths in a row."""
+    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
+    return ", ".join(map(str, paths[:MOST_NAMES])) + more
+
+
+def _reason(path: Path, error: Exception, safe: bool, blocks: UserBlocks) -> str:
+    """Why a checkpoint cannot be loaded, in one sentence, and what to do."""
+    if not path.stat().st_size:
+        return f"'{path}' is empty. Copy it again."
+    text = _plain(error)
+    if "TorchScript" in text:
+        return f"'{path}' is a TorchScript archive and no checkpoint. Give the best.pt that it was exported from."
+    refused = "outside the supported" in text or isinstance(error, pickle.UnpicklingError)
+    if safe and refused and zipfile.is_zipfile(path):
+        strange = foreign(class_paths(path))
+        what = f"it names {_names(strange)}" if strange else "it holds more than tensors and ultralytics' own classes"
+        return (
+            f"'{path}' is refused by --safe, nothing of it was run: {what}; {blocks.described()}. Give the file that "
+            "defines these blocks with --modules, or leave --safe out if you trust whoever made the weights."
+        )
+    if "not a loadable checkpoint" in text or isinstance(error, (EOFError, pickle.UnpicklingError)):
+        return f"'{path}' cannot be loaded: it is truncated, damaged or no checkpoint at all. Copy it again."
+    return f"'{path}' cannot be loaded as an ultralytics checkpoint: {text}"
+
+
+def _plain(error: Exception) -> str:
+    """The first line of a foreign error's text, without its decoration."""
+    text = (str(error).splitlines() or [""])[0].strip()
+    return text.encode("ascii", "ignore").decode().removeprefix("ERROR").strip() or type(error).__name__
