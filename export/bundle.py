@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import onnx
 from torch import nn
 
@@ -16,7 +17,8 @@ from lineside.export.graph.finish import finish
 from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
 from lineside.export.graph.simplify import SIMPLIFY
-from lineside.export.heads import find_head
+from lineside.export.graph.subpixel import FOLD_DOUBLING
+from lineside.export.heads import END2END_ROWS, find_head
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
@@ -36,6 +38,9 @@ __all__ = ["MODEL", "Exported", "build_graph", "export_bundle"]
 
 MODEL = "model.onnx"
 DEFAULT_IMGSZ = 640
+
+TIE_SCORE = 1e-6
+"""Probabilities that come out of a graph, as of an end-to-end head, are known to about 1e-7."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def export_bundle(
     *,
     imgsz: tuple[int, int] | None = None,
     batch: int = 1,
+    end2end: bool = False,
     storage: WeightsStorage = "fp32",
     images: str | os.PathLike[str] | None = None,
     safe: bool = False,
@@ -77,6 +83,7 @@ def export_bundle(
         out: Name of the bundle folder.
         imgsz: Height and width of the input in pixels; the training size (else 640, square) when None.
         batch: Pictures per run; static.
+        end2end: Export the one-to-one part of the head, which needs no suppression, instead of the one-to-many part.
         storage: Element type in which weights are stored; arithmetic is float32 either way.
         images: Folder with pictures for the gate; seeded drawings of the task when None.
         safe: Load the checkpoint without running foreign code.
@@ -102,14 +109,16 @@ def export_bundle(
     model = load_model(weights, safe=safe)
     facts = checkpoint_facts(weights, safe)
     size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
-    head = find_head(model, size).contract
+    head = find_head(model, size, end2end).contract
+    if end2end and budget.tie_score < TIE_SCORE:
+        budget = msgspec.structs.replace(budget, tie_score=TIE_SCORE)
     names = _class_names(model, head.classes)
     pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(names)
     if is_structure(weights):
         settle(model, pictures)
     total = STEPS + len(pictures)
     update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")
-    plain = fused(model)
+    plain = fused(model, end2end)
     exact = rounded_to_fp16(plain) if storage == "fp16" else model
     graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage)
     manifest = Manifest(
@@ -125,8 +134,10 @@ def export_bundle(
     )
     with staged(target, force) as folder:
         onnx.save(graph, folder / MODEL)
-        reference = TorchReference(exact, size)
-        rounding = rounding_effect(TorchReference(model, size), reference, pictures) if storage == "fp16" else {}
+        reference = TorchReference(exact, size, end2end)
+        rounding: dict[str, float] = {}
+        if storage == "fp16":
+            rounding = rounding_effect(TorchReference(model, size, end2end), reference, pictures)
         versions = tool_versions()
         report, verified, manifest = prove(
             folder,
@@ -164,13 +175,14 @@ def build_graph(
         ExportError: An operator has no ONNX form, or a pass did not keep its promise.
     """
     shape = (batch, 3, *head.input_size)
+    rows = min(END2END_ROWS, head.anchors)
     outputs = {
-        name: tuple(side for side in sides if side is not None)
+        name: tuple(rows if side is None else side for side in sides)
         for name, sides in zip(head.output_names, head.output_shapes(batch), strict=True)
     }
     metadata = {"head": head.kind, "names": repr(dict(enumerate(names))), "imgsz": repr(list(head.input_size))}
-    traced = to_onnx(cut_tail(model, head.input_size), shape, head.output_names)
-    steps = [SIMPLIFY, *([STORE_HALF] if storage == "fp16" else []), finish(shape, outputs, metadata)]
+    traced = to_onnx(cut_tail(model, head.input_size, head.kind == "end2end"), shape, head.output_names)
+    steps = [SIMPLIFY, FOLD_DOUBLING, *([STORE_HALF] if storage == "fp16" else []), finish(shape, outputs, metadata)]
     return run_passes(traced, steps)
 
 

@@ -61,7 +61,8 @@ class TestWhatIsWritten:
         kinds = [node.op_type for node in model.graph.node]
         assert "BatchNormalization" not in kinds and "Shape" not in kinds and "Constant" not in kinds
         assert kinds.count("Softmax") == 1  # the attention block's; that of the distance bins is gone
-        assert len(kinds) - kinds.count("Cast") < 340
+        assert "ConvTranspose" not in kinds and kinds.count("DepthToSpace") == 1
+        assert len(kinds) - kinds.count("Cast") < 350
         assert b"ltralytics" not in (real / "model.onnx").read_bytes()
 
     def test_weights_are_stored_in_half_the_room(self, real: Path) -> None:
@@ -69,7 +70,7 @@ class TestWhatIsWritten:
         for tensor in onnx.load(real / "model.onnx").graph.initializer:
             if tensor.data_type in sizes:
                 sizes[tensor.data_type] += int(np.prod(tensor.dims))
-        assert sizes[10] > 100 * sizes[1]
+        assert sizes[10] > 30 * sizes[1]  # the convolutions made from two keep float32
         assert (real / "model.onnx").stat().st_size < 6_000_000
 
     def test_it_runs_without_torch(self, real: Path) -> None:
