@@ -12,7 +12,10 @@ import msgspec
 import onnx
 from torch import nn
 
+from lineside.export.blocks import load_blocks
+from lineside.export.class_paths import class_paths
 from lineside.export.cut import WeightsStorage, cut_tail, fused, rounded_to_fp16
+from lineside.export.gate_pictures import gate_pictures
 from lineside.export.graph.finish import finish
 from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
@@ -23,7 +26,6 @@ from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
-from lineside.export.pictures import drawn_pictures, golden_drawings, read_pictures
 from lineside.export.prove import STEPS, Progress, prove
 from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
 from lineside.export.settle import settle
@@ -71,6 +73,7 @@ def export_bundle(
     end2end: bool = False,
     storage: WeightsStorage = "fp32",
     images: str | os.PathLike[str] | None = None,
+    modules: Sequence[str] = (),
     safe: bool = False,
     force: bool = False,
     budget: Budget = FP32,
@@ -85,7 +88,9 @@ def export_bundle(
         batch: Pictures per run; static.
         end2end: Export the one-to-one part of the head, which needs no suppression, instead of the one-to-many part.
         storage: Element type in which weights are stored; arithmetic is float32 either way.
-        images: Folder with pictures for the gate; seeded drawings of the task when None.
+        images: Folder with pictures for the gate; seeded drawings of the task, and the photographs that installed
+            packages carry, when None.
+        modules: Files and packages with blocks of the user's own; see `lineside.export.blocks.load_blocks`.
         safe: Load the checkpoint without running foreign code.
         force: Replace a bundle of that name.
         budget: How far the bundle may be from torch.
@@ -100,22 +105,24 @@ def export_bundle(
         ParityFailed: The bundle is beyond the budget; nothing is left under its name.
         SinkError: The bundle cannot be written.
         SourceError: The pictures cannot be read.
-        BadOption: The input size does not fit the model's strides.
+        BadOption: The input size does not fit the model's strides, or one of `modules` cannot be imported.
     """
     target = Path(out)
     check_target(target, force)
     weights = os.fspath(weights)
     update(0, STEPS, f"loading {weights}")
-    model = load_model(weights, safe=safe)
-    facts = checkpoint_facts(weights, safe)
+    blocks = load_blocks(modules, [path.module for path in class_paths(weights)])
+    model = load_model(weights, safe=safe, blocks=blocks)
+    facts = checkpoint_facts(weights, safe, blocks)
     size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
     head = find_head(model, size, end2end).contract
     if end2end and budget.tie_score < TIE_SCORE:
         budget = msgspec.structs.replace(budget, tie_score=TIE_SCORE)
     names = _class_names(model, head.classes)
-    pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(names)
+    chosen = gate_pictures(names, images, budget.pictures)
+    pictures = chosen.gate
     if is_structure(weights):
-        settle(model, pictures)
+        settle(model, chosen.settling)
     total = STEPS + len(pictures)
     update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")
     plain = fused(model, end2end)
@@ -130,7 +137,7 @@ def export_bundle(
         model=MODEL,
         weights_storage=storage,
         opset=OPSET,
-        provenance=provenance_of(weights, model, facts),
+        provenance=provenance_of(weights, model, facts, blocks),
     )
     with staged(target, force) as folder:
         onnx.save(graph, folder / MODEL)
@@ -145,11 +152,11 @@ def export_bundle(
             manifest,
             reference,
             pictures,
-            pictures if images else golden_drawings(names),
+            chosen.golden,
             budget,
             described=f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
             + (", weights rounded to FP16" if storage == "fp16" else ""),
-            pictures_from=Path(images).name if images else "drawings of the task",
+            pictures_from=chosen.described,
             rounding=rounding,
             update=update,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from lineside.export.blocks import NO_BLOCKS, UserBlocks
 from lineside.export.class_paths import class_paths, foreign, installed, missing
 from lineside.runtime.errors import WeightsError
 
-__all__ = ["model_of", "pickle_warning", "read_checkpoint"]
+__all__ = ["model_of", "pickle_warning", "read_checkpoint", "warn_of_pickle"]
 
 MOST_NAMES = 8
 """So many names of classes are put into a message."""
@@ -37,6 +38,16 @@ def pickle_warning(weights: str | Path) -> str | None:
         f"warning: {path} is a pickle: loading it runs whatever code its author put in{named}. Load only files that "
         "you trust, or use --safe"
     )
+
+
+def warn_of_pickle(weights: str | Path) -> None:
+    """Prints `pickle_warning` to stderr."""
+    from lineside.export.ultra import prepare
+
+    prepare()
+    text = pickle_warning(weights)
+    if text is not None:
+        print(text, file=sys.stderr, flush=True)
 
 
 def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ import lineside
 from lineside import cli
 from lineside.cli.export import input_size
 from lineside.export import bundle as exporting
+from lineside.export import gate_pictures
 from lineside.export import prove as proving
 from lineside.export.bundle import export_bundle
 from lineside.export.cut import fused, rounded_to_fp16
@@ -291,9 +292,10 @@ def test_a_safetensors_copy_keeps_every_number_of_its_training(tmp_path: Path) -
 def short_gate(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     """Small pictures, where the gate is not what is tested."""
     small: Callable[..., Any] = lambda names: drawn_pictures(names, [(64, 64)] * 8)  # noqa: E731
-    monkeypatch.setattr(exporting, "golden_drawings", small)
+    monkeypatch.setattr(gate_pictures, "golden_drawings", small)
+    monkeypatch.setattr(gate_pictures, "photographs", dict)
     if stage != "run_gate":
-        monkeypatch.setattr(exporting, "drawn_pictures", small)
+        monkeypatch.setattr(gate_pictures, "drawn_pictures", small)
 
 
 def test_a_failed_gate_says_so_at_the_python_door(tmp_path: Path) -> None:

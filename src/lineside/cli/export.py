@@ -35,7 +35,12 @@ def command(
         Storage, typer.Option("--weights", help="How weights are stored; arithmetic is FP32 either way.")
     ] = Storage.FP32,
     images: Annotated[
-        Path | None, typer.Option(help="Folder with at least 8 pictures for the parity gate. Default: drawings.")
+        Path | None,
+        typer.Option(help="Folder with at least 8 pictures for the parity gate. Default: drawings and photographs."),
+    ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--modules", help="File or package with blocks of your own; may be repeated. It is imported."),
     ] = None,
     safe: Annotated[bool, typer.Option("--safe", help="Load the checkpoint without running code from it.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
@@ -51,12 +56,15 @@ def command(
     size = input_size(imgsz)
     from lineside.cli.progress import progress
     from lineside.export.bundle import export_bundle
+    from lineside.export.checkpoint import warn_of_pickle
     from lineside.export.prove import ParityFailed
 
+    if not safe:
+        warn_of_pickle(weights)
     try:
         with progress("export") as update:
             made = export_bundle(
-                weights, out, imgsz=size, batch=batch, storage=storage.value, images=images, safe=safe, force=force,
+                weights, out, imgsz=size, batch=batch, storage=storage.value, images=images, modules=modules or (), safe=safe, force=force,
                 update=update,
             )  # fmt: skip
     except ParityFailed as failure:
