@@ -26,8 +26,8 @@ cross() { # MINOR TAG [OPTION FOR PIP ...]
     # What Python would say of itself there; on 64 bit Linux its headers are the same for both processors.
     env PATH="$work/$tag/bin:$PATH" _PYTHON_HOST_PLATFORM=linux-aarch64 SETUPTOOLS_EXT_SUFFIX=".cpython-3$minor-aarch64-linux-gnu.so" \
         "$work/$tag/bin/pip" wheel -q --no-build-isolation --no-deps -w "$folder" "$@" \
-        -C cmake.define.CMAKE_SYSTEM_NAME=Linux -C cmake.define.CMAKE_SYSTEM_PROCESSOR=aarch64 \
-        -C cmake.define.CMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -C build-dir="$work/build-$tag" "$work/lineside"
+        --config-settings cmake.define.CMAKE_SYSTEM_NAME=Linux --config-settings cmake.define.CMAKE_SYSTEM_PROCESSOR=aarch64 \
+        --config-settings cmake.define.CMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ --config-settings build-dir="$work/build-$tag" "$work/lineside"
     wheel=$(find "$folder" -name "*-$tag-linux_aarch64.whl")
     [ -n "$wheel" ] || { echo "error: no wheel *-$tag-linux_aarch64.whl in $folder" >&2; exit 1; }
     rm -rf "$work/unpacked"
@@ -52,5 +52,5 @@ print(f"  {len(names)} functions of Python wanted, all of them there")'
 }
 
 cross 10 cp310-cp310
-cross 12 cp312-abi3 -C wheel.py-api=cp312
+cross 12 cp312-abi3 --config-settings wheel.py-api=cp312
 ls "$folder"
