@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from lineside.export.heads import LevelsHead, find_head
+from lineside.export.heads import END2END_ROWS, LevelsHead, find_head
 
 __all__ = ["FP16_MIN_ELEMENTS", "WeightsStorage", "cut_tail", "fused", "rounded_to_fp16"]
 
@@ -18,21 +18,20 @@ FP16_MIN_ELEMENTS = 256
 """Parameters with fewer elements keep float32: they are biases, where a bit counts and the space does not."""
 
 
-def fused(model: nn.Module) -> nn.Module:
+def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
     """A copy of the model with every BatchNorm folded into its convolution.
-
-    Where the head has two parts, the one-to-many part is kept.
 
     Args:
         model: An ultralytics model; left as it was.
+        end2end: Where the head has two parts, keep the one-to-one part instead of the one-to-many part.
 
     Returns:
         The copy, in eval mode.
     """
     twin = cast(Any, copy.deepcopy(model)).eval()
     head = twin.model[-1]
-    if getattr(head, "end2end", False):
-        head.end2end = False
+    if getattr(head, "end2end", end2end) != end2end:
+        head.end2end = end2end
     return cast(nn.Module, twin.fuse(verbose=False))
 
 
@@ -58,19 +57,25 @@ def rounded_to_fp16(model: nn.Module) -> nn.Module:
     return twin
 
 
-def cut_tail(model: nn.Module, input_size: tuple[int, int]) -> nn.Module:
-    """A copy of the model that ends in front of its decode tail.
+def cut_tail(model: nn.Module, input_size: tuple[int, int], end2end: bool = False) -> nn.Module:
+    """A copy of the model that ends in front of its decode tail, or behind the selection of its one-to-one part.
 
     Args:
         model: An ultralytics model; left as it was.
         input_size: Height and width of the input in pixels.
+        end2end: Keep the tail of the one-to-one part, which picks the best `END2END_ROWS` rows.
 
     Returns:
-        A model with the outputs of head contract ``levels``.
+        A model with the outputs of head contract ``levels`` or ``end2end``.
 
     Raises:
-        ExportError: The head is of a kind that export does not know.
+        ExportError: The head is of a kind that export does not know, or has no such part.
     """
     twin = cast(Any, copy.deepcopy(model))
-    twin.model[-1] = LevelsHead(find_head(twin, input_size))
+    head = find_head(twin, input_size, end2end)
+    if end2end:
+        twin.model[-1].end2end, twin.model[-1].max_det = True, END2END_ROWS
+        twin.model[-1].export, twin.model[-1].format = True, "onnx"  # the marks by which it gives its result alone
+    else:
+        twin.model[-1] = LevelsHead(head)
     return cast(nn.Module, twin.eval())

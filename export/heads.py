@@ -17,10 +17,13 @@ from torch import nn
 from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import ExportError
 
-__all__ = ["Head", "LevelsHead", "find_head", "supported_heads", "unknown_head"]
+__all__ = ["END2END_ROWS", "Head", "LevelsHead", "find_head", "supported_heads", "unknown_head"]
 
 PROTO_STRIDE = 4
 """Pixels of the input per prototype cell in the bundle format; the prototype branch doubles the finest level once."""
+
+END2END_ROWS = 300
+"""Rows that an end-to-end graph puts out (fewer where the input has fewer anchors): the most detections of a picture."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,20 @@ def unknown_head(kind: str) -> str:
     )
 
 
-def find_head(model: nn.Module, input_size: tuple[int, int]) -> Head:
+def find_head(model: nn.Module, input_size: tuple[int, int], end2end: bool = False) -> Head:
     """Finds the head of a model and describes it.
 
     Args:
         model: An ultralytics model; its layers are in ``model.model``, the head last.
         input_size: Height and width of the input in pixels.
+        end2end: Take the one-to-one part, whose detections need no suppression, instead of the one-to-many part.
 
     Returns:
-        The head, its one-to-many part where it has two.
+        The head; its contract is of kind ``levels``, or ``end2end`` for the one-to-one part.
 
     Raises:
-        ExportError: The head is of a kind that export does not know, or is not built as its kind is.
+        ExportError: The head is of a kind that export does not know, is not built as its kind is, or has no
+            one-to-one part where that is asked for.
         BadOption: The input size does not fit the strides.
     """
     layers = getattr(model, "model", None)
@@ -135,9 +140,15 @@ def find_head(model: nn.Module, input_size: tuple[int, int]) -> Head:
     form = _FORMS.get(kind)
     if form is None:
         raise ExportError(f"the model ends in {unknown_head(kind)}")
-    lists = [_stacks(module, name) for name in ("cv2", "cv3", *(("cv4",) if form.masks else ()))]
+    if end2end and not isinstance(getattr(module, "one2one_cv2", None), nn.ModuleList):
+        raise ExportError(
+            f"the {kind} head has no one-to-one part, so it cannot be exported end to end: leave out --end2end, or "
+            "train a model that has one, such as YOLO26"
+        )
+    purposes = ("cv2", "cv3", *(("cv4",) if form.masks else ()))
+    lists = [_stacks(module, f"one2one_{name}" if end2end else name) for name in purposes]
     contract = HeadContract(
-        kind="levels",
+        kind="end2end" if end2end else "levels",
         classes=_count(module, "nc"),
         coefficients=_count(module, "nm") if form.masks else 0,
         input_size=input_size,
@@ -182,7 +193,7 @@ def _stacks(module: nn.Module, name: str) -> nn.ModuleList:
     if not isinstance(stacks, nn.ModuleList):
         raise ExportError(
             f"the {type(module).__name__} head has no branches '{name}' (found {type(stacks).__name__}): only its "
-            "one-to-one part is left, so export from the checkpoint before it was fused"
+            "one-to-one part is left, so export with --end2end, or from the checkpoint before it was fused"
         )
     return stacks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from lineside.export.parity.masks import compare_masks
 from lineside.export.parity.raw import compare_raw
 from lineside.export.parity.reference import Reference
 from lineside.export.parity.result import ParityReport, PictureReport
+from lineside.export.parity.rows import follow, parts_of
 from lineside.export.parity.shipped import Shipped, View
 from lineside.export.parity.verdict import judge
 from lineside.export.pictures import Picture
@@ -77,13 +79,19 @@ def compare(
 ) -> PictureReport:
     """Compares one picture on all three levels."""
     seen = reference(picture.frame)
+    raw = dict(zip(head.output_names, view.outputs, strict=True))
+    if seen.final:
+        name = head.output_names[0]
+        seen = follow(raw[name][0], seen)
+        raw = {**parts_of(name, raw[name]), **raw}
+        seen = dataclasses.replace(seen, raw={**parts_of(name, seen.raw[name]), **seen.raw})
     found = shipped.best(view, max(ANCHORS, budget.anchors))
     tensor = seen.pixels.transpose(2, 0, 1).astype(np.float32) / 255
     return PictureReport(
         picture=picture.name,
         image_size=seen.placement.image_size,
         input_max_abs=float(np.abs(view.tensor - tensor).max()),
-        raw=compare_raw(dict(zip(head.output_names, view.outputs, strict=True)), seen.raw),
+        raw=compare_raw(raw, seen.raw),
         anchors=compare_anchors(found, seen, budget),
         masks=compare_masks(found, seen),
     )

@@ -13,12 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from lineside.export.heads import Head, find_head
+from lineside.export.heads import END2END_ROWS, Head, find_head
 from lineside.export.parity.letterbox import Placement, letterboxed, place
 
 __all__ = ["Reference", "Seen", "TorchReference", "to_picture"]
 
 Array = npt.NDArray[Any]
+
+SPARE_ROWS = 32
+"""Rows of a one-to-one part beyond those of the graph: at the end of the list two near-ties may take each other's place."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Seen:
     Attributes:
         placement: Where the picture lies in the input.
         pixels: Input ``(h, w, 3)`` uint8 RGB.
-        raw: Output of each convolution stack by the names of the head contract, ``(1, channels, h, w)`` float32.
+        raw: Outputs by the names of the head contract, float32: of each convolution stack ``(1, channels, h, w)``, or
+            the rows of an end-to-end head ``(1, K, 6 + coefficients)``.
         input_boxes: ``(A, 4)`` float64 xyxy in input pixels, not clipped.
         boxes: ``(A, 4)`` float64 xyxy in picture pixels, clipped to the picture.
         scores: ``(A, classes)`` float64 probabilities.
@@ -61,17 +65,21 @@ class TorchReference:
     Args:
         model: The model that the bundle must agree with; left as it was.
         input_size: Height and width of the input in pixels.
+        end2end: Run the one-to-one part of the head instead of its one-to-many part.
 
     Raises:
-        ExportError: The head is of a kind that export does not know.
+        ExportError: The head is of a kind that export does not know, or has no such part.
     """
 
-    def __init__(self, model: nn.Module, input_size: tuple[int, int]) -> None:
+    def __init__(self, model: nn.Module, input_size: tuple[int, int], end2end: bool = False) -> None:
         self._model = cast(Any, copy.deepcopy(model)).eval()
-        if getattr(self._model.model[-1], "end2end", False):
-            self._model.model[-1].end2end = False
-        self._head = find_head(self._model, input_size)
+        self._head = find_head(self._model, input_size, end2end)
+        head = self._model.model[-1]
+        if getattr(head, "end2end", end2end) != end2end:
+            head.end2end = end2end
+        head.max_det = END2END_ROWS + SPARE_ROWS
         self._input_size = input_size
+        self._end2end = end2end
 
     def __call__(self, frame: npt.NDArray[np.uint8]) -> Seen:
         """Looks at one picture.
@@ -93,6 +101,8 @@ class TorchReference:
         with torch.inference_mode(), _tapped(self._head) as raw:
             output = self._model(tensor)
         rows, protos = output[0] if self._head.protos is not None else (output[0], torch.zeros(1, 0, 0, 0))
+        if self._end2end:
+            return self._picked(rows[0].clone(), protos.clone(), pixels, placement)
         columns = rows[0].clone().T
         classes = self._head.contract.classes
         xywh = columns[:, :4].double()
@@ -106,6 +116,25 @@ class TorchReference:
             scores=columns[:, 4 : 4 + classes].double(),
             coefficients=columns[:, 4 + classes :],
             protos=protos[0].clone(),
+        )
+
+    def _picked(
+        self, rows: torch.Tensor, protos: torch.Tensor, pixels: npt.NDArray[np.uint8], placement: Placement
+    ) -> Seen:
+        """What the one-to-one part picked, rows ``(K, 6 + coefficients)`` by falling score."""
+        scores = torch.zeros(len(rows), self._head.contract.classes, dtype=torch.float64)
+        scores[torch.arange(len(rows)), rows[:, 5].long()] = rows[:, 4].double()
+        tensors = {"output0": rows[None, :END2END_ROWS].numpy(), "protos": protos.numpy()}
+        return Seen(
+            placement=placement,
+            pixels=pixels,
+            raw={name: tensors[name] for name in self._head.contract.output_names},
+            input_boxes=rows[:, :4].double(),
+            boxes=to_picture(rows[:, :4].double(), placement),
+            scores=scores,
+            coefficients=rows[:, 6:],
+            protos=protos[0],
+            final=True,
         )
 
 
@@ -131,6 +160,9 @@ def to_picture(boxes: torch.Tensor, at: Placement) -> torch.Tensor:
 def _tapped(head: Head) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
     """Collects what the convolution stacks of a head put out while the model runs, in the order of the contract."""
     names = head.contract.output_names
+    if head.contract.kind == "end2end":  # its outputs are results, not stacks
+        yield {}
+        return
     found: dict[str, npt.NDArray[np.float32]] = dict.fromkeys(names, np.empty(0, np.float32))
     modules = [*head.stacks, *([head.protos] if head.protos is not None else [])]
 

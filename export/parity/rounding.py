@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from lineside.export.parity.reference import Reference
+from lineside.export.parity.rows import follow, rows_of
 from lineside.export.pictures import Picture
 
 __all__ = ["rounding_effect"]
@@ -29,6 +30,8 @@ def rounding_effect(plain: Reference, rounded: Reference, pictures: Sequence[Pic
     worst = {"score": 0.0, "box_px": 0.0}
     for picture in pictures[:PICTURES]:
         a, b = plain(picture.frame), rounded(picture.frame)
+        if a.final:
+            b = follow(rows_of(a), b)
         best = torch.topk(a.scores.amax(1), min(ANCHORS, len(a.scores))).indices
         worst["score"] = max(worst["score"], float((a.scores[best] - b.scores[best]).abs().max()))
         worst["box_px"] = max(worst["box_px"], float((a.boxes[best] - b.boxes[best]).abs().max()))

@@ -8,15 +8,25 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import lineside
 from lineside import cli
+from lineside.export.bundle import Exported, export_bundle
+from lineside.export.cut import fused, rounded_to_fp16
+from lineside.export.graph.finish import tensor_shapes
+from lineside.export.parity.budget import FP32
+from lineside.export.parity.gate import run_gate
+from lineside.export.parity.reference import TorchReference
+from lineside.export.parity.rows import match_rows
+from lineside.export.parity.shipped import Shipped
 from lineside.export.pictures import drawn_pictures
 from lineside.export.settle import settle
 from lineside.export.ultra import load_model
 from lineside.runtime.bundle import open_bundle
+from lineside.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +121,81 @@ def test_open_vocabulary_is_refused_in_one_sentence(
     printed = capsys.readouterr().err
     assert "open-vocabulary head" in printed and "lineside import" in printed and "internal error" not in printed
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The one-to-one part of YOLO26, 128x128, FP16-stored."""
+    folder = tmp_path_factory.mktemp("end2end")
+    return export_bundle("yolo26n-seg.yaml", folder / "e.bundle", imgsz=(128, 128), storage="fp16", end2end=True)
+
+
+def end_to_end_reference() -> TorchReference:
+    """What the bundle `made` was compared with."""
+    model = load_model("yolo26n-seg.yaml")
+    settle(model, drawn_pictures(()))
+    return TorchReference(rounded_to_fp16(fused(model, end2end=True)), (128, 128), end2end=True)
+
+
+class TestEndToEnd:
+    def test_its_rows_are_those_of_torch(self, made: Exported) -> None:
+        assert made.parity.passed and made.verified.passed
+        assert [verdict.level for verdict in made.parity.verdicts] == ["raw", "anchors", "masks"]
+        for picture in made.parity.pictures:
+            measures = {measure.output: measure for measure in picture.raw}
+            assert {"output0", "output0 scores", "output0 coefficients", "protos"} <= set(measures)
+            assert min(measure.cosine for measure in picture.raw) > 0.99999
+            assert picture.anchors.compared >= 50 and picture.masks.mean_iou > 0.99
+        assert made.parity.rounding["score"] < 0.1
+
+    def test_the_manifest_and_the_graph_say_so(self, made: Exported) -> None:
+        head = made.manifest.head
+        assert (head.kind, head.coefficients, head.reg_max) == ("end2end", 32, 1)
+        shapes = tensor_shapes(onnx.load(made.path / "model.onnx").graph.output)
+        assert shapes == {"output0": (1, 300, 38), "protos": (1, 32, 32, 32)}
+
+    def test_thresholds_apply_and_suppression_does_not(self, made: Exported) -> None:
+        frame = drawn_pictures((), [(96, 128)])[0].frame
+        with lineside.load(made.path) as model:
+            everything = model(frame, conf=0.0, iou=0.0, agnostic=True)
+            assert len(everything) == 300 and everything.masks is not None
+            assert np.array_equal(everything.boxes, model(frame, conf=0.0, iou=1.0).boxes)
+            middle = float(everything.scores[100])
+            assert len(model(frame, conf=middle)) == np.count_nonzero(everything.scores > middle)
+            assert np.array_equal(model(frame, conf=0.0, max_det=9).boxes, everything.boxes[:9])
+
+    def test_the_reference_is_the_one_to_one_part(self, made: Exported) -> None:
+        frame = drawn_pictures((), [(96, 128)])[0].frame
+        one = end_to_end_reference()(frame)
+        with lineside.load(made.path) as shipped:
+            found = shipped(frame, conf=0.0)
+        assert np.abs(found.scores - one.scores.amax(1).numpy()[:300]).max() < 1e-4
+        assert one.final and one.raw["output0"].shape == (1, 300, 38)
+
+    def test_rows_of_nearly_one_score_may_swap_and_others_may_not(self, made: Exported) -> None:
+        rows = np.zeros((4, 8), np.float32)
+        rows[:, 4], rows[:, 5], rows[:, 6] = (0.9, 0.8, 0.8, 0.1), (0, 1, 1, 2), (1, 2, 3, 4)
+        assert match_rows(rows[[0, 2, 1, 3]], rows).tolist() == [0, 2, 1, 3]
+        assert match_rows(rows[[0, 0]], rows)[0] == 0, "each counterpart is taken once"
+        assert match_rows(np.zeros((0, 8), np.float32), rows).shape == (0,)
+
+    def test_a_wrong_coefficient_fails_the_gate(self, made: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        infer = OnnxRuntimeEngine.infer
+
+        def wrong(self: OnnxRuntimeEngine, *given: Any) -> list[Any]:
+            rows, protos = infer(self, *given)
+            return [np.concatenate([rows[..., :6], np.roll(rows[..., 6:], 1, axis=2)], 2), protos]
+
+        monkeypatch.setattr(OnnxRuntimeEngine, "infer", wrong)
+        report = run_gate(
+            Shipped(open_bundle(made.path)), end_to_end_reference(), made.manifest.head, drawn_pictures(()), FP32,
+            described="torch", pictures_from="test",
+        )  # fmt: skip
+        failed = {verdict.level: verdict.reason for verdict in report.verdicts if not verdict.passed}
+        assert set(failed) == {"raw", "masks"} and "output0 coefficients" in failed["raw"]
+
+    def test_a_model_without_that_part_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["export", "yolo11n-seg.yaml", "-o", str(tmp_path / "x.bundle"), "--end2end"]) == 2
+        printed = capsys.readouterr().err
+        assert "the Segment head has no one-to-one part" in printed and "leave out --end2end" in printed
+        assert not list(tmp_path.iterdir())
