@@ -68,7 +68,7 @@ class Ticks:
         if len(self.times) > WARM_UP + 2 and self.times[-1] - self.times[WARM_UP] > self.seconds * 1e9:
             self.stop()
 
-    def close(self) -> None:
+    def close(self, missing: int = 0) -> None:
         """Nothing to close."""
 
     @property

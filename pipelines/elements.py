@@ -108,6 +108,14 @@ class Sink(Protocol):
         """Takes one frame, in order of capture. The frame's pixels are valid until this returns (see `Frame.hold`)."""
         ...
 
-    def close(self) -> None:
-        """Finishes what was written. Called once, also after a failure."""
+    def close(self, missing: int = 0) -> None:
+        """Finishes what was written. Called once, also after a failure.
+
+        Args:
+            missing: Frames that were meant for this sink and are not in it: their writing failed, or they were given
+                up with its queue. Where there are any, a file keeps its name of an unfinished one.
+
+        Raises:
+            SinkError: What was written cannot be finished.
+        """
         ...

@@ -155,6 +155,8 @@ class Flow:
             self.counters.ended(frame, "late")
         else:
             self.counters.ended(frame, "inspected")
+        if frame.note is not None:
+            self.bus.emit("warning", INSPECT, "frame noted", frame.note)
         names = [name for name in self.sinks if frame.error is None or name in self._takes_failed]
         if not names:
             self._done(frame)

@@ -58,6 +58,7 @@ class Frame:
         clock: Stage clock: name of the stage to the monotonic time in ns at which it ended, in order.
         detections: What was found, once the transform is through.
         error: Why the frame failed; None for a good one.
+        note: What is to be known about a frame although it could be inspected; None for most.
         outcome: How it ended; None while it is in flight.
     """
 
@@ -70,6 +71,7 @@ class Frame:
         "detections",
         "error",
         "name",
+        "note",
         "outcome",
         "pixels",
         "pts",
@@ -86,6 +88,7 @@ class Frame:
         name: str = "",
         pts: float = 0.0,
         error: str | None = None,
+        note: str | None = None,
         captured: int | None = None,
         recycle: Callable[[Pixels], None] | None = None,
     ) -> None:
@@ -98,6 +101,7 @@ class Frame:
         self.clock: dict[str, int] = {}
         self.detections: Detections | None = None
         self.error = error if error is None else printable(error)
+        self.note = note if note is None else printable(note)
         self.outcome: Outcome | None = None
         self._recycle = recycle
         self._holders = 1

@@ -82,6 +82,7 @@ class Graph:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._lanes_left = 0
+        self._finishing: set[str] = set()
         self.failure: BaseException | None = None
         """What ended the source before its time; None where nothing did."""
 
@@ -119,7 +120,7 @@ class Graph:
             branches = [Branch(b.sink, b.policy or _default_policy(stream)) for b in self._branches]
             for branch in branches:
                 branch.sink.open(stream)
-                opened.append(branch.sink.close)
+                opened.append(partial(branch.sink.close, 1))  # What never began is not finished.
         except BaseException:
             for close in reversed(opened):
                 close()
@@ -195,7 +196,21 @@ class Graph:
                     self.bus.emit("error", sink.name, "sink failed", f"{sink.name}: {error}")
                 broken = True
             flow.written(frame, sink.name, error)
-        self._close(sink.name, sink.close)
+        with self._lock:
+            self._finishing.add(sink.name)
+        self._close(sink.name, partial(sink.close, self._missing(sink.name)))
+        with self._lock:
+            self._finishing.discard(sink.name)
+
+    def _missing(self, sink: str) -> int:
+        """Frames that a sink should have and has not. Those that the queue of a live source drops are no fault."""
+        counts = self.flow.counters.snapshot().sinks[sink]
+        return counts.failed if self.stream.live else counts.given - counts.written
+
+    def finishing(self) -> list[str]:
+        """Names of the sinks that have their last frame and put their files together."""
+        with self._lock:
+            return sorted(self._finishing)
 
     def _close(self, name: str, close: Callable[[], None]) -> None:
         try:

@@ -46,6 +46,8 @@ def record(frame: Frame) -> dict[str, Any]:
     if frame.error is not None:
         line["error"] = frame.error
         return line
+    if frame.note is not None:
+        line["note"] = frame.note
     objects = []
     if found is not None:
         for i, (box, score, number) in enumerate(_plain(found)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +16,13 @@ from lineside.pipelines.elements import Sink, Source
 from lineside.pipelines.events import Bus
 from lineside.pipelines.graph import Graph
 from lineside.pipelines.link import Policy
+from lineside.pipelines.names import printable
 from lineside.pipelines.problems import Problems
-from lineside.pipelines.results import check_free, new_folder, usual_sinks
+from lineside.pipelines.results import RunFolder, usual_sinks
 from lineside.pipelines.segment import Segment, fresh_lanes
 from lineside.pipelines.settings import Settings
 from lineside.pipelines.signals import Signals, catch_signals
-from lineside.pipelines.sinks import FILES, make_sink
+from lineside.pipelines.sinks import make_sink
 from lineside.pipelines.sources import make_source
 from lineside.pipelines.sources.find import Found
 from lineside.pipelines.summary import Summary, Tally
@@ -34,6 +35,8 @@ __all__ = ["Job", "Session"]
 
 _TICK = 0.1
 """Seconds between two looks at signals and progress."""
+_FINISH = 60.0
+"""Seconds that sinks may take to put their files together after a signal: a large workbook takes its time."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Session:
         self._problems = Problems(say)
         self._view: View | None = None
         self._signals = Signals()
-        self._folder: Path | None = None
+        self._folder: RunFolder | None = None
         self._names: tuple[str, ...] = ()
 
     def __enter__(self) -> Session:
@@ -104,7 +107,10 @@ class Session:
         """Runs the job to its end.
 
         The first signal stops the source and lets through what is queued, for at most ``drain`` seconds; a second one
-        gives the queue up at once. Elements that still hang ``grace`` seconds later are left behind.
+        gives the queue up at once. Files that are being finished are waited for, a minute at most and not after a
+        second signal. Elements that still hang ``grace`` seconds later are left behind.
+
+        A run that never began, or in which nothing could be inspected, leaves no file and no folder.
 
         Args:
             show: Called about ten times a second, for progress.
@@ -120,6 +126,39 @@ class Session:
         job = self._job
         source = make_source(job.sources, job.title)
         self._choose_sinks()
+        try:
+            graph, engine = self._build(source)
+            begin = time.monotonic()
+            graph.start()
+        except BaseException:
+            self._discard()
+            raise
+        self._carry(graph, show, drain, grace)
+        seconds = time.monotonic() - begin
+        counts = graph.flow.counters.snapshot()
+        if self._problems.messages and counts.failed == counts.entered and not self._signals.received:
+            self._discard()
+            raise SourceError(f"nothing could be inspected: {self._problems.messages[0]}")
+        folder = self._folder
+        return Summary(
+            bundle=printable(str(job.bundle)),
+            engine=engine,
+            source=graph.stream.name,
+            live=graph.stream.live,
+            counts=counts,
+            classes=self._tally.classes,
+            seconds=seconds,
+            stages=graph.flow.clock.stats(),
+            results="" if folder is None else printable(str(folder.path)),
+            files={} if folder is None else folder.files(),
+            incomplete={} if folder is None else folder.incomplete(lambda name: counts.sinks[name].given),
+            stopped=self._signals.received[0] if self._signals.received else "",
+            problems=tuple(self._problems.messages),
+        )
+
+    def _build(self, source: Source) -> tuple[Graph, str]:
+        """The graph, and the name of the engine in it."""
+        job = self._job
         model = lineside.load(job.bundle, engine=job.engine, mode=job.mode, threads=job.threads)
         engine = model.engine_name
         self._bus.listen(self._problems)
@@ -136,24 +175,7 @@ class Session:
             bus=self._bus,
             listener=self._tally,
         )
-        seconds = self._carry(graph, show, drain, grace)
-        counts = graph.flow.counters.snapshot()
-        if self._problems.messages and counts.failed == counts.entered and not self._signals.received:
-            raise SourceError(f"nothing could be inspected: {self._problems.messages[0]}")
-        return Summary(
-            bundle=str(job.bundle),
-            engine=engine,
-            source=graph.stream.name,
-            live=graph.stream.live,
-            counts=counts,
-            classes=self._tally.classes,
-            seconds=seconds,
-            stages=graph.flow.clock.stats(),
-            results="" if self._folder is None else str(self._folder),
-            files={name: str(self._folder / FILES[name]) for name in self._names if self._folder is not None},
-            stopped=self._signals.received[0] if self._signals.received else "",
-            problems=tuple(self._problems.messages),
-        )
+        return graph, engine
 
     def linger(self) -> None:
         """Keeps the page up until a signal comes; returns at once where there is no page or one has come."""
@@ -170,15 +192,26 @@ class Session:
         """Settles the kinds of results, and that there is room for them, before anything slow begins."""
         job = self._job
         self._names = tuple(usual_sinks([it.kind for it in job.sources]) if job.sinks is None else job.sinks)
-        if job.folder is not None:
-            check_free(job.folder, self._names)
+        if self._names and job.folder is not None:
+            self._take(job.folder)
+
+    def _take(self, path: Path | None) -> RunFolder:
+        """Takes a folder of results for this run alone."""
+        folder = self._folder = RunFolder(path, self._names, self._say)
+        self._stack.callback(folder.close)
+        return folder
+
+    def _discard(self) -> None:
+        """Removes the results of a run that came to nothing."""
+        if self._folder is not None:
+            self._folder.discard()
 
     def _open_sinks(self, counters: Callable[[], Snapshot]) -> list[Sink]:
         sinks: list[Sink] = []
         if self._names:
-            folder = self._folder = self._job.folder or new_folder()
-            options = {"xlsx": {"bundle": str(self._job.bundle)}}
-            sinks = [make_sink(name, folder, **options.get(name, {})) for name in self._names]
+            folder = self._folder or self._take(None)
+            options = {"xlsx": {"bundle": printable(str(self._job.bundle))}}
+            sinks = [make_sink(name, folder.path, **options.get(name, {})) for name in self._names]
         if self._job.view:
             from lineside.pipelines.view import start_view
 
@@ -199,24 +232,19 @@ class Session:
 
         return Playback(source)
 
-    def _carry(self, graph: Graph, show: Callable[[Graph], None], drain: float, grace: float) -> float:
-        """Starts the graph and waits for its end; gives the seconds that took."""
-        begin = time.monotonic()
-        try:
-            graph.start()
-        except BaseException:
-            if self._folder is not None and self._job.folder is None:
-                with suppress(OSError):  # Where something lies in it already it stays.
-                    self._folder.rmdir()
-            raise
-        limit = None
+    def _carry(self, graph: Graph, show: Callable[[Graph], None], drain: float, grace: float) -> None:
+        """Waits for the end of a graph, or brings it about where a signal asks for it."""
+        stopped = None
         while not graph.join(_TICK):
             show(graph)
-            if self._signals.received and limit is None:
+            if not self._signals.received:
+                continue
+            if stopped is None:
                 graph.stop()
-                limit = time.monotonic() + drain
-            if limit is not None and (len(self._signals.received) > 1 or time.monotonic() > limit):
+                stopped = time.monotonic()
+            waited = time.monotonic() - stopped
+            patient = len(self._signals.received) == 1 and waited < drain + (_FINISH if graph.finishing() else 0.0)
+            if not patient:
                 graph.close(drain=0.0, grace=grace)
                 break
         show(graph)
-        return time.monotonic() - begin

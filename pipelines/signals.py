@@ -1,4 +1,4 @@
-"""Ctrl-C and the polite kill, turned into a request that the main loop reads."""
+"""Ctrl-C, the polite kill and a terminal that goes away, turned into a request that the main loop reads."""
 
 from __future__ import annotations
 
@@ -25,9 +25,16 @@ class Signals:
 
 @contextmanager
 def catch_signals() -> Iterator[Signals]:
-    """Notes SIGINT and SIGTERM instead of dying of them while the block runs. Main thread only."""
+    """Notes SIGINT, SIGTERM and SIGHUP instead of dying of them while the block runs. Main thread only.
+
+    A SIGHUP that is ignored stays so: that is how ``nohup`` lets a program outlive its terminal.
+    """
     signals = Signals()
-    before = {number: signal.signal(number, signals._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
+    before = {number: signal.signal(number, signals._handle) for number in numbers}
     try:
         yield signals
     finally:

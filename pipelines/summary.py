@@ -50,7 +50,9 @@ class Summary:
         seconds: From the start to the last sink.
         stages: Latency of each stage.
         results: Folder of the results; empty where nothing was saved.
-        files: File or folder of each kind of result.
+        files: File or folder of each kind of result that has everything in it.
+        incomplete: What there is of the other kinds, under the name of something unfinished; empty where there is
+            nothing to use.
         stopped: Name of the signal that ended the run early; empty where none did.
         problems: What went wrong, the first of each kind.
     """
@@ -65,6 +67,7 @@ class Summary:
     stages: dict[str, StageStats]
     results: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    incomplete: dict[str, str] = field(default_factory=dict)
     stopped: str = ""
     problems: tuple[str, ...] = ()
 
@@ -83,7 +86,9 @@ class Summary:
         counts = self.counts
         faults = counts.failed + counts.incomplete + sum(sink.failed for sink in counts.sinks.values())
         lost = 0 if self.live else counts.lost + sum(sink.dropped for sink in counts.sinks.values())
-        return not (faults or lost or counts.in_flight or self.problems or (self.stopped and not self.live))
+        if faults or lost or counts.in_flight or self.problems or self.incomplete:
+            return False
+        return self.live or not self.stopped
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values; times in ms unless named otherwise."""
@@ -101,5 +106,6 @@ class Summary:
             "stages": {name: stats.to_dict() for name, stats in self.stages.items()},
             "results": self.results or None,
             "files": self.files,
+            "incomplete": self.incomplete,
             "problems": list(self.problems),
         }

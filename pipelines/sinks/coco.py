@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -29,7 +29,6 @@ class Coco:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._images_path = path.with_name(f"{path.name}.images")
         self._encoder = msgspec.json.Encoder()
         self._file: PartFile | None = None
         self._images: PartFile | None = None
@@ -40,7 +39,7 @@ class Coco:
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`."""
         self._file = PartFile(self._path)
-        self._images = PartFile(self._images_path)
+        self._images = PartFile(self._path.with_name(f"{self._path.name}.images"))
         about = {"description": f"Results of Lineside on {stream.name}"}
         self._file.write(b'{"info":' + self._encoder.encode(about) + b',"annotations":[\n')
 
@@ -53,29 +52,43 @@ class Coco:
         self._names.update(enumerate(frame.detections.names))
         results = enumerate(frame.detections.to_coco(frame.sequence), start=self._count + 1)
         lines = [self._encoder.encode({**result, "id": number, "iscrowd": 0}) for number, result in results]
-        if lines:
-            self._file.write((b",\n" if self._count else b"") + b",\n".join(lines))
-            self._count += len(lines)  # Only now: what a full disk refused leaves no comma behind.
+        before = self._images.size
         self._images.write((b",\n" if self._pictures else b"") + self._encoder.encode(picture))
+        if lines:
+            try:
+                self._file.write((b",\n" if self._count else b"") + b",\n".join(lines))
+            except SinkError:
+                self._images.take_back(before)  # A picture without its results would look like one without objects.
+                raise
+        # Only now: what a full disk refused leaves no comma behind.
+        self._count += len(lines)
         self._pictures += 1
 
-    def close(self) -> None:
-        """See `Sink.close`.
+    def close(self, missing: int = 0) -> None:
+        """See `Sink.close`. Where the two files cannot be joined both stay, as ``.part``.
 
         Raises:
             SinkError: The disk says no.
         """
         if self._file is None or self._images is None:
             return
-        categories = [{"id": number, "name": name} for number, name in sorted(self._names.items())]
-        self._file.write(b'\n],"categories":' + self._encoder.encode(categories) + b',"images":[\n')
-        self._images.commit()
+        self._images.leave()
+        before = self._file.size
         try:
-            with self._images_path.open("rb") as images:
-                while block := images.read(1 << 20):
-                    self._file.write(block)
-            os.unlink(self._images_path)
-        except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
-        self._file.write(b"\n]}\n")
-        self._file.commit()
+            self._join(self._file, self._images.part)
+        except (OSError, SinkError) as error:
+            self._file.take_back(before)
+            self._file.leave()
+            raise error if isinstance(error, SinkError) else SinkError(f"cannot write {self._path}: {error}") from error
+        self._file.finish(missing)
+        with suppress(OSError):
+            self._images.part.unlink()
+
+    def _join(self, file: PartFile, images: Path) -> None:
+        """Writes what comes after the annotations."""
+        categories = [{"id": number, "name": name} for number, name in sorted(self._names.items())]
+        file.write(b'\n],"categories":' + self._encoder.encode(categories) + b',"images":[\n')
+        with images.open("rb") as lines:
+            while block := lines.read(1 << 20):
+                file.write(block)
+        file.write(b"\n]}\n")

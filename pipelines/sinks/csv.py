@@ -44,10 +44,10 @@ class Csv:
         if lines:
             self._file.write(lines)
 
-    def close(self) -> None:
+    def close(self, missing: int = 0) -> None:
         """See `Sink.close`."""
         if self._file is not None:
-            self._file.commit()
+            self._file.finish(missing)
 
 
 def _lines(table: Sequence[Sequence[object]]) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import shortened
 from lineside.pipelines.overlay import Overlay
-from lineside.pipelines.sinks.part import replace_bytes
+from lineside.pipelines.sinks.part import part_name, replace_bytes
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import SinkError
 
@@ -20,6 +21,8 @@ _QUALITY = 90
 class Images:
     """Writes a JPEG per frame, ``000017_NAME.jpg`` after its number and its file.
 
+    The folder is called ``images.part`` until every frame is in it.
+
     Args:
         path: Name of the folder.
     """
@@ -29,13 +32,14 @@ class Images:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._part = part_name(path)
         self._overlay: Overlay | None = None
 
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`."""
         self._overlay = Overlay()
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            self._part.mkdir(parents=True)
         except OSError as error:
             raise SinkError(f"cannot write to {self._path}: {error.strerror}; name another place with --out") from error
 
@@ -46,7 +50,17 @@ class Images:
         picture = self._overlay.draw(frame.pixels, frame.detections)
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         stem = f"_{shortened(Path(frame.name).stem)}" if frame.name else ""
-        replace_bytes(self._path / f"{frame.sequence:06d}{stem}.jpg", data.tobytes())
+        replace_bytes(self._part / f"{frame.sequence:06d}{stem}.jpg", data.tobytes())
 
-    def close(self) -> None:
-        """See `Sink.close`."""
+    def close(self, missing: int = 0) -> None:
+        """See `Sink.close`.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        if missing or self._overlay is None:
+            return
+        try:
+            os.rename(self._part, self._path)
+        except OSError as error:
+            raise SinkError(f"cannot name {self._part} {self._path.name}: {error.strerror}") from error

@@ -40,7 +40,7 @@ class JsonLines:
         assert self._file is not None
         self._file.write(self._encoder.encode(record(frame)) + b"\n")
 
-    def close(self) -> None:
+    def close(self, missing: int = 0) -> None:
         """See `Sink.close`."""
         if self._file is not None:
-            self._file.commit()
+            self._file.finish(missing)

@@ -58,7 +58,7 @@ class PartFile:
         path: Final name; its folder is made.
 
     Raises:
-        SinkError: The file cannot be made.
+        SinkError: The file cannot be made, or somebody else is writing it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class PartFile:
         self.part = part_name(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] | None = self.part.open("wb", buffering=0)
+            self._file: IO[bytes] | None = self.part.open("xb", buffering=0)
         except OSError as error:
             raise _sink_error(path, error) from error
 
@@ -83,17 +83,45 @@ class PartFile:
             while written < len(data):
                 written += self._file.write(data[written:])
         except OSError as error:
-            self._take_back(start)
+            self.take_back(start)
             raise _sink_error(self.path, error) from error
 
-    def _take_back(self, start: int) -> None:
-        """Cuts off half a record, so that the next one begins on a line of its own."""
-        assert self._file is not None
-        try:
-            self._file.truncate(start)
-            self._file.seek(start)
-        except OSError:
-            return
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        assert self._file is not None, "the file is closed"
+        return self._file.tell()
+
+    def take_back(self, size: int) -> None:
+        """Cuts off what was written after a moment, such as half a record: the next one begins where that began.
+
+        Args:
+            size: `size` of that moment.
+        """
+        assert self._file is not None, "the file is closed"
+        with suppress(OSError):
+            self._file.truncate(size)
+            self._file.seek(size)
+
+    def finish(self, missing: int = 0) -> None:
+        """Closes the file: under its final name if everything is in it, else it stays what it is, unfinished.
+
+        Args:
+            missing: Frames that should be in it and are not.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        if missing:
+            self.leave()
+        else:
+            self.commit()
+
+    def leave(self) -> None:
+        """Closes the file and leaves it under the name of an unfinished one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def commit(self) -> None:
         """Gives the file its name.
@@ -103,8 +131,7 @@ class PartFile:
         """
         if self._file is None:
             return
-        self._file.close()
-        self._file = None
+        self.leave()
         put_in_place(self.part, self.path)
 
     def __enter__(self) -> PartFile:

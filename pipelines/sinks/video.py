@@ -16,7 +16,7 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.part import part_name, put_in_place
-from lineside.pipelines.sources.opencv import opencv
+from lineside.pipelines.sources.opencv import native_path, opencv
 from lineside.runtime.errors import SinkError
 
 __all__ = ["OverlayVideo", "find_ffmpeg"]
@@ -98,7 +98,7 @@ class OverlayVideo:
             return _Ffmpeg(self._ffmpeg, self._path, size, self._fps)
         return _OpenCv(self._path, size, self._fps)
 
-    def close(self) -> None:
+    def close(self, missing: int = 0) -> None:
         """See `Sink.close`.
 
         Raises:
@@ -113,7 +113,8 @@ class OverlayVideo:
                 f"the video {self._writer.part} does not hold the {self._count} frames written to it; "
                 "free some space or name another place with --out"
             )
-        put_in_place(self._writer.part, self._path)
+        if not missing:
+            put_in_place(self._writer.part, self._path)
         self._writer = None
 
 
@@ -129,7 +130,8 @@ class _Ffmpeg:
         command += ["-c:v", encoder, *(("-preset", "veryfast", "-crf", "22") if encoder == "libx264" else ())]
         # H.264 in 4:2:0 takes even sides only; an odd picture gains a row or column.
         command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        command += ["-f", "mp4", str(self.part)]
+        # As an absolute file:, or else a colon or a dash in the name would mean something to ffmpeg.
+        command += ["-f", "mp4", f"file:{self.part.absolute()}"]
         # In a session of its own, so that Ctrl-C on the terminal does not end it before its last frame.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log, start_new_session=True
@@ -168,7 +170,9 @@ class _OpenCv:
         cv2 = opencv()
         # OpenCV chooses the container by the ending.
         self.part = path.with_name(f"{path.stem}.part{path.suffix}")
-        self._writer: Any = cv2.VideoWriter(str(self.part), cv2.VideoWriter_fourcc(*"mp4v"), fps, (size[1], size[0]))
+        self._writer: Any = cv2.VideoWriter(
+            native_path(self.part), cv2.VideoWriter_fourcc(*"mp4v"), fps, (size[1], size[0])
+        )
         if not self._writer.isOpened():
             raise SinkError(f"cannot write the video {self.part}: OpenCV cannot open it; is the folder writable?")
 
@@ -182,7 +186,7 @@ class _OpenCv:
 def _holds(path: Path, count: int) -> bool:
     """Whether a video has so many frames and the last one can be decoded."""
     cv2 = opencv()
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(native_path(path))
     try:
         if int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != count:
             return False

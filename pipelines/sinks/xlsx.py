@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
 from collections import Counter
@@ -55,6 +56,8 @@ class Xlsx:
         self._bundle = bundle
         self._stream: StreamInfo | None = None
         self._book: Any = None
+        self._file: _Target | None = None
+        self._broken = False
         self._sheet: Any = None
         self._row = 0
         self._sheets = 0
@@ -81,6 +84,7 @@ class Xlsx:
         self._started = time.strftime("%Y-%m-%d %H:%M:%S")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _Target(part_name(self._path))
             self._rows = tempfile.TemporaryDirectory(
                 prefix=f"{self._path.name}.", suffix=".part", dir=self._path.parent, ignore_cleanup_errors=True
             )
@@ -93,7 +97,7 @@ class Xlsx:
             "strings_to_urls": False,
             "strings_to_numbers": False,
         }
-        self._book = xlsxwriter.Workbook(str(part_name(self._path)), options)
+        self._book = xlsxwriter.Workbook(self._file, options)
         self._bold = self._book.add_format({"bold": True, "bg_color": "#E8EEF4", "bottom": 1})
         self._text = self._book.add_format({"quote_prefix": True})
         self._summary = self._book.add_worksheet("Summary")
@@ -110,7 +114,20 @@ class Xlsx:
         self._sheet, self._row = sheet, 1
 
     def write(self, frame: Frame) -> None:
-        """See `Sink.write`."""
+        """See `Sink.write`.
+
+        Raises:
+            SinkError: The disk says no, now or before: half a row cannot be taken back.
+        """
+        if self._broken:
+            raise SinkError(f"cannot write {self._path}: an earlier row could not be written")
+        try:
+            self._add(frame)
+        except OSError as error:
+            self._broken = True
+            raise _refused(self._path, error.strerror or error) from error
+
+    def _add(self, frame: Frame) -> None:
         self._frames += 1
         if frame.error is not None:
             self._failed += 1
@@ -131,23 +148,40 @@ class Xlsx:
                 self._sheet.write_number(self._row, column, value, self._cells[name])
         self._row += 1
 
-    def close(self) -> None:
-        """See `Sink.close`.
+    def close(self, missing: int = 0) -> None:
+        """See `Sink.close`. A workbook that could not be finished is removed: nothing can open it.
 
         Raises:
             SinkError: The disk says no.
         """
-        if self._book is None:
+        if self._book is None or self._file is None:
             return
+        part = part_name(self._path)
+        try:
+            self._finish(self._file)
+        except SinkError:
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            self._file.close()
+            self._rows.cleanup()
+            self._book = None
+        if self._broken:
+            part.unlink(missing_ok=True)
+        elif not missing:
+            put_in_place(part, self._path)
+
+    def _finish(self, file: _Target) -> None:
+        """Puts the sheets together."""
         try:
             self._summarise()
             self._book.close()
         except Exception as error:  # XlsxWriter wraps the system's errors in its own.
-            raise SinkError(f"cannot write {self._path}: {error}; free some space or name another place") from error
-        finally:
-            self._rows.cleanup()
-            self._book = None
-        put_in_place(part_name(self._path), self._path)
+            if not self._broken:
+                raise _refused(self._path, error) from error
+            return
+        if file.failure is not None and not self._broken:
+            raise _refused(self._path, file.failure.strerror or file.failure) from file.failure
 
     def _summarise(self) -> None:
         """Fills the first sheet, and puts a filter on a table that fits one sheet."""
@@ -173,3 +207,30 @@ class Xlsx:
         last = (self._row - 1 if self._sheets == 1 else 0, len(COLUMNS) - 1)
         if last[0]:
             self._sheet.autofilter(0, 0, *last)
+
+
+class _Target(io.FileIO):
+    """The file of a workbook, which never fails in the hands of `zipfile`.
+
+    A zip archive that could not be written tries again when it is collected, and then its traceback goes to the
+    standard error output, past everybody. So the first error is kept here, and what comes after it is swallowed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes all of it, or notes why not."""
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while self.failure is None and done < len(view):
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self.failure = error
+        return len(view)
+
+
+def _refused(path: Path, reason: object) -> SinkError:
+    return SinkError(f"cannot write {path}: {reason}; free some space or name another place with --out")

@@ -53,6 +53,8 @@ def find(words: Sequence[str]) -> list[Found]:
 
 def _one(word: str) -> Iterable[Found]:
     path = Path(word)
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{word} is a link to something that is not there")
     if path.is_dir():
         inside = _files(sorted(path.iterdir()))
         if not inside:
@@ -78,9 +80,13 @@ def _one(word: str) -> Iterable[Found]:
 
 
 def _files(paths: Iterable[Path]) -> list[Found]:
-    """Those of some paths that look like pictures or videos; hidden files are left out."""
+    """Those of some paths that look like pictures or videos; hidden files are left out.
+
+    What only has such a name (a folder, a pipe, a link to nothing) is among them: its reader says what it is, while
+    left out it would be missed by nobody.
+    """
     known = PICTURES | VIDEOS
-    return [_file(p) for p in paths if p.suffix.lower() in known and not p.name.startswith(".") and p.is_file()]
+    return [_file(path) for path in paths if path.suffix.lower() in known and not path.name.startswith(".")]
 
 
 def _file(path: Path) -> Found:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from lineside.runtime.errors import MissingPackage
 
-__all__ = ["opencv"]
+__all__ = ["native_path", "opencv"]
 
 
 def opencv() -> Any:
@@ -29,3 +30,11 @@ def opencv() -> Any:
             "install it with: pip install 'lineside[station]'"
         ) from error
     return cv2
+
+
+def native_path(path: str | Path) -> bytes:
+    """The name of a file as OpenCV's video functions take it, whatever bytes are in it.
+
+    It is absolute: in a relative one FFmpeg takes what stands before a colon for a protocol.
+    """
+    return os.fsencode(Path(path).absolute())

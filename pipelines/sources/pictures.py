@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,49 +12,69 @@ import numpy as np
 
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame, Pixels
+from lineside.pipelines.sources.formats import flaw, pages
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import SourceError
 
-__all__ = ["Pictures", "read_picture"]
+__all__ = ["Pictures", "read_picture", "special"]
+
+_KINDS = (
+    (stat.S_ISDIR, "it is a folder"),
+    (stat.S_ISFIFO, "it is a pipe"),
+    (stat.S_ISSOCK, "it is a socket"),
+    (stat.S_ISCHR, "it is a device"),
+    (stat.S_ISBLK, "it is a device"),
+)
+"""What is no file although it has a name like one. Opening a pipe would wait for ever."""
+
+
+def special(path: Path) -> str | None:
+    """Why a path is no file with a content of its own; None where it is one.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    if not path.exists() and path.is_symlink():
+        return "it is a link to something that is not there"
+    mode = path.stat().st_mode
+    return next((reason for test, reason in _KINDS if test(mode)), None)
 
 
 def read_picture(path: str | Path) -> Pixels:
-    """Reads one picture, turned the way its EXIF data say.
+    """Reads one picture, turned the way its EXIF data say, in 8 bits per channel, without its transparency.
 
     Returns:
-        ``(H, W, 3)`` uint8 BGR.
+        ``(H, W, 3)`` uint8 BGR. Of a file with several pages it is the first one, see `formats.pages`.
 
     Raises:
-        SourceError: The file cannot be read, is no picture, or is cut off.
+        SourceError: The file cannot be read, is no picture, is cut off, or is too large.
     """
+    return _decode(path, _bytes(path))
+
+
+def _bytes(path: str | Path) -> bytes:
+    try:
+        reason = special(Path(path))
+        data = b"" if reason else Path(path).read_bytes()
+    except (OSError, MemoryError) as error:
+        raise SourceError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not enough memory'}") from error
+    reason = reason or ("the file is empty" if not data else flaw(data))
+    if reason:
+        raise SourceError(f"cannot read {path}: {reason}")
+    return data
+
+
+def _decode(path: str | Path, data: bytes) -> Pixels:
     cv2 = opencv()
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
-    if not data.size:
-        raise SourceError(f"cannot read {path}: the file is empty")
-    if _cut_off(data):
-        raise SourceError(f"cannot read {path}: the JPEG is cut off before its end")
-    try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise SourceError(f"cannot read {path}: {error.err or error}") from error
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (cv2.error, MemoryError) as error:
+        raise SourceError(
+            f"cannot read {path}: it is damaged, or larger than OpenCV reads (2^20 pixels a side, 2^30 in all)"
+        ) from error
     if pixels is None:
         raise SourceError(f"cannot read {path}: it is damaged or not a picture")
     return pixels  # type: ignore[no-any-return]
-
-
-def _cut_off(data: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bool:
-    """Whether a JPEG has no end marker after its last scan.
-
-    Older decoders fill the missing part with grey and say nothing, so that half a part would pass as inspected. In a
-    scan every FF is followed by 00 or a restart marker, so that these two markers cannot occur by chance.
-    """
-    if data[:2].tobytes() != b"\xff\xd8":
-        return False
-    text = data.tobytes()
-    return text.rfind(b"\xff\xd9") < text.rfind(b"\xff\xda")
 
 
 class Pictures:
@@ -98,8 +119,12 @@ class Pictures:
 
 def _frame(path: str) -> Frame:
     begin = time.monotonic_ns()
+    pixels, reason, note = None, None, None
     try:
-        pixels, reason = read_picture(path), None
+        data = _bytes(path)
+        pixels = _decode(path, data)
+        if (count := pages(data)) > 1:
+            note = f"{path} holds {count} pictures and only the first was inspected; save each as a file of its own"
     except SourceError as error:
-        pixels, reason = None, str(error)
-    return Frame(pixels, source=str(Path(path).parent), name=path, error=reason, captured=begin)
+        reason = str(error)
+    return Frame(pixels, source=str(Path(path).parent), name=path, error=reason, note=note, captured=begin)

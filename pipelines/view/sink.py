@@ -30,6 +30,6 @@ class ViewSink:
         """Shows one frame; its pixels are held until a newer one comes."""
         self._desk.take(frame)
 
-    def close(self) -> None:
+    def close(self, missing: int = 0) -> None:
         """The run has ended; the page stays."""
         self._desk.end()

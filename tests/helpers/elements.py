@@ -87,5 +87,6 @@ class Keep:
         self.frames.append(frame.sequence)
         self.errors.append(frame.error)
 
-    def close(self) -> None:
+    def close(self, missing: int = 0) -> None:
         self.closed += 1
+        self.missing = missing

@@ -137,7 +137,6 @@ def test_one_bad_picture_costs_exit_code_1_and_is_named(run, tmp_path: Path) -> 
         (["good.png", "--conf", "1.5"], "conf=1.5"),
         (["good.png", "--policy", "newest"], "policy 'newest'"),
         (["good.png", "--out", "taken", "--save-jsonl"], "already holds results.jsonl"),
-        (["good.png", "--out", "killed", "--save-csv"], "already holds results.csv.part"),
         (["good.png", "--out", "good.png"], "cannot write"),
         (["good.png", "--engine", "abacus"], "abacus"),
         (["63"], "cannot open camera 63"),
@@ -148,8 +147,6 @@ def test_bad_input_is_exit_code_2_with_a_sentence(run, tmp_path: Path, words: li
     (tmp_path / "bad.mp4").write_bytes(b"x")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "results.jsonl").touch()
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "killed" / "results.csv.part").touch()
     assert cv2.imwrite(str(tmp_path / "good.png"), picture((60, 60)))
     done = run(*words)
     assert done.returncode == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -17,6 +18,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from lineside.cli.quiet import quiet_stderr
 from lineside.runtime.errors import BadOption, LinesideError, MissingPackage
 
 __all__ = ["COMMANDS", "EXTRAS", "main"]
@@ -133,6 +135,14 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 a check failed (or the program did), 2 wrong usage or bad input, 130 interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # No name of a file or class may cost the result its print.
+    with quiet_stderr():
+        return _guarded(arguments)
+
+
+def _guarded(arguments: list[str] | None) -> int:
+    """Runs one command; whatever it raises becomes a sentence and an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]

@@ -37,6 +37,8 @@ def print_summary(summary: Summary) -> None:
         _print_stages("latency, ms", summary.stages)
     if summary.stopped:
         print(f"ended early by {summary.stopped}")
+    for name, path in summary.incomplete.items():
+        print(f"incomplete: {name}, {f'what there is of it: {path}' if path else 'nothing is left of it'}")
     if summary.results:
         print(f"results: {summary.results}")
 

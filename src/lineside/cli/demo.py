@@ -155,9 +155,9 @@ def _print(proofs: Mapping[str, VerifyReport], summaries: Sequence[Summary], fol
     console.print(_figures(summaries))
     console.print("Results:")
     for summary in summaries:
-        overlay = summary.files["video" if "video" in summary.files else "images"]
-        console.print(f"  overlay {overlay}", soft_wrap=True, markup=False)
-        console.print(f"  workbook {summary.files['xlsx']}", soft_wrap=True, markup=False)
+        for name, label in (("video", "overlay"), ("images", "overlay"), ("xlsx", "workbook")):
+            if name in summary.files:
+                console.print(f"  {label} {summary.files[name]}", soft_wrap=True, markup=False)
     last = SHOWS[-1]
     words = [_program(), "run", str(folder / last.bundle), str(folder / last.source), "--view"]
     console.print("\nSee it live: this plays the video on a page with thresholds and an Excel button:")
