@@ -4,7 +4,8 @@
 # usage: sudo sh scripts/arm64_root.sh [SUITE ...]   default: bookworm (Python 3.11) trixie (Python 3.13)
 # Slow: about 20 to 40 minutes a suite. See debian_root.sh for the environment variables; on an arm64 machine nothing
 # is emulated. HOST_PYTHON: an interpreter of this machine with Lineside installed, to compare bits with.
-# ABI3_WHEEL: a wheel from scripts/cross_wheels.sh for Python 3.12 and newer; where it fits, it is tested too.
+# WHEELS: the folder of scripts/cross_wheels.sh; where its wheel for Python 3.12 and newer fits, that is what is tested,
+# and nothing is compiled.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/debian_root.sh
@@ -16,23 +17,24 @@ host_python=${HOST_PYTHON:-.venv-dev/bin/python}
 for suite in "$@"; do
     start=$(date +%s)
     root_make "arm64-$suite" "$suite" arm64
-    if ! in_root "$root" sh -c 'command -v g++' >/dev/null; then
-        in_root "$root" apt-get update -qq
-        in_root "$root" apt-get install -y -qq --no-install-recommends python3 python3-dev python3-venv g++ </dev/null >/dev/null
+    in_root "$root" apt-get update -qq
+    in_root "$root" apt-get install -y -qq --no-install-recommends python3 python3-venv </dev/null >/dev/null
+    wheel=$(find "${WHEELS:-/nonexistent}" -name '*-cp312-abi3-linux_aarch64.whl' 2>/dev/null || true)
+    if [ -n "$wheel" ] && in_root "$root" python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+        cp "$wheel" "$root/root/"
+        wheel=/root/$(basename "$wheel")
+    else
+        wheel=
+        in_root "$root" apt-get install -y -qq --no-install-recommends python3-dev g++ </dev/null >/dev/null
     fi
     echo "== $suite: $(in_root "$root" uname -m), $(in_root "$root" python3 -V), ready after $(seconds_since "$start")"
     root_clone "$root" /lineside
     start=$(date +%s)
-    in_root "$root" sh /lineside/scripts/lean.sh python3 /lean </dev/null
-    echo "== $suite: wheel built and tested in $(seconds_since "$start")"
+    in_root "$root" env WHEEL="$wheel" sh /lineside/scripts/lean.sh python3 /lean </dev/null
+    echo "== $suite: ${wheel:-wheel built there}: tested in $(seconds_since "$start")"
 
     "$host_python" tests/runtime/aarch64/bits.py >"$roots/bits.here"
     in_root "$root" sh -c 'cd /lineside && /lean/bin/python tests/runtime/aarch64/bits.py' >"$roots/bits.there"
     diff "$roots/bits.here" "$roots/bits.there" || refuse "aarch64 gives other bits than $(uname -m)"
     echo "== $suite: $(wc -l <"$roots/bits.here") hashes are those of $(uname -m)"
-
-    if [ -n "${ABI3_WHEEL:-}" ] && in_root "$root" python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
-        cp "$ABI3_WHEEL" "$root/root/"
-        in_root "$root" env WHEEL="/root/$(basename "$ABI3_WHEEL")" sh /lineside/scripts/lean.sh python3 /lean-abi3 </dev/null
-    fi
 done

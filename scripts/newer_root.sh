@@ -10,6 +10,8 @@ roots_begin "$@"
 [ $# != 0 ] || set -- 3.14 3.14t
 root_make newer sid "$(dpkg --print-architecture)"
 root_clone "$root" /lineside
+# A mirror of unstable that stands still for two weeks is good enough.
+echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90-lineside"
 
 free_threaded() { # VERSION: compiles Debian's source of it without the GIL into /opt/free
     in_root "$root" test ! -e "/opt/free/bin/python$1t" || return 0
