@@ -47,6 +47,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
     "onnxslim": "export",
+    "pycocotools": "export",
     "safetensors": "export",
     "torch": "export",
     "torchvision": "export",

@@ -1,40 +1,184 @@
-"""``lineside verify``: does this machine see what the original model saw?"""
+"""``lineside verify``: does this machine see what the original model saw, and how much of what is there?"""
 
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lineside.runtime.errors import BadOption
+
+if TYPE_CHECKING:
+    from lineside.export.accuracy.measure import AccuracyOptions
+    from lineside.export.accuracy.report import AccuracyReport
+    from lineside.runtime.verify import VerifyReport
+
 __all__ = ["command"]
+
+
+class Split(str, Enum):
+    """Part of a data set."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="The bundle: a folder, or the same tree in a .zip.")],
     engine: Annotated[str, typer.Option(help="Engine to replay with.")] = "auto",
+    data: Annotated[
+        str | None, typer.Option(help="Also measure accuracy on this labelled set: its data.yaml. Needs pycocotools.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Measure these weights beside it, through torch: the best.pt it came from.")
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which pictures of the set.")] = Split.VAL,
+    root: Annotated[Path | None, typer.Option(help="Folder of the set, in place of the path in data.yaml.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many pictures, picked evenly.")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Redrawn sets of pictures behind each interval.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of those draws.")] = 0,
+    margin: Annotated[
+        float, typer.Option(help="Exit code 1 if the bundle is surely worse than torch by more than this mAP50-95.")
+    ] = 0.005,
+    sizes: Annotated[
+        str, typer.Option(help="Limits between small, medium and large: sides in picture px (COCO's are 32,96).")
+    ] = "32,96",
+    safe: Annotated[bool, typer.Option("--safe", help="Load the weights without running code from them.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the accuracy into this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Checks every hash of a bundle, then replays its golden files and compares with what torch saw.
 
-    Exit code 1: this machine gives other answers. Needs no torch.
+    Exit code 1: this machine gives other answers, or the bundle is surely worse than its weights. Needs no torch, except
+    for `--weights`.
 
     Example: lineside verify demo/bearing.bundle
-    """
-    import msgspec
 
+    Example: lineside verify parts.bundle --data sets/parts/data.yaml --weights runs/parts/best.pt
+    """
+    if data is None and (weights, root, limit, report) != (None, None, None, None):
+        raise BadOption("--weights, --root, --limit and --report belong to a measurement of accuracy: give --data too")
+    options = None
+    if data is not None:
+        options = _options(split, root, limit, bootstrap, seed, margin, sizes, engine, safe)
+        _check(options, report, bundle)
+    replayed = _replay(bundle, engine, may_be_unproven=data is not None)
+    if replayed is not None and not as_json:
+        _print_replay(replayed)
+    passed = replayed is None or replayed.passed
+    measured = None
+    if data is not None and options is not None:
+        measured = _measure(bundle, data, weights, options, report)
+        passed = passed and measured.passed
+    if as_json:
+        print(json.dumps(_plain(bundle, replayed, measured, passed)))
+    elif measured is not None:
+        from lineside.cli.accuracy import print_accuracy
+
+        if replayed is None:
+            print("no golden files in this bundle: nothing to replay")
+        print_accuracy(measured)
+    return 0 if passed else 1
+
+
+def _options(
+    split: Split,
+    root: Path | None,
+    limit: int | None,
+    bootstrap: int,
+    seed: int,
+    margin: float,
+    sizes: str,
+    engine: str,
+    safe: bool,
+) -> AccuracyOptions:
+    """What the command line asks for."""
+    from lineside.export.accuracy.measure import AccuracyOptions
+
+    try:
+        limits = tuple(float(word) for word in sizes.split(","))
+    except ValueError:
+        raise BadOption(f"--sizes {sizes}: give numbers between commas, such as 32,96") from None
+    return AccuracyOptions(
+        split=split.value,
+        root=root,
+        limit=limit,
+        draws=bootstrap,
+        seed=seed,
+        margin=margin,
+        sizes=limits,
+        engine=engine,
+        safe=safe,
+    )
+
+
+def _check(options: AccuracyOptions, report: Path | None, bundle: Path) -> None:
+    """Says what is wrong before anything is run."""
+    from lineside.export.accuracy.evaluator import require_evaluator
+    from lineside.export.accuracy.report import check_report_file
+
+    options.check()
+    require_evaluator()
+    if report is not None:
+        check_report_file(report, bundle)
+
+
+def _replay(bundle: Path, engine: str, may_be_unproven: bool) -> VerifyReport | None:
+    """Replays the golden files; None where there are none and something else is measured."""
     from lineside.cli.progress import progress
     from lineside.runtime.bundle import list_golden, open_bundle
     from lineside.runtime.verify import verify_bundle
 
     opened = open_bundle(bundle)
     total = len(list_golden(opened))
+    if may_be_unproven and not total:
+        return None
     with progress("verify") as update:
-        report = verify_bundle(opened, engine, progress=lambda done: update(done, total))
-    if as_json:
-        print(json.dumps(json.loads(msgspec.json.encode(report))))  # NaN, for which JSON has no word, becomes null
-        return 0 if report.passed else 1
+        return verify_bundle(opened, engine, progress=lambda done: update(done, total))
+
+
+def _measure(
+    bundle: Path, data: str, weights: Path | None, options: AccuracyOptions, out: Path | None
+) -> AccuracyReport:
+    """Measures accuracy, and writes the report where one is asked for."""
+    from lineside.cli.progress import progress
+    from lineside.export.accuracy.measure import measure
+    from lineside.export.accuracy.report import write_report
+
+    ways = ["runtime"] if weights is None else ["runtime", "torch"]
+    with progress("measure") as update:
+        measured = measure(
+            bundle,
+            data,
+            weights,
+            options,
+            lambda way, done, total: update(ways.index(way) * total + done, len(ways) * total, way),
+        )
+    if out is not None:
+        write_report(measured, out)
+    return measured
+
+
+def _plain(
+    bundle: Path, replayed: VerifyReport | None, measured: AccuracyReport | None, passed: bool
+) -> dict[str, Any]:
+    """Everything as JSON takes it; NaN, for which it has no word, becomes null."""
+    import msgspec
+
+    facts: dict[str, Any] = {"bundle": str(bundle), "golden": []}
+    if replayed is not None:
+        facts = json.loads(msgspec.json.encode(replayed))
+    if measured is not None:
+        facts["accuracy"] = json.loads(msgspec.json.encode(measured))
+    return {**facts, "passed": passed}
+
+
+def _print_replay(report: VerifyReport) -> None:
+    """A row per golden file, and the limits."""
     from lineside.cli.tables import print_table
 
     rows = [
@@ -58,4 +202,3 @@ def command(
         f"mask IoU {limits.mask_iou:g}, cosine {limits.cosine:g}"
     )
     print("verified" if report.passed else "NOT verified: this machine gives other answers than torch did")
-    return 0 if report.passed else 1
