@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import inspect
+import itertools
 import pkgutil
 import sys
 import traceback
@@ -152,7 +153,7 @@ def _load(text: str, wanted: Sequence[str]) -> Source:
     with _quiet(root):
         name = _import(text, path, names)
         module = sys.modules[name]
-        broken = tuple(_walk(text, module)) if path.is_dir() else ()
+        broken = tuple(_walk(module)) if path.is_dir() else ()
     modules = tuple(key for key in sys.modules if key == name or (path.is_dir() and key.startswith(f"{name}.")))
     modules = tuple(key for key in modules if _lies_in(sys.modules[key], path))
     return Source(path.name, _sha256(path), modules, broken)
@@ -206,7 +207,7 @@ def _import(text: str, path: Path, names: Sequence[str]) -> str:
         if parent:
             importlib.import_module(parent)
         if importlib.util.find_spec(name) is not None and not _is_at(name, path):
-            name = ".".join([*names[:-1], f"lineside_user_{names[-1]}"])
+            name = _unused(".".join([*names[:-1], f"lineside_user_{names[-1]}"]))
         file = path if path.is_file() else path / "__init__.py"
         folders = [str(path)] if path.is_dir() else None
         spec = (
@@ -232,7 +233,13 @@ def _import(text: str, path: Path, names: Sequence[str]) -> str:
     return name
 
 
-def _walk(text: str, package: ModuleType) -> Iterator[str]:
+def _unused(name: str) -> str:
+    """That name, or with a number the first that no module has."""
+    candidates = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in candidates if candidate not in sys.modules)
+
+
+def _walk(package: ModuleType) -> Iterator[str]:
     """Imports every module of a package; yields what is wrong with those that cannot be."""
     for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=lambda name: None):
         if info.name.rpartition(".")[2] == "__main__" or info.name in sys.modules:

@@ -20,11 +20,12 @@ MOST_NAMES = 8
 """So many names of classes are put into a message."""
 
 
-def pickle_warning(weights: str | Path) -> str | None:
+def pickle_warning(weights: str | Path, remedy: str = ", or use --safe") -> str | None:
     """What to tell before a checkpoint is loaded without restriction, in one line.
 
     Args:
         weights: Any kind of weights.
+        remedy: What else there is to do, where there is something.
 
     Returns:
         The line; None where the weights are no ``.pt`` file, which is the only kind that can hold code.
@@ -36,16 +37,16 @@ def pickle_warning(weights: str | Path) -> str | None:
     named = f", and this one names {_names(strange)} beside ultralytics' own classes" if strange else ""
     return (
         f"warning: {path} is a pickle: loading it runs whatever code its author put in{named}. Load only files that "
-        "you trust, or use --safe"
+        f"you trust{remedy}"
     )
 
 
-def warn_of_pickle(weights: str | Path) -> None:
+def warn_of_pickle(weights: str | Path, remedy: str = ", or use --safe") -> None:
     """Prints `pickle_warning` to stderr."""
     from lineside.export.ultra import prepare
 
     prepare()
-    text = pickle_warning(weights)
+    text = pickle_warning(weights, remedy)
     if text is not None:
         print(text, file=sys.stderr, flush=True)
 

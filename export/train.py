@@ -13,14 +13,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lineside.export.blocks import UserBlocks, load_blocks
+from lineside.export.class_paths import class_paths, installed
 from lineside.export.datasets import DatasetReport, check_dataset, write_resolved
 from lineside.export.results import best_row, copy_whole, draw_curves, read_results, write_safetensors
 from lineside.export.ultra import load_model, prepare
+from lineside.export.yaml_blocks import registered
 from lineside.runtime.errors import BadOption, MissingPackage, WeightsError
 
 __all__ = ["SMALL_SET", "Progress", "TrainOptions", "train"]
@@ -57,6 +60,7 @@ class TrainOptions:
         device: ``cpu``, ``0`` …; None lets torch choose.
         patience: Stop after so many epochs without a better result.
         threads: CPU threads of torch; None for one per core that the process may use.
+        modules: Files and packages with blocks of the user's own; see `lineside.export.blocks.load_blocks`.
         extra: Further settings of ultralytics by name; they win over everything else.
     """
 
@@ -67,6 +71,7 @@ class TrainOptions:
     device: str | None = None
     patience: int = 50
     threads: int | None = None
+    modules: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -147,8 +152,27 @@ def train(
     start = str(last) if resume else str(model)
     if Path(start).suffix.lower() == ".safetensors":
         raise WeightsError(f"Training cannot start from '{start}'. Give the .pt that lies beside it.")
-    load_model(start, tasks=("segment",))  # says what is wrong with it, before ultralytics tries to download it
+    blocks = load_blocks(options.modules, [path.module for path in class_paths(start)])
+    load_model(
+        start, tasks=("segment",), blocks=blocks
+    )  # says what is wrong with it, before ultralytics tries to download it
     arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder))
+    with _within_reach(blocks, start):
+        seconds = _train(ultralytics, start, arguments, options, report, folder, on_progress)
+        return _deliver(folder, str(model), options, report, seconds, blocks)
+
+
+def _train(
+    ultralytics: Any,
+    start: str,
+    arguments: dict[str, Any],
+    options: TrainOptions,
+    report: DatasetReport,
+    folder: Path,
+    on_progress: Callable[[Progress], None] | None,
+) -> float:
+    """Runs ultralytics' training, where it is not finished already; returns the seconds that it took."""
+    work, resume = folder / "work", "resume" in arguments
     yolo = ultralytics.YOLO(start, task="segment")
     finished = resume and yolo.ckpt.get("epoch", -1) < 0  # so ultralytics marks a run that came to its end
     if finished and (folder / "best.pt").is_file():
@@ -161,7 +185,14 @@ def train(
         yolo.add_callback("on_train_start", lambda trainer: _use_threads(options.threads))
         with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, ultralytics' chatter does not
             yolo.train(**arguments)
-    return _deliver(folder, str(model), options, report, time.time() - began)
+    return time.time() - began
+
+
+@contextlib.contextmanager
+def _within_reach(blocks: UserBlocks, start: str) -> Iterator[None]:
+    """Lets ultralytics find the user's blocks, in yamls and in the checkpoint that it starts from."""
+    with registered(blocks), installed(blocks, class_paths(start), safe=False):
+        yield
 
 
 def _check_folder(folder: Path, last: Path, resume: bool) -> None:
@@ -256,7 +287,9 @@ def _watch(yolo: Any, on_progress: Callable[[Progress], None] | None) -> None:
     yolo.add_callback("on_fit_epoch_end", epoch_end)
 
 
-def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetReport, seconds: float) -> Path:
+def _deliver(
+    folder: Path, model: str, options: TrainOptions, report: DatasetReport, seconds: float, blocks: UserBlocks
+) -> Path:
     """Puts the results where the user looks for them."""
     work = folder / "work"
     best = work / "weights" / "best.pt"
@@ -264,7 +297,7 @@ def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetRep
         raise WeightsError(f"The training left no best.pt in '{work}'. Look at the losses in work/results.csv.")
     copy_whole(best, folder / "best.pt")
     copy_whole(work / "results.csv", folder / "results.csv")
-    trained = load_model(best)
+    trained = load_model(best, blocks=blocks)
     write_safetensors(trained, best, folder / "best.safetensors", _trained_size(work, options))
     rows = read_results(folder / "results.csv")
     draw_curves(rows, folder / "curves.png")
@@ -275,6 +308,7 @@ def _deliver(folder: Path, model: str, options: TrainOptions, report: DatasetRep
         "objects": {name: split.objects for name, split in report.splits.items()},
         "names": list(report.names),
         "seconds": round(seconds, 1),
+        "modules": blocks.provenance(),
         "weights_sha256": hashlib.sha256(best.read_bytes()).hexdigest(),
         "versions": _versions(),
         "ultralytics": _used_arguments(work),

@@ -25,6 +25,10 @@ def command(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads. Default: OMP_NUM_THREADS, else one per core.")
     ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--modules", help="File or package with blocks of your own; may be repeated. It is imported."),
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the set, in place of 'path' in data.yaml.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
     check_only: Annotated[bool, typer.Option("--check-only", help="Check the data set and stop.")] = False,
@@ -40,6 +44,7 @@ def command(
     Example: lineside train yolo11n-seg.yaml sets/tube/data.yaml --imgsz 320 --epochs 30 --out runs/tube
     """
     from lineside.cli.progress import progress
+    from lineside.export.checkpoint import warn_of_pickle
     from lineside.export.datasets import DatasetReport, check_dataset
     from lineside.export.train import Progress, TrainOptions, train
 
@@ -48,11 +53,13 @@ def command(
         report.require()
         print(json.dumps(_counts(report)) if as_json else report.summary())
         return 0
-    options = TrainOptions(epochs, imgsz, batch, seed, device, patience, threads, _settings(set_ or []))
+    options = TrainOptions(epochs, imgsz, batch, seed, device, patience, threads, modules or (), _settings(set_ or []))
 
     def tell(report: DatasetReport) -> None:
         print(report.summary(), file=sys.stderr, flush=True)
 
+    if not resume:
+        warn_of_pickle(model, remedy="")
     try:
         with progress("training", every=30) as update:
 
