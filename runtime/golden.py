@@ -173,7 +173,9 @@ def rle_of_mask(mask: npt.NDArray[np.bool_]) -> str:
         mask: ``(H, W)``.
     """
     flat = np.asarray(mask, np.bool_).ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1] if flat.size else True))
+    if not flat.size:
+        return ""
+    edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
     counts = np.diff(edges, prepend=0).tolist()
     text = []
     for index, count in enumerate(counts):

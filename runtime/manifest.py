@@ -176,7 +176,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
                 "upgrade it (pip install -U lineside), or export the bundle again with this version"
             )
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, BadOption, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, BadOption, RecursionError) as error:
         raise NotABundle(
             f"{where} is not a readable manifest ({error}): copy the bundle again from where it was made, "
             "or export it again with `lineside export`"
@@ -185,7 +185,10 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The manifest as indented JSON with a closing line break."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    data = msgspec.to_builtins(manifest)
+    if not manifest.input.dynamic:
+        del data["input"]["dynamic"]  # readers that do not know the word can read every static bundle
+    return msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
 
 
 def json_schema() -> dict[str, Any]:

@@ -111,7 +111,7 @@ class ZipTree:
         self._path = path
         try:
             with zipfile.ZipFile(path) as archive:
-                entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+                entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
         except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, struct.error) as error:
             raise NotABundle(
                 f"{path} is not a readable zip file ({error}): copy it again from where it was made"
