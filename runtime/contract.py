@@ -25,8 +25,9 @@ class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         name: Name of the tensor in the ONNX graph.
-        size: Height and width in pixels.
-        batch: Pictures per run; static.
+        size: Height and width in pixels; where the graph is dynamic, those of a load that names no others.
+        batch: Pictures per run; where the graph is dynamic, the most.
+        dynamic: Batch, height and width are free in the graph; both sides stay multiples of the greatest stride.
         dtype: Element type of the tensor.
         colour: Channel order of the tensor.
         scale: Factor from a pixel (0 to 255) to a tensor element.
@@ -41,6 +42,7 @@ class InputContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: str
     size: tuple[int, int]
     batch: int = 1
+    dynamic: bool = False
     dtype: Literal["float32"] = "float32"
     colour: Literal["RGB"] = "RGB"
     scale: float = 1 / 255

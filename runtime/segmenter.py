@@ -21,6 +21,7 @@ from lineside.runtime.errors import BadFrame, BadOption, EngineFailed
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.postprocess import Postprocessor, check_options
 from lineside.runtime.preprocess import Preprocessor
+from lineside.runtime.sizing import at_size
 
 __all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
 
@@ -42,6 +43,7 @@ def load(
     mode: Mode = "latency",
     threads: int | None = None,
     lanes: int | None = None,
+    imgsz: int | tuple[int, int] | None = None,
 ) -> Segmenter:
     """Loads a bundle.
 
@@ -53,6 +55,8 @@ def load(
         lanes: How many threads may call the model at once, at most 256; None: two for ``latency`` (one picture is
             prepared or finished while the other is executed), one per physical core for ``throughput``. There lanes
             times threads may be 1024 at most.
+        imgsz: Input size in pixels, one number or (height, width), multiples of the model's greatest stride; only for a
+            bundle that was exported with ``--dynamic``. None: the bundle's own.
 
     Returns:
         The model, ready to be called.
@@ -60,10 +64,10 @@ def load(
     Raises:
         BundleError: The bundle is not usable; its subclasses say why.
         EngineError: The engine is not there, too old, or refuses the model.
-        BadOption: ``mode``, ``threads`` or ``lanes`` is none of the above.
+        BadOption: ``mode``, ``threads``, ``lanes`` or ``imgsz`` is none of the above.
     """
     name, options = _options(engine, mode, threads, lanes)
-    bundle = open_bundle(path)
+    bundle = at_size(open_bundle(path), imgsz)
     return Segmenter(bundle.manifest, open_engines(name, bundle, options))
 
 
@@ -95,8 +99,13 @@ class _Lane:
         self.engine = engine
         self.tensor = engine.buffers()[manifest.input.name]
         self.slots = tuple(self.tensor)  # (3, h, w) each, a picture of the batch
+        self.dynamic = manifest.input.dynamic
         self.preprocessor = Preprocessor(manifest.input.size)
         self.postprocessor = Postprocessor(manifest.head)
+
+    def filled(self, count: int) -> Array:
+        """The part of the input that is to be executed: all of it, unless the model leaves the batch free."""
+        return self.tensor[:count] if self.dynamic and count < len(self.slots) else self.tensor
 
 
 class Segmenter:
@@ -168,6 +177,8 @@ class Segmenter:
     ) -> list[Detections]:
         """Finds the objects in several pictures, as many per run as the model's batch.
 
+        The last run of a dynamic model takes no longer than its pictures need.
+
         Args:
             frames: Pictures as for a call; their sizes may differ.
             conf: As for a call, and so are the other options.
@@ -192,7 +203,8 @@ class Segmenter:
         """Executes the model on a prepared input, without pre- and postprocessing.
 
         Args:
-            tensor: Float32 of the shape in the input contract, ``(batch, 3, h, w)``, RGB, 0 to 1.
+            tensor: Float32 of the shape in the input contract, ``(batch, 3, h, w)``, RGB, 0 to 1; a dynamic model also
+                takes fewer pictures.
 
         Returns:
             Copies of the outputs, in the order of the head contract.
@@ -204,7 +216,9 @@ class Segmenter:
         wanted = self.manifest.input
         if not isinstance(tensor, np.ndarray):
             raise BadFrame(f"the model takes an array of float32 {wanted.shape}, not {type(tensor).__name__}")
-        if tensor.dtype != np.float32 or tensor.shape != wanted.shape:
+        fewest = 1 if wanted.dynamic else wanted.batch
+        fits = tensor.shape[1:] == wanted.shape[1:] and fewest <= len(tensor) <= wanted.batch
+        if tensor.dtype != np.float32 or not fits:
             raise BadFrame(
                 f"the model takes float32 {wanted.shape} and got {tensor.dtype} {tensor.shape}: prepare it so"
             )
@@ -253,7 +267,7 @@ class Segmenter:
             boxes = [lane.preprocessor.prepare(frame, slot) for frame, slot in zip(frames, lane.slots, strict=False)]
             _mark(stamp, "preprocess")
             begun = None if stamp is None else partial(stamp, "wait")
-            outputs = lane.engine.infer({self.manifest.input.name: lane.tensor}, begun)
+            outputs = lane.engine.infer({self.manifest.input.name: lane.filled(len(boxes))}, begun)
             _mark(stamp, "infer")
             found = [
                 lane.postprocessor.run(

@@ -55,10 +55,13 @@ class Engine(Protocol):
 
         Args:
             inputs: A tensor for each input name. A static buffer is used as it is, any other array is copied into it.
+                A dynamic model also takes the first slots of a buffer, or fewer pictures than the batch, and executes
+                no more than those.
             begun: Called when the wait for another lane of the same model is over and the execution begins.
 
         Returns:
-            The outputs in the order of the head contract, float32, C-contiguous. The next call overwrites them.
+            The outputs in the order of the head contract, float32, C-contiguous, for as many pictures as were given.
+            The next call overwrites them.
 
         Raises:
             EngineFailed: The engine refused to run, or is closed.

@@ -97,15 +97,21 @@ class OnnxRuntimeEngine:
         self._turn = turn
         self._input = manifest.input.name
         self._buffer: Array = np.zeros(manifest.input.shape, np.float32)
+        self._names = [name for name, _ in outputs]
         self._outputs: list[Array] = [np.zeros(shape, np.float32) for _, shape in outputs]
-        self._binding = session.io_binding()
-        self._bind(self._binding.bind_input, self._input, self._buffer)
-        for (name, _), array in zip(outputs, self._outputs, strict=True):
-            self._bind(self._binding.bind_output, name, array)
+        batch = manifest.input.batch
+        counts = range(1, batch + 1) if manifest.input.dynamic else (batch,)
+        self._bound = {count: self._bind(count) for count in counts}
 
-    @staticmethod
-    def _bind(bind: Any, name: str, array: Array) -> None:
-        bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+    def _bind(self, count: int) -> tuple[Any, list[Array]]:
+        """A binding of the first slots of each buffer, and those of the outputs."""
+        binding = self._session.io_binding()
+        outputs = [array[:count] for array in self._outputs]
+        given = self._buffer[:count]
+        binding.bind_input(self._input, "cpu", 0, np.float32, given.shape, given.ctypes.data)
+        for name, array in zip(self._names, outputs, strict=True):
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        return binding, outputs
 
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name."""
@@ -123,20 +129,29 @@ class OnnxRuntimeEngine:
         """
         if self._session is None:
             raise EngineFailed("this model is closed: load the bundle again")
-        if inputs[self._input] is not self._buffer:
-            np.copyto(self._buffer, inputs[self._input])
+        given = inputs[self._input]
+        binding, outputs = self._bound[len(given)]
+        if given is not self._buffer and not _starts_at(given, self._buffer):
+            np.copyto(self._buffer[: len(given)], given)
         try:
             with self._turn:
                 if begun is not None:
                     begun()
-                self._session.run_with_iobinding(self._binding)
+                self._session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             raise EngineFailed(f"onnxruntime could not run the model: {_first_line(error)}") from error
-        return self._outputs
+        return outputs
 
     def close(self) -> None:
         """Lets go of the session."""
-        self._session = self._binding = None
+        self._session = None
+        self._bound.clear()
+
+
+def _starts_at(part: Array, whole: Array) -> bool:
+    """Whether an array is the first slots of a buffer, so that nothing needs to be copied."""
+    mine, theirs = part.__array_interface__, whole.__array_interface__
+    return bool(mine["data"] == theirs["data"] and part.flags.c_contiguous)
 
 
 def _library(manifest: Manifest) -> Any:
@@ -232,12 +247,14 @@ def _check_input(session: Any, manifest: Manifest) -> None:
         len(shape) == 4
         and (name, kind) == (wanted.name, "tensor(float)")
         and all(not isinstance(have, int) or have == want for have, want in zip(shape, wanted.shape, strict=True))
+        and not (wanted.dynamic and any(isinstance(shape[axis], int) for axis in (0, 2, 3)))
         for name, kind, shape in found
     ]
     if fits != [True]:
         shown = "; ".join(f"{name} {kind} {shape}" for name, kind, shape in found)
         raise ContractMismatch(
-            f"the model's input is {shown} and its manifest says {wanted.name} tensor(float) {list(wanted.shape)}: "
+            f"the model's input is {shown} and its manifest says {wanted.name} tensor(float) {list(wanted.shape)}"
+            f"{', the sides free' if wanted.dynamic else ''}: "
             "the manifest belongs to another model; export it again"
         )
 

@@ -30,21 +30,20 @@ class Recording:
 
     Args:
         outputs: One array per output, in the order of the head contract; the first axis counts pictures.
-        batch: Pictures per run.
     """
 
-    def __init__(self, outputs: Sequence[Array], batch: int) -> None:
+    def __init__(self, outputs: Sequence[Array]) -> None:
         self._outputs = outputs
-        self._batch = batch
         self._next = 0
         self._turn = threading.Lock()
 
     def play(self, into: Sequence[Array]) -> None:
-        """Copies the outputs of the next run into an engine's buffers."""
+        """Copies the outputs of the next run into an engine's buffers, as many pictures as they have slots."""
+        count = len(into[0])
         with self._turn:
-            start, self._next = self._next, self._next + self._batch
+            start, self._next = self._next, self._next + count
         for recorded, buffer in zip(self._outputs, into, strict=True):
-            pictures = np.arange(start, start + self._batch) % len(recorded)
+            pictures = np.arange(start, start + count) % len(recorded)
             for slot, picture in enumerate(pictures):
                 np.copyto(buffer[slot], recorded[picture])
 
@@ -82,12 +81,14 @@ class RecordedEngine:
         """
         if self._recording is None:
             raise EngineFailed("this model is closed: load the bundle again")
-        if inputs[self._input] is not self._buffer:
-            np.copyto(self._buffer, inputs[self._input])
+        given = inputs[self._input]
+        if given is not self._buffer:
+            np.copyto(self._buffer[: len(given)], given)
         if begun is not None:
             begun()
-        self._recording.play(self._outputs)
-        return self._outputs
+        outputs = [output[: len(given)] for output in self._outputs]
+        self._recording.play(outputs)
+        return outputs
 
     def close(self) -> None:
         """Lets go of the recording."""
@@ -116,7 +117,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     outputs = [arrays[name] for name, _ in matched]
     if len({len(array) for array in outputs}) != 1 or not len(outputs[0]):
         raise ContractMismatch("the outputs of a recording must all hold the same number of pictures: record it again")
-    recording = Recording(outputs, batch)
+    recording = Recording(outputs)
     shapes = [shape for _, shape in matched]
     return [RecordedEngine(recording, manifest, shapes) for _ in range(options.lanes or 1)]
 
