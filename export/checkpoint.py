@@ -110,8 +110,8 @@ def model_of(checkpoint: Mapping[str, Any], path: str | Path) -> Any:
                 f"'{path}' was trained with quantisation inside (modelopt). Give the float checkpoint it came from."
             )
         return model
-    values = list(checkpoint.values()) or [model]
-    if all(isinstance(value, torch.Tensor) for value in (model if isinstance(model, Mapping) else checkpoint).values()):
+    values = list((model if isinstance(model, Mapping) else checkpoint).values())
+    if values and all(isinstance(value, torch.Tensor) for value in values):
         raise WeightsError(
             f"'{path}' is a state_dict, {len(values)} tensors without the model that they belong to. Load it into its "
             "model and give what model.save() writes, or the best.pt that training wrote."

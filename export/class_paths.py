@@ -22,7 +22,9 @@ from lineside.export.blocks import UserBlocks
 
 __all__ = ["ClassPath", "class_paths", "foreign", "installed", "missing"]
 
-FAMILIAR = frozenset({"_codecs", "collections", "copyreg", "numpy", "pathlib", "torch", "torchvision", "ultralytics"})
+FAMILIAR = frozenset(
+    {"__torch__", "_codecs", "collections", "copyreg", "numpy", "pathlib", "torch", "torchvision", "ultralytics"}
+)
 """Packages whose classes any checkpoint of ultralytics may name."""
 
 BUILTINS = frozenset(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
 from lineside.export.checkpoint import model_of, read_checkpoint
+from lineside.export.structures import check_structure
 from lineside.export.yaml_blocks import ATTRIBUTE, registered
 from lineside.runtime.errors import MissingPackage, WeightsError
 
@@ -136,19 +137,24 @@ def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
     tasks = importlib.import_module("ultralytics.nn.tasks")
     try:
         config = tasks.yaml_model_load(name)
-    except (OSError, SyntaxError, ValueError) as error:
+    except OSError as error:
         raise WeightsError(
-            f"There is no model yaml '{name}', neither as a file nor in ultralytics ({error}). "
+            f"There is no model yaml '{name}', neither as a file nor in ultralytics ({_first_line(error)}). "
             "A name that works: yolo11n-seg.yaml."
         ) from error
-    task = tasks.guess_model_task(config) or "unknown"
-    if task not in TASKS:
+    except Exception as error:  # whatever a YAML file can hold instead of a dict
+        raise WeightsError(
+            f"'{name}' is no model yaml ({_first_line(error)}). Take one of ultralytics' as a pattern."
+        ) from error
+    check_structure(config, name, blocks.modules())
+    head = str(config["head"][-1][2])
+    task = tasks.guess_model_task(config)
+    if task is not None and task not in TASKS:
         raise WeightsError(
             f"'{name}' is a model for the task '{task}', and Lineside runs {' and '.join(TASKS)}. "
             "Give a *-seg yaml, e.g. yolo11n-seg.yaml."
         )
-    head = str(config["head"][-1][2])
-    if head.startswith(("YOLOE", "World")):
+    if task is None or head.startswith(("YOLOE", "World")):
         from lineside.export.heads import unknown_head
 
         raise WeightsError(f"'{name}' ends in {unknown_head(head)}.")
@@ -199,7 +205,9 @@ def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        model = _construct(json.loads(metadata["yaml"]), path.name, 0, "segment", blocks)
+        structure = json.loads(metadata["yaml"])
+        check_structure(structure, path.name, blocks.modules())
+        model = _construct(structure, path.name, 0, "segment", blocks)
         model.load_state_dict(state)
         model.names = {int(index): name for index, name in json.loads(metadata["names"]).items()}
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:

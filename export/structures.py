@@ -1,0 +1,73 @@
+"""Checks a model yaml before ultralytics builds it.
+
+Its parser evaluates the text under ``activation`` as Python, and calls whatever name a row has among the globals of a
+large module, functions included. A ``.safetensors`` file carries such a yaml, and promises to be harmless.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lineside.runtime.errors import WeightsError
+
+__all__ = ["check_structure"]
+
+ACTIVATION = re.compile(r"\s*(torch\.)?nn\.\w+\([\w.,=+\- ]*\)\s*")
+"""A class of ``torch.nn`` with plain arguments: no call and no string within."""
+
+
+def check_structure(config: Mapping[str, Any], name: str, own: Collection[str]) -> None:
+    """Refuses a structure that would run something else than the making of torch modules.
+
+    Args:
+        config: The model yaml as a dict.
+        name: What to call it in messages.
+        own: Names of the user's own blocks.
+
+    Raises:
+        WeightsError: It does not have the form of a model yaml, or names something else than a torch module.
+    """
+    rows = [row for part in ("backbone", "head") for row in _rows(config, part, name)]
+    activation = config.get("activation")
+    if activation is not None and not (isinstance(activation, str) and ACTIVATION.fullmatch(activation)):
+        raise WeightsError(
+            f"The model yaml '{name}' has an activation that is no torch module: {str(activation)[:60]!r}. "
+            "Write it like nn.SiLU() or nn.LeakyReLU(0.1)."
+        )
+    for row in rows:
+        block = row[2]
+        if block not in own and not _is_torch_module(block):
+            raise WeightsError(
+                f"The model yaml '{name}' names {block!r:.80} as a block, which is no torch module. Correct that row."
+            )
+
+
+def _rows(config: Mapping[str, Any], part: str, name: str) -> list[Any]:
+    """The rows of a part."""
+    rows = config.get(part)
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) >= 4 for row in rows):
+        raise WeightsError(
+            f"The model yaml '{name}' has no list of rows [from, repeats, block, arguments] under '{part}'. "
+            "Take one of ultralytics' model yamls as a pattern."
+        )
+    return rows
+
+
+def _is_torch_module(block: Any) -> bool:
+    """Whether the parser finds a torch module, or nothing, under the name in a row."""
+    import torch
+
+    if not isinstance(block, str):
+        return False
+    if block.startswith("nn."):
+        found = getattr(torch.nn, block[3:], None)
+    elif block.startswith("torchvision.ops."):
+        found = getattr(importlib.import_module("torchvision.ops"), block[16:], None)
+    else:
+        found = vars(importlib.import_module("ultralytics.nn.tasks")).get(block)
+        if found is None:
+            return True  # the parser says so, and what is offered instead is named in its place
+    return isinstance(found, type) and issubclass(found, torch.nn.Module)
