@@ -1,6 +1,6 @@
 #!/bin/sh
 # The runtime's tests on Pythons that no stable Debian has yet: those of Debian unstable, and a free-threaded one, built
-# there from Debian's sources of the newest of them that has its wheels on PyPI.
+# there from Debian's sources.
 # usage: sudo sh scripts/newer_root.sh [VERSION ...]   default: 3.14 3.14t; a t at the end: free-threaded
 # See debian_root.sh for the environment variables.
 set -eu
@@ -16,11 +16,12 @@ echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90-linesid
 free_threaded() { # VERSION: compiles Debian's source of it without the GIL into /opt/free
     in_root "$root" test ! -e "/opt/free/bin/python$1t" || return 0
     echo "== building a free-threaded Python $1 from Debian's sources"
-    echo "deb-src $mirror sid main" >"$root/etc/apt/sources.list.d/sources.list"
+    printf 'deb-src %s %s main\n' "$mirror" sid "$mirror" testing >"$root/etc/apt/sources.list.d/sources.list"
     in_root "$root" apt-get update -qq
     in_root "$root" apt-get install -y -qq --no-install-recommends dpkg-dev make pkgconf \
         libssl-dev zlib1g-dev libffi-dev libbz2-dev liblzma-dev libsqlite3-dev libexpat1-dev </dev/null >/dev/null
-    in_root "$root" sh -euc "mkdir -p /build; cd /build; apt-get source -qq --download-only python$1; mkdir -p source
+    in_root "$root" sh -euc "mkdir -p /build; cd /build; mkdir -p source
+        apt-get source -qq --download-only python$1/sid || apt-get source -qq --download-only python$1/testing
         tar xf python$1*.orig.tar.* -C source --strip-components 1; cd source
         ./configure -q --disable-gil --prefix=/opt/free --with-ensurepip=install
         make -s -j2; make -s install" </dev/null >"$roots/free.log" 2>&1 || { tail -5 "$roots/free.log" >&2; refuse "the build failed"; }
