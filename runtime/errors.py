@@ -16,6 +16,7 @@
     ├── NonFiniteOutput           the model produced NaN or infinity
     ├── SourceError               pictures, a video or a camera cannot be read
     ├── SinkError                 results cannot be written
+    ├── StationError              a station file says something that cannot be meant
     ├── DatasetError              a data set is broken
     ├── WeightsError              weights cannot be loaded, or hold an unknown model
     ├── ExportError               the model cannot be turned into a bundle
@@ -46,6 +47,7 @@ __all__ = [
     "SchemaTooNew",
     "SinkError",
     "SourceError",
+    "StationError",
     "WeightsError",
 ]
 
@@ -110,6 +112,10 @@ class SourceError(LinesideError):
 
 class SinkError(LinesideError):
     """Results cannot be written."""
+
+
+class StationError(LinesideError):
+    """A station file is no such file, or says something that cannot be meant."""
 
 
 class DatasetError(LinesideError):

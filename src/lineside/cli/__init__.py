@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "EXTRAS", "main"]
 COMMANDS = {
     "demo": "lineside.cli.demo:command",
     "run": "lineside.cli.run:command",
+    "station": "lineside.cli.station:command",
     "profile": "lineside.cli.profile:command",
     "inspect": "lineside.cli.inspect:command",
     "verify": "lineside.cli.verify:command",

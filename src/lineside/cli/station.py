@@ -1,0 +1,47 @@
+"""``lineside station``: the run that a station file describes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["command"]
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="The station file (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results instead of the file's own.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only read the file, and say what it describes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
+) -> int:
+    """Inspects what a station file names, as **lineside run** would with the same words as options.
+
+    The file names bundle, sources, thresholds and results; its paths are relative to itself. Ctrl-C ends a run cleanly.
+
+    Example: **lineside station demo/station.yaml --out results**
+
+    Exit code: as for **lineside run**; 2 also where the file says something that cannot be meant.
+    """
+    import msgspec
+
+    from lineside.cli.closing import print_summary
+    from lineside.cli.live import show_progress, tell
+    from lineside.pipelines.session import Session
+    from lineside.pipelines.station import job_of, read_station
+
+    station = read_station(file)
+    job = job_of(station, file.parent, out)
+    if check:
+        print(msgspec.json.format(msgspec.json.encode(station)).decode())
+        return 0
+    with Session(job, tell) as session:
+        with show_progress("inspecting") as show:
+            summary = session.run(show)
+        if as_json:
+            print(json.dumps(summary.to_dict()), flush=True)
+        else:
+            print_summary(summary)
+    return 0 if summary.complete else 1
