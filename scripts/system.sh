@@ -6,7 +6,13 @@ set -eu
 cd "$(dirname "$0")/.."
 for_what=${1:-demo}
 
-has() { command -v "$1" >/dev/null 2>&1; }
+has() { # a command, or a file by its whole name
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+samples=${LINESIDE_SAMPLES:-/usr/share/doc/opencv-doc/examples/data}
 
 has_headers() {
     python=$(sh scripts/find_python.sh 2>/dev/null) || return 1
@@ -20,7 +26,7 @@ has_headers || needed="$needed python3-dev"
 has g++ || has clang++ || has c++ || needed="$needed g++"
 has make || needed="$needed make"
 wished=
-wish() { # command, Debian package, what skips without it
+wish() { # command or file, Debian package, what skips without it
     has "$1" || wished="$wished $2"
     wishes="$wishes$1:$2:$3
 "
@@ -32,6 +38,7 @@ if [ "$for_what" = test ]; then
     has google-chrome || wish chromium chromium "the tests of the page"
     wish aarch64-linux-gnu-g++ g++-aarch64-linux-gnu "the native core on a Jetson's processor family"
     wish qemu-aarch64-static qemu-user-static "the native core on a Jetson's processor family"
+    wish "$samples/vtest.avi" opencv-doc "frames of real videos in the parity gate"
 fi
 [ -n "$needed$wished" ] || exit 0
 
@@ -48,7 +55,8 @@ if [ -n "$install" ]; then
     $install update -qq || true
     # One by one: a package that this distribution does not have must not hold up the others.
     for package in $needed $wished; do
-        $install install -y -qq --no-install-recommends "$package" >/dev/null || echo "  could not install $package" >&2
+        # Where documentation is never unpacked (small container images), the videos are wanted all the same.
+        $install install -y -qq --no-install-recommends -o "DPkg::Options::=--path-include=/usr/share/doc/opencv-doc/*" "$package" >/dev/null || echo "  could not install $package" >&2
     done
 fi
 

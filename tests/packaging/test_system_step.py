@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = ("sh", "dirname", "env", "touch", "chmod", "make", "git", "true")
+TOOLS = ("sh", "dirname", "env", "touch", "chmod", "mkdir", "make", "git", "true")
 """What the script itself needs, and what this test never takes away."""
 
 APT_GET = """#!/bin/sh
@@ -20,12 +20,13 @@ for word in "$@"; do package=$word; done
 case $package in
 g++-aarch64-linux-gnu) package=aarch64-linux-gnu-g++ ;;
 qemu-user-static) package=qemu-aarch64-static ;;
+opencv-doc) mkdir -p "$LINESIDE_SAMPLES" && touch "$LINESIDE_SAMPLES/vtest.avi" && exit ;;
 esac
 printf '#!/bin/sh\\n' > "$BIN/$package" && chmod +x "$BIN/$package"
 """
 
-MISSING = ["g++", "ffmpeg", "chromium", "g++-aarch64-linux-gnu", "qemu-user-static"]
-"""Debian packages whose command the machine lacks."""
+MISSING = ["g++", "ffmpeg", "chromium", "g++-aarch64-linux-gnu", "qemu-user-static", "opencv-doc"]
+"""Debian packages whose command or file the machine lacks."""
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def step(
     """Runs the step with nothing but the machine's commands; also returns what apt-get was asked for."""
     log = machine.parent / "log"
     environment = {"PATH": str(machine), "LOG": str(log), "BIN": str(machine), "ABSENT": "", **variables}
+    environment["LINESIDE_SAMPLES"] = str(machine.parent / "samples")
     command = [str(machine / "sh"), str(repository / "scripts/system.sh"), for_what]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     return answer, log.read_text().splitlines() if log.exists() else []
