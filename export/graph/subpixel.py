@@ -14,7 +14,6 @@ channel is made by the convolution in front, from a bias whose activation is one
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from lineside.export.graph.index import GraphIndex, replace_nodes
 from lineside.export.graph.passes import GraphPass
 
 __all__ = ["FOLD_DOUBLING"]
@@ -38,16 +38,6 @@ GROUP = 16
 SILU_ONE = np.float32(1.2784645)
 """A value whose ``x * sigmoid(x)`` is one."""
 
-
-DEFAULTS = {
-    "auto_pad": b"NOTSET",
-    "dilations": [1, 1],
-    "group": 1,
-    "output_padding": [0, 0],
-    "pads": [0, 0, 0, 0],
-    "strides": [1, 1],
-}
-"""Settings of a convolution that does not state them."""
 
 SETTINGS_OF_DOUBLING = {"strides": [2, 2]}
 SETTINGS_OF_BLEND = {"pads": [1, 1, 1, 1]}
@@ -71,50 +61,7 @@ class _Branch:
         return self.double, self.blend, self.sigmoid, self.silu, self.point, self.last_sigmoid, self.last
 
 
-class _Graph:
-    """Who makes and who uses each tensor of a graph."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.weights = {tensor.name: tensor for tensor in graph.initializer}
-        self.maker = {name: node for node in graph.node for name in node.output}
-        self.outputs = {value.name for value in graph.output}
-        self.users: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self.users.setdefault(name, []).append(node)
-
-    def array(self, name: str) -> Tensor:
-        return numpy_helper.to_array(self.weights[name])
-
-    def is_convolution(self, node: onnx.NodeProto, kind: str, kernel: int, settings: Mapping[str, Any]) -> bool:
-        """Whether a node is a convolution with this kernel and these settings, and constant float32 weights and bias."""
-        if node.op_type != kind or len(node.input) != 3:
-            return False
-        tensors = [self.weights.get(name) for name in node.input[1:]]
-        if not all(tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT for tensor in tensors):
-            return False
-        found: dict[str, Any] = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        sides = list(self.weights[node.input[1]].dims[2:])
-        wanted = {**DEFAULTS, **settings, "kernel_shape": [kernel, kernel]}
-        return sides == [kernel, kernel] and {**DEFAULTS, "kernel_shape": sides, **found} == wanted
-
-    def silu_after(self, node: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-        """The Sigmoid and the Mul that activate a node's result, when nothing else uses it."""
-        users = self.users.get(node.output[0], [])
-        if {user.op_type for user in users} != {"Sigmoid", "Mul"} or len(users) != 2 or node.output[0] in self.outputs:
-            return None
-        sigmoid, product = sorted(users, key=lambda user: user.op_type == "Mul")
-        if set(product.input) != {node.output[0], sigmoid.output[0]} or len(self.users[sigmoid.output[0]]) != 1:
-            return None
-        return sigmoid, product
-
-    def only_user(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The one node that uses a result, or None."""
-        users = self.users.get(node.output[0], [])
-        return users[0] if len(users) == 1 and node.output[0] not in self.outputs else None
-
-
-def _branch_of(graph: _Graph, double: onnx.NodeProto) -> _Branch | None:
+def _branch_of(graph: GraphIndex, double: onnx.NodeProto) -> _Branch | None:
     """The branch around a doubling, or None where the graph is built otherwise."""
     if not graph.is_convolution(double, "ConvTranspose", 2, SETTINGS_OF_DOUBLING):
         return None
@@ -133,7 +80,7 @@ def _branch_of(graph: _Graph, double: onnx.NodeProto) -> _Branch | None:
     return None if last is None else _Branch(front, double, blend, *silu, point, *last)
 
 
-def _activated(graph: _Graph, activation: onnx.NodeProto) -> onnx.NodeProto | None:
+def _activated(graph: GraphIndex, activation: onnx.NodeProto) -> onnx.NodeProto | None:
     """The convolution that an activation belongs to."""
     for name in activation.input if activation.op_type == "Mul" else ():
         node: onnx.NodeProto | None = graph.maker.get(name)
@@ -187,14 +134,14 @@ def _filled(weights: Tensor, axis: int, channels: int) -> Tensor:
 def _fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rewrites every prototype branch that is built as described; leaves all others as they are."""
     for node in [node for node in model.graph.node if node.op_type == "ConvTranspose"]:
-        graph = _Graph(model.graph)
+        graph = GraphIndex(model.graph)
         branch = _branch_of(graph, node)
         if branch is not None:
             _rewrite(model.graph, graph, branch)
     return model
 
 
-def _rewrite(target: onnx.GraphProto, graph: _Graph, branch: _Branch) -> None:
+def _rewrite(target: onnx.GraphProto, graph: GraphIndex, branch: _Branch) -> None:
     """Puts the four corners in the place of doubling, 3x3 and 1x1 convolution."""
     double, bias = (graph.array(name) for name in branch.double.input[1:])
     blend = graph.array(branch.blend.input[1])
@@ -214,10 +161,10 @@ def _rewrite(target: onnx.GraphProto, graph: _Graph, branch: _Branch) -> None:
             "DepthToSpace", [joined], [branch.last.output[0]], name=f"{joined}_placed", blocksize=2, mode="DCR"
         )
     )
-    _replace(target, branch, nodes)
+    replace_nodes(target, branch.replaced, nodes)
 
 
-def _widen(target: onnx.GraphProto, graph: _Graph, front: onnx.NodeProto, channels: int) -> None:
+def _widen(target: onnx.GraphProto, graph: GraphIndex, front: onnx.NodeProto, channels: int) -> None:
     """Gives a convolution more channels: the first new one is one after its activation, the others are zero.
 
     Its old weights may serve other nodes too (equal ones are stored once), so it gets new ones.
@@ -247,23 +194,6 @@ def _corner_nodes(branch: _Branch, name: str, corner: tuple[int, int]) -> list[o
         node("Sigmoid", [f"{name}_point"], "_point_gate"),
         node("Mul", [f"{name}_point", f"{name}_point_gate"], "_out"),
     ]
-
-
-def _replace(target: onnx.GraphProto, branch: _Branch, nodes: list[onnx.NodeProto]) -> None:
-    """Takes the replaced nodes out, puts the new ones where the last of them was, and drops unused weights."""
-    gone = {node.output[0] for node in branch.replaced}
-    kept: list[onnx.NodeProto] = []
-    for node in target.node:
-        if node.output[0] == branch.last.output[0]:
-            kept += nodes
-        elif node.output[0] not in gone:
-            kept.append(node)
-    del target.node[:]
-    target.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    weights = [tensor for tensor in target.initializer if tensor.name in used]
-    del target.initializer[:]
-    target.initializer.extend(weights)
 
 
 FOLD_DOUBLING = GraphPass("fold the doubling of the prototypes", _fold)
