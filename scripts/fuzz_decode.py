@@ -76,7 +76,7 @@ def check(found: Any, image: tuple[int, int]) -> None:
     assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes >= 0).all() and (found.boxes <= (*image[::-1], *image[::-1])).all()
-    for mask, box in zip(found.masks or (), found.boxes, strict=False):
+    for mask, box in list(zip(found.masks or (), found.boxes, strict=False))[:4]:
         x, y, table = mask.crop()
         height, width = table.shape
         assert mask.area == table.sum()
