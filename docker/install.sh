@@ -8,6 +8,7 @@ export DEBIAN_FRONTEND=noninteractive
 packages() {
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    apt-get clean
     rm -rf /var/lib/apt/lists/*
 }
 

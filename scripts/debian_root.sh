@@ -68,6 +68,7 @@ root_base() { # SUITE ARCHITECTURE: a bare Debian, downloaded once; its folder g
     rm -rf --one-file-system "$base"
     debootstrap --arch="$2" --variant=minbase "$1" "$base" "$mirror" >"$base.log" 2>&1 ||
         { tail -5 "$base.log" >&2; refuse "debootstrap failed"; }
+    chroot "$base" apt-get clean
     echo force-unsafe-io >"$base/etc/dpkg/dpkg.cfg.d/not-for-keeps"
     touch "$base.done"
 }

@@ -81,7 +81,13 @@ image() { # carries out the Dockerfile; every FROM begins a new root
     began "the image's job as $user in $folder: $entry $command"
     as_user "$user" "cd $folder && $entry $command"
     check_demo "$(echo "$root$folder"/runs/*)"
-    as_user "$user" "cd $folder && $entry run demo/bearing.bundle demo/pictures/bearing --out runs/again && ls runs/again"
+    began "docker run --user \$(id -u) with a folder of one's own"
+    mkdir "$root/work"
+    cp -r demo/bearing.bundle demo/pictures "$root/work"
+    chown -R 4321:4321 "$root/work"
+    in_root "$root" setpriv --reuid 4321 --regid 4321 --clear-groups env HOME=/ \
+        sh -euc "cd /work && $entry run bearing.bundle pictures/bearing --out out" </dev/null
+    [ "$(find "$root/work/out/images" -name '*.jpg' | wc -l)" = "$(git ls-files demo/pictures/bearing | wc -l)" ] || refuse "overlays are missing"
     [ "$user" != root ] || refuse "the image runs as root"
     ended "$root"
 }
@@ -133,7 +139,7 @@ export_job() {
     began "$suite: torch, a trained model, lineside export, lineside run"
     bare_root export "git python3-dev python3-venv make g++"
     in_root "$root" sh -euc 'cd; git clone -q /srv/lineside.git lineside; cd lineside; python3 -m venv .venv
-        .venv/bin/pip install -q ".[cpu,export,station]"; cd ..; PATH=$PWD/lineside/.venv/bin:$PATH
+        .venv/bin/pip install -q --constraint scripts/constraints-dev.txt ".[cpu,export,station]"; cd ..; PATH=$PWD/lineside/.venv/bin:$PATH
         lineside synth tube set --train 40 --val 8 --size 160
         lineside train yolo11n-seg.yaml set/data.yaml --imgsz 160 --epochs 10 --batch 4 --out run
         lineside export run/best.pt -o parts.bundle
