@@ -139,7 +139,7 @@ export_job() {
     began "$suite: torch, a trained model, lineside export, lineside run"
     bare_root export "git python3-dev python3-venv make g++"
     in_root "$root" sh -euc 'cd; git clone -q /srv/lineside.git lineside; cd lineside; python3 -m venv .venv
-        .venv/bin/pip install -q --constraint scripts/constraints-dev.txt ".[cpu,export,station]"; cd ..; PATH=$PWD/lineside/.venv/bin:$PATH
+        .venv/bin/pip install -q ".[cpu,export,station]"; cd ..; PATH=$PWD/lineside/.venv/bin:$PATH
         lineside synth tube set --train 40 --val 8 --size 160
         lineside train yolo11n-seg.yaml set/data.yaml --imgsz 160 --epochs 10 --batch 4 --out run
         lineside export run/best.pt -o parts.bundle
