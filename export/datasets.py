@@ -167,7 +167,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     """The mapping in a data.yaml."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # beside its own errors yaml raises what its dates, numbers and nesting run into
         raise DatasetError(f"'{path}' cannot be read as YAML: {error}. Correct the file.") from error
     if not isinstance(config, dict):
         raise DatasetError(f"'{path}' holds no settings. It needs the lines path, train, val and names.")
@@ -178,10 +178,10 @@ def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     """Class names in order, from a list or an index → name mapping."""
     names = config.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DatasetError(f"'{path}' numbers its classes {sorted(names)}. Number them 0, 1, 2 … without a gap.")
+        if set(names) != set(range(len(names))):
+            raise DatasetError(f"'{path}' numbers its classes {list(names)[:9]}. Number them 0, 1, 2 … without a gap.")
         names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names:
+    if not isinstance(names, list) or not names or any(isinstance(name, (list, dict, set)) for name in names):
         raise DatasetError(f"'{path}' names no classes. Add for example 'names: {{0: Defect}}'.")
     count = config.get("nc", len(names))
     if count != len(names):
@@ -198,7 +198,7 @@ def _root(config: dict[str, Any], path: Path, root: str | Path | None) -> Path:
         return folder
     if not config.get("path"):
         return path.parent
-    named = Path(str(config["path"])).expanduser()
+    named = _path(config["path"])
     tried = [named] if named.is_absolute() else [path.parent / named, Path.cwd() / named]
     for folder in tried:
         if folder.is_dir():
@@ -212,8 +212,20 @@ def _root(config: dict[str, Any], path: Path, root: str | Path | None) -> Path:
 def _sources(value: Any, root: Path) -> Iterable[Path]:
     """Absolute paths of what a split names."""
     for entry in value if isinstance(value, list) else [value]:
-        named = Path(str(entry)).expanduser()
+        named = _path(entry)
         yield named if named.is_absolute() else root / named
+
+
+def _path(entry: Any) -> Path:
+    """A path of the file as the system can take it."""
+    if not isinstance(entry, (str, int, float)) or "\0" in str(entry):
+        raise DatasetError(f"data.yaml has {type(entry).__name__} where a path belongs. Correct the file.")
+    try:
+        path = Path(str(entry)).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder one may not enter, a user that does not exist
+        raise DatasetError(f"data.yaml has the path '{str(entry)[:80]}', which cannot be used: {error}.") from error
+    return path
 
 
 def _pictures(sources: Iterable[Path], faults: list[Fault]) -> list[Path]:

@@ -186,7 +186,9 @@ def _watched(target: str, trial: Trial, scratch: Path, failures: Path) -> Trial:
             if isinstance(error, KeyboardInterrupt):
                 raise
             last = traceback.extract_tb(error.__traceback__)[-1]
-            _keep(failures, target, data, f"{type(error).__name__} {last.filename}:{last.lineno}", traceback.format_exc())
+            _keep(
+                failures, target, data, f"{type(error).__name__} {last.filename}:{last.lineno}", traceback.format_exc()
+            )
         finally:
             signal.alarm(0)
 
@@ -202,7 +204,14 @@ def _run_atheris(trial: Trial, seeds: Sequence[bytes], cases: int, seed: int, sc
     for k, data in enumerate(seeds):
         (corpus / f"seed{k}").write_bytes(data)
     longest = max(LONGEST, 2 * max(map(len, seeds)))
-    words = [f"-runs={cases}", f"-seed={seed}", f"-max_len={longest}", "-len_control=0", "-rss_limit_mb=0", "-timeout=60"]
+    words = [
+        f"-runs={cases}",
+        f"-seed={seed}",
+        f"-max_len={longest}",
+        "-len_control=0",
+        "-rss_limit_mb=0",
+        "-timeout=60",
+    ]
     atheris.Setup([sys.argv[0], *words, f"-artifact_prefix={scratch}/", str(corpus)], trial)
     atheris.Fuzz()
 
@@ -215,7 +224,9 @@ def _run_hypothesis(trial: Trial, seeds: Sequence[bytes], cases: int, seed: int,
     edit = st.tuples(st.integers(0, 1 << 20), st.integers(0, 40), st.binary(max_size=12))
 
     @hypothesis.seed(seed)
-    @hypothesis.settings(max_examples=cases, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.settings(
+        max_examples=cases, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
     @hypothesis.given(st.sampled_from(list(seeds)), st.lists(edit, max_size=8))
     def run(data: bytes, edits: list[tuple[int, int, bytes]]) -> None:
         for place, cut, put in edits:

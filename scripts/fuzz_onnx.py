@@ -14,13 +14,17 @@ from fuzz_targets import Prepared, bundle_of
 def seeds(kinds: tuple[str, ...] = ("flat", "end2end", "levels")) -> list[bytes]:
     """Small models of each kind, with the metadata that ultralytics leaves."""
     from helpers.tiny_bundle import tiny_model
-
     from lineside.runtime.contract import HeadContract
 
     made = []
     for kind in kinds:
         model = tiny_model(HeadContract(kind=kind, classes=2, coefficients=4, input_size=(32, 32)))  # type: ignore[arg-type]
-        for key, value in (("names", "{0: 'a', 1: 'b'}"), ("task", "segment"), ("stride", "32"), ("args", "{'nms': 0}")):
+        for key, value in (
+            ("names", "{0: 'a', 1: 'b'}"),
+            ("task", "segment"),
+            ("stride", "32"),
+            ("args", "{'nms': 0}"),
+        ):
             model.metadata_props.add(key=key, value=value)
         made.append(model.SerializeToString())
     return made
@@ -53,7 +57,7 @@ def onnx_graph(scratch: Path) -> Prepared:
 
 
 def engine_bytes(scratch: Path) -> Prepared:
-    """onnxruntime on the bytes of a model, hashes recomputed."""
+    """What onnxruntime says to the bytes of a model, hashes recomputed."""
     models = seeds()
 
     def try_one(data: bytes) -> None:
@@ -63,7 +67,7 @@ def engine_bytes(scratch: Path) -> Prepared:
 
 
 def engine_graph(scratch: Path) -> Prepared:
-    """onnxruntime on graphs that are whole and strange."""
+    """What onnxruntime says to graphs that are whole and strange."""
     models = seeds()
 
     def try_one(data: bytes) -> None:
@@ -87,7 +91,9 @@ def load_and_run(model: bytes) -> None:
         name="fuzz", names=("a", "b"), head=head, input=InputContract(name="images", size=(32, 32)), opset=17
     )
     manifest = msgspec.structs.replace(manifest, files={"model.onnx": hashlib.sha256(model).hexdigest()})
-    (engine,) = open_engines("onnxruntime", bundle_of({"model.onnx": model}, manifest), EngineOptions(threads=1, lanes=1))
+    (engine,) = open_engines(
+        "onnxruntime", bundle_of({"model.onnx": model}, manifest), EngineOptions(threads=1, lanes=1)
+    )
     engine.infer(engine.buffers())
 
 
@@ -165,7 +171,18 @@ def _shape(model: Any, words: Words) -> None:
 def _metadata(model: Any, words: Words) -> None:
     entry = _one(model.metadata_props, words)
     if entry is not None:
-        texts = ("", "{", "{0: 'a'}", "[" * 500, "{'a': 1}", "9" * 5000, "['a', 'b']", "{-1: 2, 0: 3}", "{0: {}, 1: []}")
+        texts = (
+            "",
+            "{",
+            "{0: 'a'}",
+            "[" * 500,
+            "{'a': 1}",
+            "9" * 5000,
+            "['a', 'b']",
+            "{-1: 2, 0: 3}",
+            "{0: 'a', 'b': 1}",
+            "{0: {}, 1: []}",
+        )
         entry.value = _one(texts, words)
 
 

@@ -161,10 +161,16 @@ def test_weights_that_are_nan(tmp_path: Path, kind: str) -> None:
 # onnxruntime itself
 
 LIBRARIES = {
-    "absent": ("raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')", "cannot be imported"),
+    "absent": (
+        "raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')",
+        "cannot be imported",
+    ),
     "too old": (None, "1.9.0 is installed and this bundle needs 1.17 or newer: pip install -U"),
     "of another machine": ("raise ImportError('libonnxruntime.so: wrong ELF class')", "wrong ELF class"),
-    "for another numpy": ("raise AttributeError('_ARRAY_API not found')", "broken (_ARRAY_API not found): install it again"),
+    "for another numpy": (
+        "raise AttributeError('_ARRAY_API not found')",
+        "broken (_ARRAY_API not found): install it again",
+    ),
     "dying": ("raise SystemError('initialization failed')", "broken (initialization failed): install it again"),
     "left over": ("", "broken (it has no __version__): install it again"),
     "half there": ("__version__ = '1.20.0'", "broken (it has no InferenceSession): install it again"),

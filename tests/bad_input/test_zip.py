@@ -51,7 +51,9 @@ def deflated_zeros(megabytes: int) -> tuple[bytes, int]:
     import zlib
 
     packer, crc = zlib.compressobj(9, zlib.DEFLATED, -15), 0
-    block = packer.compress(bytes(MEGABYTE)) + packer.flush(zlib.Z_FULL_FLUSH)  # stands for itself, so it can be repeated
+    block = packer.compress(bytes(MEGABYTE)) + packer.flush(
+        zlib.Z_FULL_FLUSH
+    )  # stands for itself, so it can be repeated
     for _ in range(megabytes):
         crc = zlib.crc32(bytes(MEGABYTE), crc)
     return block * megabytes + zlib.compressobj(9, zlib.DEFLATED, -15).flush(), crc

@@ -57,7 +57,9 @@ def assert_sentence(text: str, *says: str) -> None:
         assert word in text, f"{word!r} is not in: {text}"
 
 
-def refused(folder: Path, *words: str | Path, says: str | tuple[str, ...] = (), code: int = 2, **options: object) -> str:
+def refused(
+    folder: Path, *words: str | Path, says: str | tuple[str, ...] = (), code: int = 2, **options: object
+) -> str:
     """Runs a command that must be refused: its exit code, one sentence, nothing on stdout, nothing written.
 
     Returns:
