@@ -6,12 +6,10 @@ ultralytics keeps the tail in the graph. Weights are random: the arithmetic does
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,39 +17,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import Load, free_openblas, interleaved
+from models import SIZE, models
 
-MODEL = "yolo11n-seg.yaml"
-SIZE = (640, 640)
 UNCUT = "ultralytics ONNX as exported"
 CUT = "lineside, tail cut off"
 
 
 def graphs() -> dict[str, bytes]:
     """Both ONNX files of one model with random weights."""
-    from lineside.export.bundle import build_graph
-    from lineside.export.cut import fused
-    from lineside.export.heads import find_head
-    from lineside.export.ultra import load_model, prepare
-
-    model: Any = load_model(MODEL, seed=0)
-    head = find_head(model, SIZE).contract
-    cut, _ = build_graph(fused(model), head, 1, tuple(str(kind) for kind in range(head.classes)), "fp32")
-    with tempfile.TemporaryDirectory() as folder, inside(folder), contextlib.redirect_stdout(sys.stderr):
-        yolo = prepare().YOLO(MODEL)
-        yolo.model.load_state_dict(model.state_dict())
-        uncut = Path(yolo.export(format="onnx", imgsz=SIZE[0], simplify=True)).read_bytes()
-    return {UNCUT: uncut, CUT: cut.SerializeToString()}
-
-
-@contextlib.contextmanager
-def inside(folder: str) -> Iterator[None]:
-    """Makes a folder the current one for a while: ultralytics writes there."""
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+    made = models()
+    manifest = json.loads((made.exported / "manifest.json").read_text())
+    return {UNCUT: made.onnx.read_bytes(), CUT: (made.exported / manifest["model"]).read_bytes()}
 
 
 def session_run(model: bytes, threads: int) -> Callable[[], object]:
@@ -78,18 +54,18 @@ def measure(seconds: float = 30.0) -> dict[str, Any]:
         seconds: Upper bound of the measuring time of each half.
 
     Returns:
-        For each number of threads the times in ms and the ratio of the medians, cut over uncut.
+        For each number of threads the times in ms and the median of the rounds' ratios, cut over uncut.
     """
-    models = graphs()
-    result: dict[str, Any] = {"bytes": {name: len(model) for name, model in models.items()}}
+    found = graphs()
+    result: dict[str, Any] = {"bytes": {name: len(model) for name, model in found.items()}}
     for threads in dict.fromkeys((os.cpu_count() or 1, 1)):
         load = Load()
-        times = interleaved(
-            {name: session_run(model, threads) for name, model in models.items()}, rounds=100, seconds=seconds
+        turns = interleaved(
+            {name: session_run(model, threads) for name, model in found.items()}, rounds=100, seconds=seconds
         )
         result[f"threads={threads}"] = {
-            "ms": {name: value.as_dict() for name, value in times.items()},
-            "ratio": round(times[CUT].median / times[UNCUT].median, 3),
+            "ms": {name: value.as_dict() for name, value in turns.times().items()},
+            "ratio": round(1 / turns.gain(UNCUT, CUT), 3),
             "foreign_cpu": round(load.foreign(), 3),
         }
     return result

@@ -116,7 +116,7 @@ def measure(rounds: int = 60) -> dict[str, Any]:
         rounds: Interleaved rounds.
 
     Returns:
-        By picture size: times in ms, the ratios of the medians (peer over ours), and how far the tensors differ; and
+        By picture size: times in ms, the median of the rounds' ratios (peer over ours), and how far the tensors differ; and
         the share of the machine that others used.
     """
     import cv2
@@ -134,11 +134,11 @@ def measure(rounds: int = 60) -> dict[str, Any]:
             ways = {OURS: ours(), PEER: peer(image), REUSING: reusing(image)}
             mine = ways[OURS](frames[0]).copy()
             calls = {way: turning(run, frames, i * FRAMES // len(ways)) for i, (way, run) in enumerate(ways.items())}
-            times = interleaved(calls, rounds=rounds, seconds=20)
+            turns = interleaved(calls, rounds=rounds, seconds=20)
             result["images"][name] = {
                 "size": image,
-                "ms": {way: value.as_dict() for way, value in times.items()},
-                "ratio": {way: round(times[way].median / times[OURS].median, 2) for way in (PEER, REUSING)},
+                "ms": {way: value.as_dict() for way, value in turns.times().items()},
+                "ratio": {way: round(turns.gain(way, OURS), 2) for way in (PEER, REUSING)},
                 "difference": {way: difference(mine, ways[way](frames[0])) for way in (PEER, REUSING)},
             }
     finally:

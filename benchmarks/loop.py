@@ -17,7 +17,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measure import Load
+from measure import Load, Times
 
 import lineside
 from lineside.pipelines.elements import StreamInfo
@@ -42,8 +42,9 @@ Mode = Literal["latency", "throughput"]
 
 BUNDLE = Path(__file__).resolve().parents[1] / "demo" / "bearing.bundle"
 MODES: tuple[Mode, ...] = ("latency", "throughput")
+VIDEO = BUNDLE.parent / "line.mp4"
 SIZE = (1080, 1920)
-ROUNDS = 5
+ROUNDS = 7
 WARM_UP = 3
 """Frames of a round before the clock counts."""
 
@@ -143,6 +144,8 @@ def measure_mode(
         "ratio": statistics.median(loop[0] / engine[0] for loop, engine in zip(loops, alone, strict=True)),
         "loop_cpu_ms": statistics.median(cpu for _, cpu in loops),
         "engine_cpu_ms": statistics.median(cpu for _, cpu in alone),
+        "cpu_over_engine": statistics.median(loop[1] / engine[1] for loop, engine in zip(loops, alone, strict=True))
+        - 1,
         "rounds": {"loop": loops, "engine": alone},
         "foreign_cpu": load.foreign(),
     }
@@ -167,8 +170,8 @@ def measure(
 
     Returns:
         By mode the medians of the rounds: ``loop_fps``, ``engine_fps``, their ``ratio`` (median of the rounds' ratios),
-        processor time per frame of both in ms (``loop_cpu_ms``, ``engine_cpu_ms``), the rounds themselves, and
-        ``foreign_cpu``, the share of the machine that other processes used meanwhile.
+        processor time per frame of both in ms (``loop_cpu_ms``, ``engine_cpu_ms``) and how much more the loop takes
+        (``cpu_over_engine``, median of the rounds' shares), the rounds themselves, and ``foreign_cpu``, the share of the machine that other processes used meanwhile.
     """
     if pictures is None:
         pictures = [frame.pixels for frame in synthetic(SIZE, 4, pictures=4).frames() if frame.pixels is not None]
@@ -176,6 +179,73 @@ def measure(
         "bundle": Path(bundle).name,
         "size": list(pictures[0].shape[:2]),
         "modes": {mode: measure_mode(bundle, seconds, mode, pictures, threads) for mode in modes},
+    }
+
+
+def decoded(video: Path, every: int = 1) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames of a video, or every second, third ... of them."""
+    import cv2
+
+    reader = cv2.VideoCapture(str(video))
+    try:
+        number = 0
+        while (answer := reader.read())[0]:
+            if number % every == 0:
+                yield np.asarray(answer[1], np.uint8)
+            number += 1
+    finally:
+        reader.release()
+
+
+def measure_decoding(video: Path = VIDEO, rounds: int = 5) -> dict[str, Any]:
+    """What reading a video costs by itself: the source's share, which the loop over frames in memory leaves out.
+
+    Args:
+        video: The file.
+        rounds: How often it is read from the start to the end.
+
+    Returns:
+        ``size`` (H, W), number of ``frames``, ``ms`` of wall time a frame (by round), ``cpu_ms`` of processor time a
+        frame of all threads, and ``foreign_cpu``.
+    """
+    walls, cpus = [], []
+    load = Load()
+    frames, size = 0, (0, 0)
+    for _ in range(rounds):
+        busy, begin, frames = time.process_time(), time.perf_counter(), 0
+        for frame in decoded(video):
+            size, frames = (frame.shape[0], frame.shape[1]), frames + 1
+        walls.append((time.perf_counter() - begin) * 1e3 / frames)
+        cpus.append((time.process_time() - busy) * 1e3 / frames)
+    return {
+        "video": video.name,
+        "size": size,
+        "frames": frames,
+        "ms": Times.of(walls).as_dict(),
+        "cpu_ms": statistics.median(cpus),
+        "foreign_cpu": load.foreign(),
+    }
+
+
+def measure_all(seconds: float = 40.0) -> dict[str, Any]:
+    """Both modes with YOLO11n-seg at 640 on 1080p noise, and with the demo model at 320 on frames of the demo video.
+
+    Args:
+        seconds: Time for each model and mode.
+
+    Returns:
+        By model what `measure` returns (``bundles``), and what reading the video costs (``decoding``).
+    """
+    from models import models, noise
+
+    made = models()
+    frames = list(decoded(VIDEO, every=5))
+    return {
+        "bundles": {
+            "YOLO11n-seg 640": measure(made.exported, seconds, pictures=[noise(SIZE, seed) for seed in range(4)]),
+            "demo model 320": measure(BUNDLE, seconds, pictures=frames),
+        },
+        "decoding": measure_decoding(),
     }
 
 

@@ -7,6 +7,7 @@ while the clock ran, and the tables say so when it was more than `NOISY`.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import platform
 import random
@@ -14,10 +15,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 NOISY = 0.05
 """Share of the machine that others may use before a measurement is called noisy."""
+
+LEAST = 5
+"""Rounds that a slow candidate takes part in at least."""
 
 BLAS_OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Variables that some machines set for older builds of OpenBLAS and that slow a current numpy down."""
@@ -75,6 +80,68 @@ def _own_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """Milliseconds of each candidate by round; a slow candidate sits out some rounds."""
+
+    rounds: list[dict[str, float]]
+
+    def times(self) -> dict[str, Times]:
+        """Summary of each candidate."""
+        names = dict.fromkeys(name for turn in self.rounds for name in turn)
+        return {name: Times.of([turn[name] for turn in self.rounds if name in turn]) for name in names}
+
+    def gain(self, peer: str, ours: str) -> float:
+        """Median of the peer's time over ours, round by round: both were measured within the same moments."""
+        return statistics.median(turn[peer] / turn[ours] for turn in self.rounds if peer in turn and ours in turn)
+
+
+def take_turns(
+    candidates: Mapping[str, Callable[[], float]],
+    *,
+    rounds: int = 60,
+    warmup: int = 5,
+    seconds: float = 60.0,
+    share: float = 1e9,
+    seed: int = 0,
+) -> Rounds:
+    """Lets every candidate measure itself once a round, in a new random order each round.
+
+    Args:
+        candidates: Name and measurement of each: a call that returns milliseconds.
+        rounds: Rounds at most.
+        warmup: Rounds before the clock counts.
+        seconds: Time after which no new round begins (at least five are run).
+        share: Seconds that one candidate may use. A slow one takes part in every second, third ... round only, in
+            `LEAST` of them at least.
+        seed: Seed of the order.
+
+    Returns:
+        The times of all rounds.
+    """
+    order = list(candidates)
+    shuffle = random.Random(seed).shuffle
+    found: list[dict[str, float]] = []
+    every = dict.fromkeys(order, 1)
+    spent = dict.fromkeys(order, 0.0)
+    end = time.perf_counter() + seconds
+    for turn in range(-warmup, rounds):
+        if turn >= 5 and time.perf_counter() > end:
+            break
+        shuffle(order)
+        times = {}
+        for name in order:
+            if turn % every[name] if turn >= 0 else spent[name] * LEAST > share:
+                continue
+            begin = time.perf_counter()
+            times[name] = candidates[name]()
+            spent[name] = time.perf_counter() - begin
+            every[name] = max(1, min(rounds // LEAST, math.ceil(spent[name] * rounds / share)))
+        if turn >= 0:
+            found.append(times)
+    return Rounds(found)
+
+
 def interleaved(
     candidates: Mapping[str, Callable[[], object]],
     *,
@@ -83,42 +150,35 @@ def interleaved(
     inner: int = 1,
     seconds: float = 60.0,
     seed: int = 0,
-) -> dict[str, Times]:
-    """Runs every candidate once a round, in a new random order each round.
+) -> Rounds:
+    """Times calls of this process in turns, without garbage collection.
 
     Args:
         candidates: Name and call of each.
-        rounds: Rounds at most.
-        warmup: Rounds before the clock counts.
+        rounds: As for `take_turns`, and so are the others.
+        warmup: As above.
         inner: Calls per round and candidate, for work of a few microseconds.
-        seconds: Time after which no new round begins (at least five are run).
-        seed: Seed of the order.
+        seconds: As above.
+        seed: As above.
 
     Returns:
-        Times per call of each candidate.
+        Times per call of all rounds.
     """
-    order = list(candidates)
-    shuffle = random.Random(seed).shuffle
-    samples: dict[str, list[float]] = {name: [] for name in candidates}
+
+    def clocked(call: Callable[[], object]) -> float:
+        start = time.perf_counter_ns()
+        for _ in range(inner):
+            call()
+        return (time.perf_counter_ns() - start) / inner / 1e6
+
+    calls = {name: partial(clocked, call) for name, call in candidates.items()}
     collecting = gc.isenabled()
     gc.disable()
     try:
-        end = time.perf_counter() + seconds
-        for turn in range(-warmup, rounds):
-            if turn >= 5 and time.perf_counter() > end:
-                break
-            shuffle(order)
-            for name in order:
-                call = candidates[name]
-                start = time.perf_counter_ns()
-                for _ in range(inner):
-                    call()
-                if turn >= 0:
-                    samples[name].append((time.perf_counter_ns() - start) / inner / 1e6)
+        return take_turns(calls, rounds=rounds, warmup=warmup, seconds=seconds, seed=seed)
     finally:
         if collecting:
             gc.enable()
-    return {name: Times.of(values) for name, values in samples.items()}
 
 
 def machine() -> dict[str, object]:

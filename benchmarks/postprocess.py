@@ -1,7 +1,8 @@
-"""Full postprocessing with masks at picture resolution: the native core beside numpy and OpenCV.
+"""Full postprocessing with masks at picture resolution: the native core beside its peers, each in its own process.
 
-One 1080p picture at input 640 with 5, 50 or 300 objects, each seen by 6 anchors. Both sides start from the same raw
-outputs (flat with one class; levels with 80 classes) and end with boxes and one crop per object at picture resolution.
+One 1080p picture at input 640 with 5, 50 or 300 objects, each seen by 6 anchors. All start from the same raw outputs in
+memory and end with boxes and masks. Lineside takes a flat output with one class, or levels with 80 classes; of the
+latter the peers get the flat table that the uncut graph would have computed (OpenCV's side gets the levels too).
 """
 
 from __future__ import annotations
@@ -9,156 +10,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measure import Load, free_openblas, interleaved
+from measure import Load, Times, free_openblas, take_turns
+from peers.client import WORKERS, Worker, workers
+from scenes import COEFFICIENTS, CONF, IMAGE, INPUT, IOU, OBJECTS, flat_scene, levels_scene, write
 
-IMAGE, INPUT = (1080, 1920), (640, 640)
-PAD_TOP, CONTENT_H, GAIN = 140, 360, 1 / 3
-CONF, IOU, COEFFICIENTS, DUPLICATES = 0.25, 0.7, 32, 6
-OBJECTS = {5: (144, 108), 50: (60, 45), 300: (24, 18)}
-"""Width and height in input pixels of the objects, for each number of objects."""
-OURS, PEER = "lineside", "numpy and OpenCV"
+__all__ = ["flat_scene", "levels_scene", "measure", "ours"]
 
-
-def objects_of(count: int, rng: Any) -> Any:
-    """Boxes (count * 6, 4) xywh in input pixels: a jittered grid, each object seen by six anchors that nearly agree."""
-    import numpy as np
-
-    w, h = OBJECTS[count]
-    columns = int(np.ceil(np.sqrt(count * INPUT[1] / CONTENT_H)))
-    rows = int(np.ceil(count / columns))
-    place = rng.permutation(columns * rows)[:count]
-    cx = (place % columns + 0.5) * INPUT[1] / columns
-    cy = PAD_TOP + (place // columns + 0.5) * CONTENT_H / rows
-    size = rng.uniform(0.8, 1.0, (count, 2)) * [w, h]
-    one = np.column_stack([cx, cy, size])
-    return np.repeat(one, DUPLICATES, 0) + rng.normal(0, 0.2, (count * DUPLICATES, 4))
-
-
-def planes_of(boxes: Any, rng: Any) -> tuple[Any, Any]:
-    """Prototypes (32, 160, 160) and coefficients (N, 32) whose masks are ellipses with a wavy edge."""
-    import numpy as np
-
-    x, y = np.meshgrid((np.arange(160) + 0.5) * 4, (np.arange(160) + 0.5) * 4)
-    waves = [np.sin(x * fx + y * fy + p) for fx, fy, p in rng.uniform(-0.15, 0.15, (COEFFICIENTS - 5, 3)) * [1, 1, 40]]
-    protos = np.stack([np.ones_like(x), x / 640, y / 640, (x / 640) ** 2, (y / 640) ** 2, *waves])
-    cx, cy, rx, ry = (boxes / [640, 640, 1280, 1280]).T
-    exact = np.stack([1 - (cx / rx) ** 2 - (cy / ry) ** 2, 2 * cx / rx**2, 2 * cy / ry**2, -1 / rx**2, -1 / ry**2], 1)
-    wavy = rng.normal(0, 0.03, (len(boxes), COEFFICIENTS - 5))
-    return protos.astype(np.float32), np.hstack([exact, wavy]).astype(np.float32)
-
-
-def flat_scene(count: int, seed: int = 0) -> list[Any]:
-    """Raw outputs of a flat head with one class."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    boxes = objects_of(count, rng)
-    protos, coefficients = planes_of(boxes, rng)
-    table = np.zeros((1, 5 + COEFFICIENTS, 8400), np.float32)
-    table[0, 4] = rng.uniform(0, 0.2, 8400)
-    at = np.sort(rng.permutation(8400)[: len(boxes)])
-    table[0, :4, at] = boxes
-    table[0, 4, at] = rng.uniform(0.4, 0.95, len(boxes))
-    table[0, 5:, at] = coefficients
-    return [table, protos[None]]
-
-
-def levels_scene(count: int, seed: int = 0) -> list[Any]:
-    """Raw outputs of a head cut into levels, with 80 classes; every anchor lies near the object that it sees."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    boxes = objects_of(count, rng)
-    protos, coefficients = planes_of(boxes, rng)
-    grids = {8: 80, 16: 40, 32: 20}
-    outputs = {s: [rng.normal(0, 1, (1, c, g, g)).astype(np.float32) for c in (64, 80, 32)] for s, g in grids.items()}
-    for parts in outputs.values():
-        parts[1] -= 7
-    largest = max(OBJECTS[count])
-    stride = 8 if largest < 15 * 8 else 16
-    box, logits, masks = outputs[stride]
-    for i, (cx, cy, w, h) in enumerate(boxes):
-        column, row = int(cx / stride) + i % 3 - 1, int(cy / stride) + i % 2
-        column, row = min(max(column, 0), grids[stride] - 1), min(row, grids[stride] - 1)
-        x, y = (column + 0.5) * stride, (row + 0.5) * stride
-        for side, distance in enumerate((x - cx + w / 2, y - cy + h / 2, cx + w / 2 - x, cy + h / 2 - y)):
-            box[0, 16 * side : 16 * side + 16, row, column] = -((np.arange(16) - distance / stride) ** 2) * 4
-        logits[0, (i // DUPLICATES) % 80, row, column] = rng.uniform(0.5, 3)
-        masks[0, :, row, column] = coefficients[i]
-    return [*(part for parts in outputs.values() for part in parts), protos[None]]
-
-
-def peer_flat(outputs: list[Any]) -> tuple[Any, Any, Any]:
-    """Candidates of a flat output in plain numpy: boxes xywh, scores and coefficients."""
-    import numpy as np
-
-    table = outputs[0][0]
-    scores = table[4] if table.shape[0] == 5 + COEFFICIENTS else table[4:-COEFFICIENTS].max(0)
-    keep = np.flatnonzero(scores > CONF)
-    return table[:4, keep].T, scores[keep], table[-COEFFICIENTS:, keep].T
-
-
-def peer_levels(outputs: list[Any]) -> tuple[Any, Any, Any]:
-    """The same from raw levels: the scan on logits, the rest for survivors only."""
-    import numpy as np
-
-    floor = np.log(CONF / (1 - CONF))
-    boxes, scores, coefficients = [], [], []
-    for level, stride in enumerate((8, 16, 32)):
-        sides, logits, masks = (t[0].reshape(t.shape[1], -1) for t in outputs[3 * level : 3 * level + 3])
-        best = logits.max(0)
-        keep = np.flatnonzero(best > floor)
-        bins = sides[:, keep].T.reshape(-1, 4, 16)
-        share = np.exp(bins - bins.max(2, keepdims=True))
-        d = (share @ np.arange(16, dtype=np.float32)) / share.sum(2)
-        columns = INPUT[1] // stride
-        x, y = keep % columns + 0.5, keep // columns + 0.5
-        left, top, right, bottom = x - d[:, 0], y - d[:, 1], x + d[:, 2], y + d[:, 3]
-        boxes.append(np.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top], 1) * stride)
-        scores.append(1 / (1 + np.exp(-best[keep])))
-        coefficients.append(masks[:, keep].T)
-    return np.concatenate(boxes).astype(np.float32), np.concatenate(scores), np.concatenate(coefficients)
-
-
-def peer(outputs: list[Any], candidates: Callable[[list[Any]], tuple[Any, Any, Any]]) -> list[tuple[int, int, Any]]:
-    """The usual quick way: OpenCV's NMS, then for each object a product on the crop and one warp to the picture."""
-    import cv2
-    import numpy as np
-
-    boxes, scores, coefficients = candidates(outputs)
-    corners = np.column_stack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]])
-    keep = np.asarray(cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), CONF, IOU)).ravel()
-    protos = outputs[-1][0]
-    crops = []
-    for i in keep:
-        x, y, w, h = corners[i]
-        x1, x2 = np.clip(np.array([x, x + w]) / GAIN, 0, IMAGE[1])
-        y1, y2 = np.clip(np.array([y - PAD_TOP, y + h - PAD_TOP]) / GAIN, 0, IMAGE[0])
-        left, top, right, bottom = (int(np.ceil(v)) for v in (x1, y1, x2, y2))
-        u1, v1 = max(0, int(x / 4) - 1), max(0, int(y / 4) - 1)
-        u2, v2 = min(160, int((x + w) / 4) + 2), min(160, int((y + h) / 4) + 2)
-        part = protos[:, v1:v2, u1:u2].reshape(COEFFICIENTS, -1)
-        values = (coefficients[i] @ part).reshape(v2 - v1, u2 - u1)
-        step = GAIN / 4
-        shift_x = (left + 0.5) * step - 0.5 - u1
-        shift_y = (top + 0.5) * step + PAD_TOP / 4 - 0.5 - v1
-        matrix = np.array([[step, 0, shift_x], [0, step, shift_y]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(
-            values, matrix, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        crops.append((left, top, (warped > 0).view(np.uint8)))
-    return crops
+OURS, CROPS = "lineside", "lineside with crops"
+SCENES = tuple((kind, classes, count) for kind, classes in (("flat", 1), ("levels", 80)) for count in OBJECTS)
+COARSE = ("edgefirst, prototype size",)
+"""Ways whose masks are not of the picture's size, so that they are not laid over ours."""
 
 
 def ours(outputs: list[Any], kind: str, classes: int) -> Callable[[], Any]:
-    """The native core: spans of all masks, as a frame of the line uses them."""
+    """The native core in this process: spans of all masks, as a frame of the line uses them."""
     from lineside.runtime.contract import HeadContract
     from lineside.runtime.geometry import Letterbox
     from lineside.runtime.postprocess import Postprocessor
@@ -169,62 +42,83 @@ def ours(outputs: list[Any], kind: str, classes: int) -> Callable[[], Any]:
     return lambda: post.run(outputs, box, conf=CONF, iou=IOU)
 
 
-def agreement(mine: Any, theirs: list[tuple[int, int, Any]]) -> dict[str, float]:
-    """How far both sides found the same: masks matched by their best overlap."""
+def overlaps(mine: dict[str, Any], theirs: dict[str, Any], image: tuple[int, int]) -> list[float]:
+    """For each of our masks its best overlap (IoU) with one of a peer's; both as `Worker.save` returns them."""
+    other = [spread(crop, image) for crop in theirs["crops"]]
+    return [max((mask.iou(peer) for peer in other), default=0.0) for mask in (spread(c, image) for c in mine["crops"])]
+
+
+def spread(crop: tuple[int, int, Any], image: tuple[int, int]) -> Any:
+    """A crop as a mask of the whole picture; what lies beyond the picture is left out."""
     import numpy as np
 
     from lineside.runtime.masks import Mask
 
-    masks = []
-    for left, top, crop in theirs:
-        table = np.zeros(IMAGE, np.uint8)
-        table[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
-        masks.append(Mask.from_array(table))
-    best = [max((mask.iou(other) for other in masks), default=0.0) for mask in mine.masks]
-    return {"lineside": len(mine), "peer": len(theirs), "mean_iou": round(float(np.mean(best)), 5)}
+    left, top, pixels = crop
+    table = np.zeros(image, np.uint8)
+    part = table[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+    part[:] = pixels[: part.shape[0], : part.shape[1]]
+    return Mask.from_array(table)
 
 
-def measure(rounds: int = 60) -> dict[str, Any]:
-    """Times of both sides on every scene.
+def agreement(asked: dict[str, Worker], ways: dict[str, Worker], folder: Path) -> dict[str, dict[str, float]]:
+    """What every way finds in the open scene, and how well its masks lie on ours."""
+    mine = asked[OURS].save(OURS, folder / "ours.npz")
+    found = {}
+    for way, worker in ways.items():
+        theirs = worker.save(way, folder / "theirs.npz")
+        found[way] = {"found": len(theirs["boxes"])}
+        if way not in COARSE:
+            best = overlaps(mine, theirs, IMAGE)
+            found[way] |= {"mean_iou": round(sum(best) / max(1, len(best)), 6), "least_iou": round(min(best), 6)}
+    return found
+
+
+def measure_scene(asked: dict[str, Worker], path: Path, rounds: int, share: float) -> dict[str, Any]:
+    """Times and results of all ways on one scene."""
+    ways = {way: worker for worker in asked.values() for way in worker.open(path)}
+    firsts: dict[str, list[float]] = {way: [] for way in ways}
+
+    def turn(way: str) -> float:
+        answer = ways[way].time(way)
+        firsts[way].append(answer["first"])
+        return answer["ms"]
+
+    turns = take_turns({way: partial(turn, way) for way in ways}, rounds=rounds, warmup=2, seconds=60, share=share)
+    peers = [way for way in ways if way not in (OURS, CROPS)]
+    return {
+        "ms": {way: value.as_dict() for way, value in turns.times().items()},
+        "first_ms": {way: Times.of(values).as_dict() for way, values in firsts.items()},
+        "gain": {way: round(turns.gain(way, OURS), 2) for way in peers},
+        "gain_with_crops": {way: round(turns.gain(way, CROPS), 2) for way in peers},
+        "agreement": agreement(asked, ways, path.parent),
+    }
+
+
+def measure(
+    rounds: int = 60, share: float = 5.0, names: Sequence[str] = tuple(WORKERS), counts: Sequence[int] = tuple(OBJECTS)
+) -> dict[str, Any]:
+    """Times of all sides on every scene.
 
     Args:
-        rounds: Interleaved rounds.
+        rounds: Interleaved rounds at most; slow peers take part in some of them only.
+        share: Seconds of one scene that one way may use.
+        names: Workers to ask, ours among them.
+        counts: Numbers of objects.
 
     Returns:
-        By scene: times in ms of both sides (with the native crops of all masks as a third), how well their results
-        agree, and the ratio of the medians, peer over ours; and the share of the machine that others used.
+        By scene: times in ms of a call that follows another one (``ms``) and of a turn's first call (``first_ms``), the
+        gain over each peer (median over the rounds of its time over ours; ``gain_with_crops``: ours with a crop of each
+        mask made as well), and what each found; why a peer is missing; and the share of the machine that others used.
     """
-    import cv2
-
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
     load = Load()
-    result: dict[str, Any] = {"image": IMAGE, "input": INPUT, "threads": 1, "duplicates": DUPLICATES, "scenes": {}}
-    try:
-        for kind, classes, scene, candidates in (
-            ("flat", 1, flat_scene, peer_flat),
-            ("levels", 80, levels_scene, peer_levels),
-        ):
-            for count in OBJECTS:
-                outputs = scene(count)
-                run = ours(outputs, kind, classes)
-
-                def with_crops(run: Callable[[], Any] = run) -> Any:
-                    return [mask.crop() for mask in run().masks]
-
-                def other(outputs: list[Any] = outputs, candidates: Any = candidates) -> Any:
-                    return peer(outputs, candidates)
-
-                times = interleaved(
-                    {OURS: run, "lineside with crops": with_crops, PEER: other}, rounds=rounds, inner=3, seconds=20
-                )
-                result["scenes"][f"{kind} nc={classes} n={count}"] = {
-                    "ms": {name: value.as_dict() for name, value in times.items()},
-                    "ratio": round(times[PEER].median / times[OURS].median, 2),
-                    "found": agreement(run(), other()),
-                }
-    finally:
-        cv2.setNumThreads(threads)
+    result: dict[str, Any] = {"image": IMAGE, "input": INPUT, "scenes": {}}
+    with tempfile.TemporaryDirectory() as folder, workers(list(names)) as (asked, missing):
+        for kind, classes, count in SCENES:
+            if count in counts:
+                path = write(Path(folder) / "scene.npz", kind, count)
+                result["scenes"][f"{kind} nc={classes} n={count}"] = measure_scene(asked, path, rounds, share)
+    result["missing"] = missing
     result["foreign_cpu"] = round(load.foreign(), 3)
     return result
 
@@ -232,7 +126,11 @@ def measure(rounds: int = 60) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
-    print(json.dumps(measure(parser.parse_args().rounds), indent=2))
+    parser.add_argument("--share", type=float, default=5.0, help="seconds of one scene that one way may use")
+    parser.add_argument("--peers", default=",".join(list(WORKERS)[1:]), help="peers, separated by commas")
+    options = parser.parse_args()
+    names = [OURS, *(name for name in options.peers.split(",") if name)]
+    print(json.dumps(measure(options.rounds, options.share, names), indent=2))
 
 
 if __name__ == "__main__":

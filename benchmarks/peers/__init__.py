@@ -1,0 +1,1 @@
+"""Peers that Lineside is measured beside, each in an environment and a process of its own."""

@@ -1,0 +1,106 @@
+"""The peers' own virtual environments, made on first use under ``build/peers/`` and kept until their pins change.
+
+usage: python benchmarks/peers/environments.py [NAME ...]: makes those named, or all.
+
+Each has the interpreter that runs this, and nothing of Lineside's; ``lineside`` and ``lineside-demo`` are the same the
+other way round: what ``pip install '.[cpu]'`` and ``make demo`` install, and nothing of the peers'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REQUIREMENTS = Path(__file__).resolve().parent / "requirements"
+HOME = REPOSITORY / "build" / "peers"
+STAMP = ".pins"
+ONLY_READY = "LINESIDE_BENCHMARK_READY"
+"""Variable that, when set, keeps `python_of` from installing anything: what is not there is missing."""
+PEERS = ("opencv", "onnx-predictor-yolo", "edgefirst", "ultralytics")
+"""From small to large: the last one brings torch, 2.5 GB to fetch and 5.5 GB on disk."""
+OURS = {"lineside": "cpu", "lineside-demo": "cpu,station"}
+"""Environments of ours and the extras in them."""
+
+
+class Unavailable(Exception):
+    """A peer's environment cannot be made here; the message says why."""
+
+
+def python_of(name: str) -> Path:
+    """The interpreter in an environment, which is made if it is not there or its pins have changed.
+
+    Args:
+        name: One of `PEERS` or `OURS`.
+
+    Returns:
+        Path of its ``python``.
+
+    Raises:
+        Unavailable: The packages cannot be installed, which mostly means that there is no network; or they are not
+            there and `ONLY_READY` is set.
+    """
+    python = HOME / name / "bin" / "python"
+    if os.environ.get(ONLY_READY) and not (python.exists() if name in OURS else ready(name)):
+        raise Unavailable(f"not installed; python benchmarks/peers/environments.py {name} does it")
+    if os.environ.get(ONLY_READY) or ready(name):
+        return python
+    return _ours(name) if name in OURS else _peer(name)
+
+
+def attempt(name: str) -> tuple[Path | None, str]:
+    """The same without an exception: the interpreter, or None and the reason."""
+    try:
+        return python_of(name), ""
+    except Unavailable as error:
+        return None, str(error)
+
+
+def ready(name: str) -> bool:
+    """Whether a peer's environment is there with its present pins, so that `python_of` installs nothing."""
+    stamp = HOME / name / STAMP
+    return name in PEERS and stamp.is_file() and stamp.read_text() == _fingerprint(name)
+
+
+def _peer(name: str) -> Path:
+    folder = HOME / name
+    python = folder / "bin" / "python"
+    print(f"installing the peer {name} into {folder} (once) ...", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _run(name, [sys.executable, "-m", "venv", str(folder)])
+    _run(name, [str(python), "-m", "pip", "install", "-q", "-r", str(REQUIREMENTS / f"{name}.txt")])
+    (folder / STAMP).write_text(_fingerprint(name))
+    return python
+
+
+def _ours(name: str) -> Path:
+    folder = HOME / name
+    maker = REPOSITORY / "scripts" / "venv.py"
+    _run(name, [sys.executable, str(maker), str(folder), "--extras", OURS[name]])
+    return folder / "bin" / "python"
+
+
+def _run(name: str, command: list[str]) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    answer = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if answer.returncode:
+        said = [line for line in answer.stdout.splitlines() if line.strip()]
+        raise Unavailable(f"the environment {name} cannot be made: {said[-1] if said else 'no reason given'}")
+
+
+def _fingerprint(name: str) -> str:
+    pins = (REQUIREMENTS / f"{name}.txt").read_bytes()
+    return hashlib.sha256(b"\0".join((sys.version.encode(), str(HOME).encode(), pins))).hexdigest()
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or (*PEERS, *OURS):
+        found, reason = attempt(wanted)
+        print(wanted, found or reason, file=sys.stdout if found else sys.stderr, flush=True)
