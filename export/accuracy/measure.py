@@ -49,6 +49,7 @@ class AccuracyOptions:
         sizes: Limits between sizes of objects: square roots of areas, picture px.
         engine: Name of the engine.
         safe: Load the weights without running code from them.
+        modules: Files and packages with blocks of the user's own that the weights name.
     """
 
     split: str = "val"
@@ -60,6 +61,7 @@ class AccuracyOptions:
     sizes: tuple[float, ...] = SIZES
     engine: str = "auto"
     safe: bool = False
+    modules: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises BadOption for a value out of range."""
@@ -116,7 +118,7 @@ def measure(
     pictures = picked(report.pictures[options.split], options.limit)
     step = on_step or (lambda what, done, total: None)
     with load(bundle, engine=options.engine) as model:
-        torch_side = None if weights is None else TorchSide(Path(weights), manifest, options.safe)
+        torch_side = None if weights is None else TorchSide(Path(weights), manifest, options)
         found = list(_counted("runtime", through_bundle(model, read_frames(pictures)), len(pictures), step))
         truth = label_truth(pictures, [it.image_size for it in found], len(report.names), manifest.task == "segment")
         return _report(model, truth, found, torch_side, _Set(report, pictures, class_of, Path(bundle)), options, step)
@@ -138,19 +140,23 @@ class TorchSide:
     Args:
         weights: Path of the checkpoint.
         manifest: Manifest of the bundle.
-        safe: Load it without running code from it.
+        options: Whether to load it without running code from it, and the user's own blocks.
 
     Raises:
+        BadOption: The user's own blocks cannot be imported.
         ContractMismatch: Weights of another task or with other classes.
         WeightsError: They cannot be loaded.
     """
 
-    def __init__(self, weights: Path, manifest: Manifest, safe: bool) -> None:
+    def __init__(self, weights: Path, manifest: Manifest, options: AccuracyOptions) -> None:
+        from lineside.export.blocks import load_blocks
+        from lineside.export.class_paths import class_paths
         from lineside.export.ultra import load_model
 
         self.weights = weights
         self.manifest = manifest
-        self.model = load_model(weights, safe=safe)
+        blocks = load_blocks(options.modules, [path.module for path in class_paths(weights)])
+        self.model = load_model(weights, safe=options.safe, blocks=blocks)
         names = tuple(str(name) for _, name in sorted(dict(self.model.names).items()))  # type: ignore[arg-type]
         if (str(self.model.task), len(names)) != (manifest.task, len(manifest.names)):
             raise ContractMismatch(

@@ -12,6 +12,8 @@ import typer
 from lineside.runtime.errors import BadOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lineside.export.accuracy.measure import AccuracyOptions
     from lineside.export.accuracy.report import AccuracyReport
     from lineside.runtime.verify import VerifyReport
@@ -47,6 +49,10 @@ def command(
     sizes: Annotated[
         str, typer.Option(help="Limits between small, medium and large: sides in picture px (COCO's are 32,96).")
     ] = "32,96",
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--modules", help="File or package with blocks of your own in the weights; may be repeated."),
+    ] = None,
     safe: Annotated[bool, typer.Option("--safe", help="Load the weights without running code from them.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the accuracy into this JSON file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -64,7 +70,7 @@ def command(
         raise BadOption("--weights, --root, --limit and --report belong to a measurement of accuracy: give --data too")
     options = None
     if data is not None:
-        options = _options(split, root, limit, bootstrap, seed, margin, sizes, engine, safe)
+        options = _options(split, root, limit, bootstrap, seed, margin, sizes, engine, safe, modules or ())
         _check(options, report, bundle)
     replayed = _replay(bundle, engine, may_be_unproven=data is not None)
     if replayed is not None and not as_json:
@@ -72,6 +78,10 @@ def command(
     passed = replayed is None or replayed.passed
     measured = None
     if data is not None and options is not None:
+        if weights is not None and not safe:
+            from lineside.export.checkpoint import warn_of_pickle
+
+            warn_of_pickle(weights)
         measured = _measure(bundle, data, weights, options, report)
         passed = passed and measured.passed
     if as_json:
@@ -95,6 +105,7 @@ def _options(
     sizes: str,
     engine: str,
     safe: bool,
+    modules: Sequence[str],
 ) -> AccuracyOptions:
     """What the command line asks for."""
     from lineside.export.accuracy.measure import AccuracyOptions
@@ -113,6 +124,7 @@ def _options(
         sizes=limits,
         engine=engine,
         safe=safe,
+        modules=tuple(modules),
     )
 
 
