@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import openpyxl
 import pytest
+
+from lineside.runtime.bundle import write_manifest
+from lineside.runtime.manifest import decode_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -93,6 +98,48 @@ def test_the_line_needs_no_torch_to_prove_and_run_it(desk: Path, bundle: Path) -
     book = openpyxl.load_workbook(desk / "results/results.xlsx", read_only=True)
     assert any(sheet.max_row and sheet.max_row >= count for sheet in book.worksheets)
     assert len(list((desk / "results/images").iterdir())) == 8
+
+
+def test_it_finds_what_torch_finds(desk: Path, bundle: Path) -> None:
+    """Accuracy beside the very weights, on the pictures that they were trained on: those have most to find."""
+    before = sorted((desk / "sets").rglob("*"))
+    words = ("--data", "sets/new/data.yaml", "--split", "train", "--weights", "runs/new/best.pt", "--json")
+    measured = json.loads(lineside(desk, "verify", bundle.name, *words).stdout)["accuracy"]
+    assert measured["same_weights"] is True
+    assert measured["pictures"] == 40
+    for kind in ("box", "mask"):
+        assert measured["figures"][kind]["map50"] > 0.05
+        for name in ("mAP50", "mAP50-95"):
+            delta = measured["differences"][f"{kind} {name}"]
+            assert abs(delta["value"]) < 0.01
+            assert delta["low"] <= 0.001
+            assert delta["high"] >= -0.001
+        # Ultralytics judges boxes much as COCO does, and masks at a quarter of the resolution.
+        assert measured["validation"][kind]["mAP50"] == pytest.approx(measured["torch"][kind]["map50"], abs=0.1)
+    assert abs(measured["differences"]["mask boundary F 1 px"]["value"]) < 0.02
+    assert sorted((desk / "sets").rglob("*")) == before, "no cache of labels beside the user's set"
+
+
+def test_a_bundle_that_is_worse_than_its_weights_fails(desk: Path, bundle: Path) -> None:
+    """Its masks are turned inside out and every hash is right again."""
+    worse = Path(shutil.copytree(bundle, desk / "worse.bundle"))
+    model = onnx.load(worse / "model.onnx")
+    casts = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
+    for node in model.graph.node:
+        if node.output[0].startswith("mc"):
+            for name in (casts.get(node.input[1], node.input[1]), node.input[2]):
+                tensor = next(t for t in model.graph.initializer if t.name == name)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, worse / "model.onnx")
+    write_manifest(worse, decode_manifest((worse / "manifest.json").read_bytes(), "worse"))
+    words = ["verify", "worse.bundle", "--data", "sets/new/data.yaml", "--split", "train", "--limit", "16"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "lineside", *words, "--weights", "runs/new/best.pt"], cwd=desk, capture_output=True,
+        text=True, timeout=600,
+    )  # fmt: skip
+    assert answer.returncode == 1, answer.stderr
+    assert "NOT verified" in answer.stdout
+    assert "mask mAP50-95 is surely worse than torch's" in answer.stdout
 
 
 def test_it_keeps_a_slow_takt(desk: Path, bundle: Path) -> None:

@@ -53,8 +53,8 @@ def boundary_f(one: Mask, other: Mask, distance: float) -> float:
     first, second = (boundary(table) for table in _window(one, other, reach + 1))
     if not first.any() or not second.any():
         return float(first.any() == second.any())
-    precision = np.count_nonzero(first & _grown(second, distance)) / np.count_nonzero(first)
-    recall = np.count_nonzero(second & _grown(first, distance)) / np.count_nonzero(second)
+    precision = float((first & _grown(second, distance)).sum() / first.sum())
+    recall = float((second & _grown(first, distance)).sum() / second.sum())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 

@@ -17,7 +17,7 @@ from lineside.export.accuracy.found import CONF, IOU, MAX_DET, Found
 from lineside.export.accuracy.frames import read_frames
 from lineside.export.accuracy.judge import SIZES, Kind
 from lineside.export.accuracy.report import AccuracyReport, Difference
-from lineside.export.accuracy.scores import Scores, redrawn, score
+from lineside.export.accuracy.scores import Scores, redrawn, redrawn_boundaries, score
 from lineside.export.accuracy.through_bundle import through_bundle
 from lineside.export.accuracy.truth import Truth, label_truth
 from lineside.export.accuracy.verdict import judge_differences
@@ -206,30 +206,31 @@ def compare(
 
 
 def differences(
-    ours: dict[Kind, Scores], theirs: dict[Kind, Scores], pictures: int, draws: int, seed: int
+    ours: dict[Kind, Scores], theirs: dict[Kind, Scores], truth: Truth, draws: int, seed: int
 ) -> dict[str, Difference]:
     """The first model's figures less the second's, with intervals.
 
     Args:
         ours: Scores of the first model.
         theirs: Scores of the second, on the same pictures.
-        pictures: Number of pictures.
+        truth: What is in the pictures.
         draws: Redrawn sets of pictures.
         seed: Seed of the draws.
 
     Returns:
         By figure, such as ``mask mAP50-95``.
     """
-    again = draw_pictures(pictures, draws, seed)
-    once = np.ones((1, pictures), np.int64)
+    pictures = len(truth.image_sizes)
+    # The pictures as they are come first, as a draw that drew each of them once.
+    again = np.vstack([np.ones((1, pictures), np.int64), draw_pictures(pictures, draws, seed)])
     result = {}
     for kind in ours:
         first, second = redrawn(ours[kind], again), redrawn(theirs[kind], again)
-        whole = {name: value[0] for name, value in redrawn(ours[kind], once).items()}
-        other = {name: value[0] for name, value in redrawn(theirs[kind], once).items()}
-        for name in first:
-            low, high = percentiles(first[name] - second[name])
-            result[f"{kind} {name}"] = Difference(value=float(whole[name] - other[name]), low=low, high=high)
+        deltas = {name: first[name] - second[name] for name in first}
+        deltas |= redrawn_boundaries(ours[kind], theirs[kind], truth, again)
+        for name, delta in deltas.items():
+            low, high = percentiles(delta[1:])
+            result[f"{kind} {name}"] = Difference(value=float(delta[0]), low=low, high=high)
     return result
 
 
@@ -249,7 +250,7 @@ def _report(
     if torch_side is not None:
         seen = list(_counted("torch", torch_side.look(data.pictures), total, step))
         theirs = compare(truth, seen, data.class_of, names, options.sizes)
-        delta = differences(ours, theirs, total, options.draws, options.seed)
+        delta = differences(ours, theirs, truth, options.draws, options.seed)
         validation = torch_side.validate(data.pictures, data.class_of)
     passed, reason = judge_differences(delta, options.margin, total, len(truth))
     return AccuracyReport(

@@ -53,7 +53,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """The bundle's figure less torch's.
+    """The bundle's figure less torch's; for boundary F over the objects that both found.
 
     Attributes:
         value: The difference on the pictures as they are.

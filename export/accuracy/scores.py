@@ -16,7 +16,7 @@ from lineside.export.accuracy.report import Figures, SizeFigures
 from lineside.export.accuracy.truth import Truth
 from lineside.runtime.masks import Mask
 
-__all__ = ["Scores", "redrawn", "score"]
+__all__ = ["Scores", "redrawn", "redrawn_boundaries", "score"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,14 +28,13 @@ class Scores:
     Attributes:
         judged: The matches.
         figures: What they say.
-        pictures: ``(P,)`` int: picture of each object that was found at IoU 0.5; empty for boxes.
-        boundaries: ``(P, distances)`` boundary F of each.
+        boundaries: Boundary F at every distance of each object that was found at IoU 0.5, by its index in the truth;
+            empty for boxes.
     """
 
     judged: Judged
     figures: Figures
-    pictures: npt.NDArray[np.int64]
-    boundaries: Floats
+    boundaries: dict[int, tuple[float, ...]]
 
 
 def score(
@@ -60,48 +59,64 @@ def score(
         MissingPackage: pycocotools is not installed.
     """
     judged = judge(truth, found, kind, class_of, limits)
-    boundaries = np.array(
-        [
-            [boundary_f(Mask.from_rle(pair.mask), Mask.from_rle(truth.masks[pair.truth]), d) for d in DISTANCES]
-            for pair in judged.pairs
-            if truth.masks is not None
-        ],
-        np.float64,
-    ).reshape(-1, len(DISTANCES))
+    boundaries = {
+        pair.truth: tuple(
+            boundary_f(Mask.from_rle(pair.mask), Mask.from_rle(truth.masks[pair.truth]), d) for d in DISTANCES
+        )
+        for pair in judged.pairs
+        if truth.masks is not None
+    }
+    means = _table(boundaries, list(boundaries)).mean(axis=0) if boundaries else np.full(len(DISTANCES), np.nan)
     figures = Figures(
         map50=judged.ap(0),
         map50_95=judged.ap(),
         classes={name: (judged.ap(0, i), judged.ap(None, i)) for i, name in enumerate(names) if i in truth.kinds},
         sizes=_by_size(truth, judged, kind, limits),
-        boundary_f={} if kind == "box" else {f"{d:g}": _mean(boundaries[:, i]) for i, d in enumerate(DISTANCES)},
+        boundary_f={} if kind == "box" else {f"{d:g}": float(means[i]) for i, d in enumerate(DISTANCES)},
         found=None if kind == "box" else len(judged.pairs),
     )
-    return Scores(judged, figures, np.array([pair.picture for pair in judged.pairs], np.int64), boundaries)
+    return Scores(judged, figures, boundaries)
 
 
 def redrawn(scores: Scores, draws: npt.NDArray[np.int64]) -> dict[str, Floats]:
-    """The figures that get an interval, for redrawn sets of pictures.
+    """Average precision for redrawn sets of pictures.
 
     Args:
         scores: Scores of one model.
         draws: ``(B, I)``: how often each picture was drawn.
 
     Returns:
-        ``(B,)`` by name: ``mAP50``, ``mAP50-95`` and, for masks, ``boundary F 1 px`` …; NaN where a draw holds nothing
-        that the figure could be taken of.
+        ``(B,)`` by name, ``mAP50`` and ``mAP50-95``: means over the classes that a draw holds; NaN where it holds none.
     """
     per_class = np.stack([average_precision(curve, draws) for curve in scores.judged.curves])
-    present = ~np.isnan(per_class[..., 0])
-    count = present.sum(axis=0)
+    count = (~np.isnan(per_class[..., 0])).sum(axis=0)
     with np.errstate(invalid="ignore"):
         mean = np.nansum(per_class, axis=0) / count[:, None]
-        result = {"mAP50": mean[:, 0], "mAP50-95": mean.mean(axis=1)}
-        if scores.figures.boundary_f:
-            weights = draws[:, scores.pictures]
-            for index, distance in enumerate(DISTANCES):
-                values = weights @ scores.boundaries[:, index] / weights.sum(axis=1)
-                result[f"boundary F {distance:g} px"] = values
-    return result
+    return {"mAP50": mean[:, 0], "mAP50-95": mean.mean(axis=1)}
+
+
+def redrawn_boundaries(ours: Scores, theirs: Scores, truth: Truth, draws: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    """How much better one model's outlines are than another's, for redrawn sets of pictures.
+
+    Over the objects that both found: a model that no longer finds what is hard to outline would seem the better one.
+
+    Args:
+        ours: Scores of the first model.
+        theirs: Scores of the second.
+        truth: What is in the pictures.
+        draws: ``(B, I)``: how often each picture was drawn.
+
+    Returns:
+        ``(B,)`` by name, such as ``boundary F 1 px``; NaN where a draw holds no such object. Nothing without masks.
+    """
+    if not ours.figures.boundary_f:
+        return {}
+    both = sorted(ours.boundaries.keys() & theirs.boundaries.keys())
+    better = _table(ours.boundaries, both) - _table(theirs.boundaries, both)
+    weights = draws[:, truth.pictures[both]].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        means = (weights @ better) / weights.sum(axis=1, keepdims=True)
+    return {f"boundary F {distance:g} px": means[:, i] for i, distance in enumerate(DISTANCES)}
 
 
 def _by_size(truth: Truth, judged: Judged, kind: Kind, limits: Sequence[float]) -> tuple[SizeFigures, ...]:
@@ -123,5 +138,6 @@ def _by_size(truth: Truth, judged: Judged, kind: Kind, limits: Sequence[float]) 
     return tuple(rows)
 
 
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if values.size else float("nan")
+def _table(boundaries: dict[int, tuple[float, ...]], objects: Sequence[int]) -> Floats:
+    """``(objects, distances)``."""
+    return np.array([boundaries[index] for index in objects], np.float64).reshape(-1, len(DISTANCES))

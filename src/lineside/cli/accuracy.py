@@ -56,8 +56,11 @@ def _figures(ours: Figures, theirs: Figures | None) -> list[tuple[str, float, fl
         ("mAP50-95", ours.map50_95, theirs.map50_95 if theirs else none),
     ]
     for index, size in enumerate(ours.sizes):
-        end = "and more" if size.high is None else f"to {size.high:g}"
-        name = f"mAP50-95, {size.low:g} {end} px ({size.objects} objects)"
+        if size.high is None:
+            name = f"> {size.low:g} px"
+        else:
+            name = f"{size.low:g}-{size.high:g} px" if size.low else f"< {size.high:g} px"
+        name = f"mAP50-95, {name} ({size.objects} objects)"
         rows.append((name, size.map50_95, theirs.sizes[index].map50_95 if theirs else none))
     if len(ours.classes) > 1:
         for label, (_, value) in list(ours.classes.items())[:SHOWN]:
@@ -74,11 +77,14 @@ def _notes(report: AccuracyReport) -> str:
         f"{report.empty} pictures hold no object; sizes are square roots of areas"
     )
     if "mask" in report.figures:
-        text += f"; boundary F of the {report.figures['mask'].found} masks with IoU 0.5 and more"
+        text += f"; boundary F of the {report.figures['mask'].found} objects found at IoU 0.5"
     if report.unseen:
         text += f"; {report.unseen} objects cover no pixel centre, and only their boxes count"
     if report.torch is not None:
-        text += f"; intervals from {report.draws} redrawn sets of pictures"
+        text += (
+            f"; intervals from {report.draws} redrawn sets of pictures, boundary F compared on the objects that both "
+            "found; torch's own validation has other rules (pictures padded less, masks at a quarter of the resolution)"
+        )
     if report.same_weights is False:
         text += f"\nnote: {report.weights} is not the file that this bundle was exported from"
     return text
