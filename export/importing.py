@@ -1,10 +1,10 @@
-"""From a foreign ONNX file to a bundle; the graph runs as it is."""
+"""From a foreign ONNX file to a bundle: without its decode tail where that is proven to be safe, else as it is."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,22 +14,29 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from lineside.export.borders import float_borders
 from lineside.export.bundle import MODEL
 from lineside.export.cut import WeightsStorage
-from lineside.export.foreign import Foreign, literal, load_onnx, recognise
-from lineside.export.parity.budget import FP32
-from lineside.export.parity.plain_onnx import OnnxReference
+from lineside.export.foreign import Foreign, load_onnx, metadata_of, recognise
+from lineside.export.literals import literal
+from lineside.export.parity.budget import FP32, Budget
+from lineside.export.parity.letterbox import place
+from lineside.export.parity.plain_onnx import OnnxReference, plain_session, with_outputs
 from lineside.export.parity.result import ParityReport
-from lineside.export.pictures import drawn_pictures, golden_drawings, read_pictures
-from lineside.export.prove import Progress, prove
+from lineside.export.pictures import Picture, drawn_pictures, golden_drawings, read_pictures
+from lineside.export.pinning import pinned, simplified
+from lineside.export.prove import STEPS, Progress, prove
 from lineside.export.provenance import tool_versions
 from lineside.export.staging import check_target, staged
-from lineside.runtime.bundle import write_manifest
+from lineside.export.tails.find import Tail, TailRecord, find_tail
+from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import ExportError
 from lineside.runtime.manifest import Manifest, Provenance
 from lineside.runtime.verify import VerifyReport
 
-__all__ = ["Imported", "import_onnx"]
+__all__ = ["ImportRecord", "Imported", "import_onnx"]
+
+RECORD = "reports/import.json"
 
 ONNXRUNTIME_OF_OPSET = {19: "1.17", 20: "1.17", 21: "1.18", 22: "1.20", 23: "1.23"}
 """First onnxruntime that runs an opset; up to 18 the oldest that Lineside supports does."""
@@ -43,6 +50,22 @@ TIE_SCORE = 1e-6
 """Probabilities that come out of a graph are known to about 1e-7."""
 
 
+class ImportRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What was recognised in a foreign file and what was done to it: ``reports/import.json``.
+
+    Attributes:
+        form: Head contract of the graph as given, ``flat`` or ``end2end``.
+        exporter: The program that wrote the file, by its own words.
+        adapted: What was changed so that the runtime can feed and read the graph, one clause each.
+        tail: What became of its decode tail.
+    """
+
+    form: str
+    exporter: str
+    adapted: tuple[str, ...]
+    tail: TailRecord
+
+
 @dataclass(frozen=True)
 class Imported:
     """A bundle made from a foreign ONNX.
@@ -52,18 +75,24 @@ class Imported:
         manifest: Its manifest.
         parity: The runtime against the plain graph; there was no torch reference.
         verified: The replay of its golden files.
+        record: What was recognised and done.
     """
 
     path: Path
     manifest: Manifest
     parity: ParityReport
     verified: VerifyReport
+    record: ImportRecord
 
 
 def import_onnx(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    imgsz: tuple[int, int] | None = None,
+    batch: int | None = None,
+    names: Sequence[str] | None = None,
+    keep_tail: bool = False,
     images: str | os.PathLike[str] | None = None,
     force: bool = False,
     update: Progress = lambda done, total, note: None,
@@ -71,8 +100,12 @@ def import_onnx(
     """Makes a bundle of a foreign ONNX model.
 
     Args:
-        model: What ``yolo export format=onnx`` wrote, or the like; static shapes.
+        model: What ``yolo export format=onnx`` wrote, or the like.
         out: Name of the bundle folder.
+        imgsz: Height and width of the input, for a model with dynamic shapes; that of its metadata when None.
+        batch: Pictures per run, for a model with dynamic shapes; 1 when None.
+        names: Class names; those of its metadata when None.
+        keep_tail: Let the graph run as it is, even where its decode tail could go.
         images: Folder with pictures to compare on; seeded drawings when None.
         force: Replace a bundle of that name.
         update: Called with steps done, steps in all, and what comes next.
@@ -82,6 +115,7 @@ def import_onnx(
 
     Raises:
         ExportError: It is no ONNX model, or none that the runtime can decode.
+        BadOption: A size was asked for that the model does not have.
         ParityFailed: The runtime does not decode it as the plain graph says; nothing is left under the name.
         EngineError: onnxruntime refuses it.
         SinkError: The bundle cannot be written.
@@ -89,43 +123,101 @@ def import_onnx(
     """
     source, target = Path(model), Path(out)
     check_target(target, force)
-    update(0, 4, f"reading {source.name}")
+    update(0, STEPS, f"reading {source.name}")
     graph = load_onnx(source)
-    foreign = recognise(graph)
-    end2end = foreign.head.kind == "end2end"
-    # An end-to-end head gives as many rows as it likes, and after its own threshold perhaps none for a picture.
-    budget = msgspec.structs.replace(FP32, tie_score=TIE_SCORE, anchors=0 if end2end else FP32.anchors)
-    pictures = read_pictures(images, budget.pictures) if images else drawn_pictures(foreign.names)
-    data = graph.SerializeToString()
-    manifest = _manifest(target, source, graph, foreign)
-    optimise = end2end or manifest.weights_storage == "fp16"
+    adapted = float_borders(graph)
+    fixed = pinned(graph, metadata_of(graph), imgsz, batch)
+    foreign = recognise(graph, names)
+    _oldest_onnxruntime(foreign.opset, graph.ir_version)
+    given = _serialised(graph)
+    plain_session(given, optimise=False)  # what no engine accepts is not looked at any further
+    pictures = read_pictures(images, FP32.pictures) if images else drawn_pictures(foreign.names)
+    update(1, STEPS + len(pictures), "looking for the decode tail")
+    graph = simplified(graph) if fixed else graph
+    tail = find_tail(given, graph, foreign, pictures, keep_tail)
+    record = ImportRecord(
+        form=foreign.head.kind,
+        exporter=_exporter(foreign.metadata, graph),
+        adapted=(*adapted, *fixed),
+        tail=tail.record,
+    )
+    shipped = tail.graph.model if tail.graph else graph
+    head = tail.graph.head if tail.graph else foreign.head
+    manifest = _manifest(target, source, shipped, foreign, head)
+    reference, described = _reference(given, graph, foreign, tail)
     with staged(target, force) as folder:
-        (folder / MODEL).write_bytes(data)
-        write_manifest(folder, manifest)
+        (folder / MODEL).write_bytes(_serialised(shipped))
+        (folder / RECORD).parent.mkdir()
+        (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
         report, verified, manifest = prove(
             folder,
             target,
             manifest,
-            OnnxReference(data, foreign.head, foreign.input.batch, optimise),
+            reference,
             pictures,
             pictures if images else [*golden_drawings(foreign.names), *pictures],
-            budget,
-            described=f"the graph as given, onnxruntime {tool_versions().get('onnxruntime', '?')}"
-            f"{'' if optimise else ' without optimisations'}; no torch reference",
+            _budget(foreign, tail, pictures),
+            described=described,
             pictures_from=Path(images).name if images else "drawings of the task",
             update=update,
         )
-    return Imported(target, manifest, report, verified)
+    return Imported(target, manifest, report, verified, record)
 
 
-def _manifest(target: Path, source: Path, graph: onnx.ModelProto, foreign: Foreign) -> Manifest:
+def _budget(foreign: Foreign, tail: Tail, pictures: Sequence[Picture]) -> Budget:
+    """How far the runtime may be from the plain graph."""
+    # An end-to-end head gives as many rows as it likes, and after its own threshold perhaps none for a picture.
+    anchors = 0 if foreign.head.kind == "end2end" else FP32.anchors
+    budget = msgspec.structs.replace(FP32, tie_score=TIE_SCORE, anchors=anchors)
+    if tail.graph is None or not tail.graph.half:
+        return budget
+    # Head tensors in float16 are known to one step of that type; half a step of the input's size covers what a box
+    # makes of it, and is still finer than the boxes that the file's own tail put out.
+    size = foreign.head.input_size
+    gain = min(1.0, *(min(place((p.frame.shape[0], p.frame.shape[1]), size).gain) for p in pictures))
+    return msgspec.structs.replace(budget, box_px=float(np.spacing(np.float16(max(size)))) / 2 / gain)
+
+
+def _reference(given: bytes, graph: onnx.ModelProto, foreign: Foreign, tail: Tail) -> tuple[OnnxReference, str]:
+    """What the bundle must agree with, and what that is in words."""
+    cut = tail.graph
+    optimise = foreign.head.kind == "end2end" or _storage(graph) == "fp16"
+    described = (
+        f"the graph as given, onnxruntime {tool_versions().get('onnxruntime', '?')}"
+        f"{'' if optimise else ' without optimisations'}; no torch reference"
+    )
+    if cut is None:
+        return OnnxReference(given, foreign.head, foreign.input.batch, optimise), described
+    own = onnx.ModelProto.FromString(given)
+    inside = {name for node in own.graph.node for name in node.output}
+    whole = own if inside.issuperset(cut.taps) else graph  # onnxslim may have renamed what it computed
+    data = with_outputs(whole, cut.taps)
+    reference = OnnxReference(
+        data, foreign.head, foreign.input.batch, optimise, levels=cut.head, taps=cut.taps, from_taps=cut.half
+    )
+    return reference, described + (", its float16 tail decoded in float64" if cut.half else "")
+
+
+def _serialised(model: onnx.ModelProto) -> bytes:
+    """The content of a model file."""
+    try:
+        data: bytes = model.SerializeToString()
+    except Exception as error:  # protobuf refuses beyond 2 GB
+        raise ExportError(
+            f"the model with its weights does not fit one file ({str(error).strip() or type(error).__name__}): "
+            "no YOLO model is that large; give another"
+        ) from error
+    return data
+
+
+def _manifest(target: Path, source: Path, graph: onnx.ModelProto, foreign: Foreign, head: HeadContract) -> Manifest:
     """The manifest, without hashes of the files."""
     return Manifest(
         name=target.name.removesuffix(".bundle"),
         task="segment" if foreign.head.coefficients else "detect",
         names=foreign.names,
         input=foreign.input,
-        head=foreign.head,
+        head=head,
         model=MODEL,
         weights_storage=_storage(graph),
         opset=foreign.opset,
@@ -140,9 +232,8 @@ def _provenance(source: Path, metadata: Mapping[str, str], graph: onnx.ModelProt
     arguments = literal(metadata.get("args"))
     data = arguments.get("data") if isinstance(arguments, dict) else None
     claim = metadata.get("license", "")
-    producer = " ".join(part for part in (metadata.get("author"), metadata.get("version")) if part)
     tools = tool_versions()
-    tools["exporter"] = producer or f"{graph.producer_name} {graph.producer_version}".strip() or "unknown"
+    tools["exporter"] = _exporter(metadata, graph)
     return Provenance(
         model=str(metadata.get("description", "")),
         weights=source.name,
@@ -152,6 +243,12 @@ def _provenance(source: Path, metadata: Mapping[str, str], graph: onnx.ModelProt
         tools=tools,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def _exporter(metadata: Mapping[str, str], graph: onnx.ModelProto) -> str:
+    """The program that wrote the file, by its own words."""
+    producer = " ".join(part for part in (metadata.get("author"), metadata.get("version")) if part)
+    return producer or f"{graph.producer_name} {graph.producer_version}".strip() or "unknown"
 
 
 def _storage(graph: onnx.ModelProto) -> WeightsStorage:

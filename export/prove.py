@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from lineside.export.parity.gate import run_gate
 from lineside.export.parity.reference import Reference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.shipped import Shipped
+from lineside.export.parity.trials import Trial, joined
 from lineside.export.pictures import Picture
 from lineside.runtime.bundle import open_bundle, write_manifest
-from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import CheckFailed, NonFiniteOutput
 from lineside.runtime.manifest import Manifest
+from lineside.runtime.sizing import resized
 from lineside.runtime.verify import VerifyReport, verify_bundle
 
 __all__ = ["STEPS", "ParityFailed", "Progress", "prove"]
@@ -55,6 +57,7 @@ def prove(
     described: str,
     pictures_from: str,
     rounding: dict[str, float] | None = None,
+    also: Sequence[Trial] = (),
     update: Progress = lambda done, total, note: None,
 ) -> tuple[ParityReport, VerifyReport, Manifest]:
     """Puts a bundle in its temporary folder through the gate, adds report and golden files, and replays those.
@@ -70,6 +73,7 @@ def prove(
         described: What the reference is, in words.
         pictures_from: Where the pictures come from, in words.
         rounding: For the report: what rounding the weights changed.
+        also: Further shapes of a dynamic bundle that must pass the same gate.
         update: Called with steps done, steps in all, and what comes next.
 
     Returns:
@@ -80,12 +84,20 @@ def prove(
         CheckFailed: NaN among the outputs, or the finished bundle does not replay its golden files.
         ExportError: The pictures give too few detections for golden files.
     """
-    total = STEPS + len(pictures)
+    total = STEPS + len(pictures) * (1 + len(also))
     write_manifest(folder, manifest)
-    report = _gate(
-        folder, reference, manifest.head, pictures, budget, described=described, pictures_from=pictures_from,
-        progress=lambda done: update(2 + done, total, "comparing"),
-    )  # fmt: skip
+    reports: list[ParityReport] = []
+
+    def compared(done: int) -> None:
+        update(2 + len(reports) * len(pictures) + done, total, "comparing")
+
+    for trial in (Trial(manifest.input.size, manifest.input.batch, reference), *also):
+        shown = trial.named(pictures) if reports else pictures
+        report = _gate(
+            folder, trial, shown, budget, described=described, pictures_from=pictures_from, progress=compared
+        )
+        reports.append(report)
+    report = joined(reports)
     report = msgspec.structs.replace(report, rounding=rounding or {})
     _keep_or_raise(report, folder, target)
     update(total - 2, total, "writing golden files")
@@ -102,8 +114,7 @@ def prove(
 
 def _gate(
     folder: Path,
-    reference: Reference,
-    head: HeadContract,
+    trial: Trial,
     pictures: Sequence[Picture],
     budget: Budget,
     *,
@@ -112,10 +123,12 @@ def _gate(
     progress: Callable[[int], None],
 ) -> ParityReport:
     """Runs the parity gate on the bundle in its temporary folder."""
-    shipped = Shipped(open_bundle(folder))
+    bundle = open_bundle(folder)
+    bundle = dataclasses.replace(bundle, manifest=resized(bundle.manifest, trial.size, trial.batch))
+    shipped = Shipped(bundle)
     try:
         return run_gate(
-            shipped, reference, head, pictures, budget,
+            shipped, trial.reference, bundle.manifest.head, pictures, budget,
             described=described, pictures_from=pictures_from, progress=progress,
         )  # fmt: skip
     except NonFiniteOutput as error:
@@ -132,7 +145,7 @@ def _keep_or_raise(report: ParityReport, folder: Path, target: Path) -> None:
     data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
     beside = target.with_name(f"{target.name}.parity.json")
     if report.passed:
-        (folder / "reports").mkdir()
+        (folder / "reports").mkdir(exist_ok=True)
         (folder / REPORT).write_bytes(data)
         beside.unlink(missing_ok=True)  # left by an earlier attempt
         return

@@ -27,12 +27,14 @@ class CutGraph:
         head: Contract ``levels``.
         taps: Names that its outputs have in the graph it was cut from, in the order of the contract.
         removed: Nodes less than before.
+        half: Head tensors are float16, and so is what the tail makes of them.
     """
 
     model: onnx.ModelProto
     head: HeadContract
     taps: tuple[str, ...]
     removed: int
+    half: bool
 
 
 def cut_graph(model: onnx.ModelProto, flat: HeadContract, contract: InputContract) -> CutGraph:
@@ -58,11 +60,14 @@ def cut_graph(model: onnx.ModelProto, flat: HeadContract, contract: InputContrac
     if flat.coefficients:
         taps.append(model.graph.output[1].name)
     head = msgspec.structs.replace(flat, kind="levels", reg_max=reg_max)
-    cut = _without_tail(model, taps, head, contract.batch)
-    return CutGraph(cut, head, tuple(taps), len(model.graph.node) - len(cut.graph.node))
+    half = _half_tensors(model, taps)
+    cut = _without_tail(model, taps, half, head, contract.batch)
+    return CutGraph(cut, head, tuple(taps), len(model.graph.node) - len(cut.graph.node), bool(half))
 
 
-def _without_tail(model: onnx.ModelProto, taps: Sequence[str], head: HeadContract, batch: int) -> onnx.ModelProto:
+def _without_tail(
+    model: onnx.ModelProto, taps: Sequence[str], half: Sequence[str], head: HeadContract, batch: int
+) -> onnx.ModelProto:
     """The graph up to the head tensors, under the names of the contract, as float32."""
     names = dict(zip(taps, head.output_names, strict=True))
     used = {name for node in model.graph.node for name in (*node.input, *node.output)} - set(taps)
@@ -72,7 +77,6 @@ def _without_tail(model: onnx.ModelProto, taps: Sequence[str], head: HeadContrac
     cut.CopyFrom(model)
     graph = cut.graph
     kept = _needed(model.graph, taps)
-    half = _half_tensors(model, taps)
     del graph.node[:], graph.output[:], graph.value_info[:]
     for node in kept:
         copied = graph.node.add()

@@ -16,7 +16,7 @@ from lineside.export.tails.operators import OPERATORS, HeadTensors, Value
 
 __all__ = ["follow"]
 
-CONSTANTS = frozenset(OPERATORS) - {"Conv", "Softmax"} | {
+CONSTANTS = (frozenset(OPERATORS) - {"Conv", "Softmax"}) | {
     "Constant",
     "ConstantOfShape",
     "Equal",
@@ -28,6 +28,8 @@ CONSTANTS = frozenset(OPERATORS) - {"Conv", "Softmax"} | {
     "Where",
 }
 """Operators that may compute a size or an anchor from numbers in the file."""
+
+KNOWN = frozenset(OPERATORS) | CONSTANTS
 
 MOST_NODES = 2000
 """A tail has dozens of nodes, some hundreds where shapes are computed in the graph."""
@@ -71,7 +73,11 @@ def follow(model: onnx.ModelProto, output: str, grids: Sequence[tuple[int, int]]
 
 
 def _apply(
-    node: onnx.NodeProto, inputs: Sequence[Value | None], attributes: Mapping[str, Any], tensors: HeadTensors, opset: int
+    node: onnx.NodeProto,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, Any],
+    tensors: HeadTensors,
+    opset: int,
 ) -> list[Value]:
     """Outputs of one node of the tail."""
     try:
@@ -116,7 +122,7 @@ def _path(
             raise UnknownTail(f"it uses the tensor '{name}' of the input without a head between")
         key = node.output[0]
         head = _is_head(node, shapes, grids)
-        if not head and (node.op_type not in OPERATORS and node.op_type not in CONSTANTS or node.domain):
+        if not head and (node.domain or node.op_type not in KNOWN):
             raise UnknownTail(f"it holds a {node.op_type}, which is not part of any tail that is known")
         if head or key in waiting:
             path[key] = node

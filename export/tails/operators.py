@@ -171,7 +171,9 @@ def _split(inputs: Sequence[Value | None], attributes: Attributes, tensors: Head
 
 def _gather(inputs: Sequence[Value | None], attributes: Attributes, tensors: HeadTensors) -> list[Value]:
     value, indices = _variable(inputs[0]), inputs[1]
-    picked = np.asarray(_integers(indices), np.int64).reshape(np.shape(indices))
+    if not isinstance(indices, np.ndarray):
+        raise UnknownTail("it picks elements by an index that depends on the picture")
+    picked = indices.astype(np.int64)
     axis = _axis(attributes, value, 0)
     return [moved(value, lambda array: np.take(array, picked, axis))]
 
@@ -208,7 +210,7 @@ def _add(inputs: Sequence[Value | None], attributes: Attributes, tensors: HeadTe
 
 def _sub(inputs: Sequence[Value | None], attributes: Attributes, tensors: HeadTensors) -> list[Value]:
     left, right = (value for value in inputs if value is not None)
-    minus = scaled(right, np.float64(-1)) if isinstance(right, Linear) else -np.asarray(right, np.float64)
+    minus = scaled(right, np.array(-1.0)) if isinstance(right, Linear) else -np.asarray(right, np.float64)
     return [added(left, minus)]
 
 

@@ -14,8 +14,9 @@ from onnx import helper
 import lineside
 from helpers.tiny_bundle import tiny_model
 from lineside import cli
-from lineside.export.foreign import literal, recognise
+from lineside.export.foreign import recognise
 from lineside.export.importing import import_onnx
+from lineside.export.literals import literal
 from lineside.export.pictures import drawn_pictures
 from lineside.export.settle import settle
 from lineside.export.ultra import prepare
@@ -73,7 +74,7 @@ class TestRecognise:
         helper.set_model_props(model, {"names": "['a', 'b']"})
         assert recognise(model).head.coefficients == 0
         helper.set_model_props(model, {"names": "['a', 'b', 'c']"})
-        with pytest.raises(ExportError, match="room for 2 classes and its metadata names 3"):
+        with pytest.raises(ExportError, match="room for 2 classes and 3 are named"):
             recognise(model)
 
     def test_metadata_is_read_as_literals_and_never_run(self) -> None:
@@ -88,7 +89,7 @@ class TestRecognise:
             (lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].__setattr__("dim_value", 4), "4 channels"),
             (lambda m: m.graph.input[0].type.tensor_type.__setattr__("elem_type", 10), "float16"),
             (lambda m: helper.set_model_props(m, {"task": "pose"}), "'pose'"),
-            (lambda m: m.graph.output[0].type.tensor_type.shape.dim[2].__setattr__("dim_value", 85), "does not know"),
+            (lambda m: m.graph.output[0].type.tensor_type.shape.dim[2].__setattr__("dim_value", 86), "does not know"),
             (lambda m: m.graph.output[1].type.tensor_type.shape.dim[3].__setattr__("dim_value", 15), "prototypes"),
             (
                 lambda m: m.graph.output.extend([helper.make_tensor_value_info("more", 1, (1, 2, 3))]),
@@ -137,45 +138,58 @@ class TestFiles:
 
 class TestUltralytics:
     def test_the_default_form(self, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        model = foreign
         target = tmp_path / "foreign.bundle"
-        assert cli.main(["import", str(model), "-o", str(target), "--json"]) == 0
+        assert cli.main(["import", str(foreign), "-o", str(target), "--json"]) == 0
         printed = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-        assert printed["head"] == "flat" and printed["parity"]["passed"] is True
+        assert printed["head"] == "levels" and printed["parity"]["passed"] is True
+        assert printed["import"]["form"] == "flat" and printed["import"]["tail"]["cut"] is True
+        assert printed["import"]["tail"]["figures"]["box_px"] < 1e-3
         assert "no torch reference" in printed["parity"]["reference"]
         bundle = open_bundle(target)
         assert bundle.manifest.provenance.licence.startswith("AGPL-3.0")
         assert bundle.manifest.head.classes == 80 and bundle.manifest.provenance.weights == "foreign.onnx"
-        assert (target / "model.onnx").stat().st_size == pytest.approx(model.stat().st_size, rel=0.01)
+        assert json.loads(bundle.read("reports/import.json")) == printed["import"]
+        assert [value.name for value in onnx.load(target / "model.onnx").graph.output] == list(
+            bundle.manifest.head.output_names
+        )
         assert verify_bundle(bundle).passed
         with lineside.load(str(target)) as loaded:
             frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
             assert len(loaded(frame, conf=1e-6)) > 0
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize(
-        ("name", "options", "kind"),
-        [
-            ("yolo26n-seg.yaml", {"nms": False}, "end2end"),
-            ("yolo11n-seg.yaml", {"nms": True, "conf": 1e-5}, "end2end"),
-            ("yolo11n-seg.yaml", {"half": True}, "flat"),
-            ("yolo11n-seg.yaml", {"batch": 2}, "flat"),
-            ("yolo11n.yaml", {}, "flat"),
-        ],
-    )
-    def test_other_forms(self, name: str, options: dict[str, Any], kind: str, tmp_path: Path) -> None:
-        made = import_onnx(ultralytics_onnx(name, tmp_path, **options), tmp_path / "x.bundle")
-        assert made.parity.passed and made.verified.passed and made.manifest.head.kind == kind
-        assert made.manifest.task == ("segment" if "seg" in name else "detect")
+    def test_the_tail_stays_on_request(self, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        target = tmp_path / "foreign.bundle"
+        assert cli.main(["import", str(foreign), "-o", str(target), "--keep-tail"]) == 0
+        assert "the graph runs as it is" in capsys.readouterr().out
+        bundle = open_bundle(target)
+        assert bundle.manifest.head.kind == "flat" and verify_bundle(bundle).passed
+        assert len(onnx.load(target / "model.onnx").graph.node) == len(onnx.load(foreign).graph.node)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("name", "options", "says"),
-        [("yolo11n-seg.yaml", {"dynamic": True}, "not fixed"), ("yolo11n-pose.yaml", {}, "'pose'")],
+        ("name", "options", "form", "kind"),
+        [
+            ("yolo26n-seg.yaml", {"nms": False}, "end2end", "end2end"),
+            ("yolo26n-seg.yaml", {}, "flat", "levels"),
+            ("yolo11n-seg.yaml", {"nms": True, "conf": 1e-5}, "end2end", "end2end"),
+            ("yolo11n-seg.yaml", {"quantize": 16}, "flat", "levels"),
+            ("yolo11n-seg.yaml", {"dynamic": True, "batch": 2}, "flat", "levels"),
+            ("yolov8n.yaml", {"simplify": False, "opset": 12}, "flat", "levels"),
+        ],
     )
-    def test_forms_that_are_refused(self, name: str, options: dict[str, Any], says: str, tmp_path: Path) -> None:
-        with pytest.raises(ExportError, match=says):
-            import_onnx(ultralytics_onnx(name, tmp_path, **options), tmp_path / "x.bundle")
+    def test_other_forms(self, name: str, options: dict[str, Any], form: str, kind: str, tmp_path: Path) -> None:
+        made = import_onnx(ultralytics_onnx(name, tmp_path, **options), tmp_path / "x.bundle")
+        assert made.parity.passed and made.verified.passed
+        assert made.record.form == form and made.manifest.head.kind == kind, made.record.tail
+        assert made.manifest.task == ("segment" if "seg" in name else "detect")
+        assert made.record.tail.cut == (kind == "levels") and bool(made.record.tail.reason) != made.record.tail.cut
+        assert made.manifest.head.reg_max == (1 if "26" in name and kind == "levels" else 16)
+        assert made.manifest.input.size == (96, 96) and made.manifest.input.batch == 1
+
+    @pytest.mark.slow
+    def test_another_task_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ExportError, match="'pose'"):
+            import_onnx(ultralytics_onnx("yolo11n-pose.yaml", tmp_path), tmp_path / "x.bundle")
 
 
 def test_a_runtime_that_decodes_something_else_is_caught(
@@ -193,5 +207,5 @@ def test_a_runtime_that_decodes_something_else_is_caught(
 
     monkeypatch.setattr(Postprocessor, "run", wrong)
     with pytest.raises(CheckFailed, match="level 'anchors'"):
-        import_onnx(foreign, tmp_path / "x.bundle")
+        import_onnx(foreign, tmp_path / "x.bundle", keep_tail=True)
     assert not (tmp_path / "x.bundle").exists()

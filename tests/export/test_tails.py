@@ -1,0 +1,160 @@
+"""Cutting the decode tail off a foreign graph: only where it is proven to compute what the runtime computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from helpers.tails import CHANGES, STYLES, Tail
+from lineside.export.foreign import Foreign, recognise
+from lineside.export.importing import import_onnx
+from lineside.export.parity.plain_onnx import plain_session
+from lineside.export.pictures import drawn_pictures
+from lineside.export.tails import cut as cutting
+from lineside.export.tails.find import Tail as Found
+from lineside.export.tails.find import find_tail
+from lineside.export.tails.order import in_order
+from lineside.runtime.bundle import open_bundle
+from lineside.runtime.contract import HeadContract
+from lineside.runtime.verify import verify_bundle
+
+PICTURES = drawn_pictures((), [(64, 96), (96, 64)])
+
+
+def levels(size: tuple[int, int] = (64, 96), classes: int = 3, coefficients: int = 4, reg_max: int = 8) -> HeadContract:
+    return HeadContract(kind="levels", classes=classes, coefficients=coefficients, input_size=size, reg_max=reg_max)
+
+
+def found_in(model: onnx.ModelProto, foreign: Foreign | None = None) -> Found:
+    return find_tail(model.SerializeToString(), model, foreign or recognise(model), PICTURES)
+
+
+class TestCut:
+    @pytest.mark.parametrize("style", STYLES)
+    @pytest.mark.parametrize("reg_max", [16, 1])
+    def test_every_style(self, style: str, reg_max: int) -> None:
+        head = levels(reg_max=reg_max)
+        found = found_in(Tail(head, style=style).model())
+        assert found.record.cut, found.record.reason
+        assert found.graph is not None and found.graph.head == head
+        assert found.record.figures is not None and found.record.figures.box_px < 1e-3
+        assert found.record.figures.anchors == found.record.figures.inputs * head.anchors
+
+    @settings(max_examples=12)
+    @given(
+        rows=st.integers(1, 4),
+        columns=st.integers(1, 4),
+        classes=st.integers(1, 5),
+        coefficients=st.integers(0, 5),
+        reg_max=st.integers(1, 17),
+        batch=st.integers(1, 3),
+        style=st.sampled_from(STYLES),
+        seed=st.integers(0, 99),
+    )
+    def test_every_shape(
+        self, rows: int, columns: int, classes: int, coefficients: int, reg_max: int, batch: int, style: str, seed: int
+    ) -> None:
+        head = levels((32 * rows, 32 * columns), classes, coefficients, reg_max)
+        found = found_in(Tail(head, batch, style, seed=seed).model())
+        assert found.record.cut, found.record.reason
+        assert found.graph is not None and found.graph.head == head
+
+    def test_the_cut_graph_puts_out_the_head_tensors_and_nothing_is_left_of_the_tail(self) -> None:
+        model = Tail(levels()).model()
+        found = found_in(model)
+        assert found.graph is not None
+        cut = found.graph.model
+        assert [value.name for value in cut.graph.output] == list(levels().output_names)
+        assert {node.op_type for node in cut.graph.node} == {"AveragePool", "Conv"}
+        used = {name for node in cut.graph.node for name in node.input}
+        assert {tensor.name for tensor in cut.graph.initializer} <= used
+        onnx.checker.check_model(cut, full_check=True)
+
+    def test_nodes_in_any_order(self) -> None:
+        """Engines sort for themselves, and some exporters leave a Cast of the input at the end of the list."""
+        model = Tail(levels()).model()
+        nodes = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend(nodes[::-1])
+        found = found_in(model)
+        assert found.record.cut and found.graph is not None
+        onnx.checker.check_model(found.graph.model, full_check=True)
+
+    def test_constants_that_the_graph_computes(self) -> None:
+        """Unsimplified and dynamic exports compute sizes and anchors with operators."""
+        model = Tail(levels()).model()
+        add = next(node for node in model.graph.node if node.op_type == "Add")
+        points = next(name for name in add.input if name.startswith("w"))
+        for tensor in model.graph.initializer:
+            if tensor.name == points:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) - np.float32(0.5), points))
+        half = helper.make_node(
+            "Constant", [], ["half"], value=numpy_helper.from_array(np.array(0.5, np.float32), "half")
+        )
+        sums = helper.make_node("Add", [points, "half"], ["points"])
+        for node in model.graph.node:
+            node.input[:] = ["points" if name == points else name for name in node.input]
+        model.graph.node.extend([half, sums])
+        found = found_in(in_order(model))
+        assert found.record.cut, found.record.reason
+
+
+class TestNotCut:
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_any_difference_is_seen_by_the_proof(self, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The proof alone must see it: nothing is run."""
+        monkeypatch.setattr("lineside.export.tails.find.compare_tail", lambda *arguments: None)
+        model = Tail(levels(), change=change).model()
+        found = found_in(model)
+        assert not found.record.cut and found.graph is None
+        assert len(found.record.reason) > 20, found.record.reason
+
+    @pytest.mark.parametrize("change", ["stride of a level", "one anchor moved", "sides exchanged", "sigmoid twice"])
+    def test_a_fault_of_the_proof_is_seen_by_the_comparison(self, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Believe the structure blindly, and the figures still say no."""
+        honest = Tail(levels()).model()
+        graph = cutting.cut_graph(honest, recognise(honest).head, recognise(honest).input)
+        names = list(graph.taps[:-1])
+        monkeypatch.setattr(cutting, "follow", lambda *arguments: (graph_elements(), None))
+        monkeypatch.setattr(cutting, "match", lambda *arguments: (8, list(names)))
+        found = found_in(Tail(levels(), change=change).model())
+        assert not found.record.cut
+        assert "off (at most" in found.record.reason
+
+    def test_rows_that_are_detections(self) -> None:
+        model = Tail(levels()).model()
+        foreign = recognise(model)
+        final = HeadContract(kind="end2end", classes=3, coefficients=4, input_size=(64, 96))
+        found = found_in(model, Foreign(foreign.input, final, foreign.names, foreign.opset))
+        assert not found.record.cut and "detections already" in found.record.reason
+
+    def test_a_name_that_is_taken(self) -> None:
+        model = Tail(levels()).model()
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = ["cls16" if name == "t0" else name for name in names]
+        found = found_in(model)
+        assert not found.record.cut and "'cls16'" in found.record.reason
+
+
+def graph_elements() -> cutting.Linear:
+    """Anything that depends on the picture."""
+    return cutting.Linear((), (), np.zeros(()))
+
+
+@pytest.mark.parametrize("change", ["", "sigmoid twice"])
+def test_either_way_the_bundle_agrees_with_the_graph(change: str, tmp_path: Path) -> None:
+    model = Tail(levels((96, 96)), batch=2, change=change).model()
+    onnx.save(model, tmp_path / "m.onnx")
+    made = import_onnx(tmp_path / "m.onnx", tmp_path / "x.bundle")
+    assert made.manifest.head.kind == ("flat" if change else "levels")
+    assert made.parity.passed and verify_bundle(open_bundle(tmp_path / "x.bundle")).passed
+    assert len(plain_session((tmp_path / "x.bundle/model.onnx").read_bytes(), True).get_outputs()) == (
+        2 if change else 10
+    )
