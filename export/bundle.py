@@ -16,23 +16,26 @@ from lineside.export.blocks import load_blocks
 from lineside.export.class_paths import class_paths
 from lineside.export.cut import WeightsStorage, cut_tail, fused, rounded_to_fp16
 from lineside.export.gate_pictures import gate_pictures
-from lineside.export.graph.finish import finish
+from lineside.export.graph.finish import Sides, finish
 from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
-from lineside.export.graph.simplify import SIMPLIFY
+from lineside.export.graph.simplify import SIMPLIFY, SIMPLIFY_DYNAMIC
 from lineside.export.graph.subpixel import FOLD_DOUBLING
+from lineside.export.graph.upsampled import FOLD_UPSAMPLING
 from lineside.export.heads import END2END_ROWS, find_head
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
+from lineside.export.parity.trials import Trial, another_shape
 from lineside.export.prove import STEPS, Progress, prove
 from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
 from lineside.export.settle import settle
 from lineside.export.staging import check_target, staged
-from lineside.export.trace import OPSET, to_onnx
+from lineside.export.trace import INPUT, OPSET, free_sides, to_onnx
 from lineside.export.ultra import is_structure, load_model
 from lineside.runtime.contract import HeadContract, InputContract
+from lineside.runtime.errors import BadOption
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.verify import VerifyReport
 
@@ -71,6 +74,7 @@ def export_bundle(
     imgsz: tuple[int, int] | None = None,
     batch: int = 1,
     end2end: bool = False,
+    dynamic: bool = False,
     storage: WeightsStorage = "fp32",
     images: str | os.PathLike[str] | None = None,
     modules: Sequence[str] = (),
@@ -85,8 +89,9 @@ def export_bundle(
         weights: A ``.pt`` checkpoint, the ``.safetensors`` copy of one, or a model yaml for random weights.
         out: Name of the bundle folder.
         imgsz: Height and width of the input in pixels; the training size (else 640, square) when None.
-        batch: Pictures per run; static.
+        batch: Pictures per run; for ``dynamic`` the most.
         end2end: Export the one-to-one part of the head, which needs no suppression, instead of the one-to-many part.
+        dynamic: Leave batch, height and width free; ``imgsz`` is then the size of a load that names none.
         storage: Element type in which weights are stored; arithmetic is float32 either way.
         images: Folder with pictures for the gate; seeded drawings of the task, and the photographs that installed
             packages carry, when None.
@@ -107,6 +112,11 @@ def export_bundle(
         SourceError: The pictures cannot be read.
         BadOption: The input size does not fit the model's strides, or one of `modules` cannot be imported.
     """
+    if end2end and dynamic:
+        raise BadOption(
+            "an end-to-end graph picks its rows at one input size, so it cannot be dynamic: leave out --dynamic or "
+            "--end2end"
+        )
     target = Path(out)
     check_target(target, force)
     weights = os.fspath(weights)
@@ -123,16 +133,16 @@ def export_bundle(
     pictures = chosen.gate
     if is_structure(weights):
         settle(model, chosen.settling)
-    total = STEPS + len(pictures)
+    total = STEPS + len(pictures) * (2 if dynamic else 1)
     update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")
     plain = fused(model, end2end)
     exact = rounded_to_fp16(plain) if storage == "fp16" else model
-    graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage)
+    graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage, dynamic)
     manifest = Manifest(
         name=target.name.removesuffix(".bundle"),
         task="segment" if head.coefficients else "detect",
         names=names,
-        input=InputContract(name="images", size=size, batch=batch),
+        input=InputContract(name=INPUT, size=size, batch=batch, dynamic=dynamic),
         head=head,
         model=MODEL,
         weights_storage=storage,
@@ -158,13 +168,19 @@ def export_bundle(
             + (", weights rounded to FP16" if storage == "fp16" else ""),
             pictures_from=chosen.described,
             rounding=rounding,
+            also=[_other_trial(exact, head, batch)] if dynamic else [],
             update=update,
         )
     return Exported(target, manifest, report, verified, tuple(passes))
 
 
 def build_graph(
-    model: nn.Module, head: HeadContract, batch: int, names: Sequence[str], storage: WeightsStorage
+    model: nn.Module,
+    head: HeadContract,
+    batch: int,
+    names: Sequence[str],
+    storage: WeightsStorage,
+    dynamic: bool = False,
 ) -> tuple[onnx.ModelProto, list[PassRecord]]:
     """Turns a fused model into the graph of a bundle.
 
@@ -174,6 +190,7 @@ def build_graph(
         batch: Pictures per run.
         names: Class names, left in the file's metadata.
         storage: Element type in which weights are stored.
+        dynamic: Leave batch, height and width free.
 
     Returns:
         The graph, and what each pass did.
@@ -183,14 +200,30 @@ def build_graph(
     """
     shape = (batch, 3, *head.input_size)
     rows = min(END2END_ROWS, head.anchors)
-    outputs = {
-        name: tuple(rows if side is None else side for side in sides)
-        for name, sides in zip(head.output_names, head.output_shapes(batch), strict=True)
-    }
+    known = [tuple(rows if side is None else side for side in sides) for sides in head.output_shapes(batch)]
+    sides: dict[str, Sides] = dict(zip((INPUT, *head.output_names), (shape, *known), strict=True))
+    if dynamic:
+        sides = {name: free_sides(side, head.input_size) for name, side in zip(sides, (shape, *known), strict=True)}
     metadata = {"head": head.kind, "names": repr(dict(enumerate(names))), "imgsz": repr(list(head.input_size))}
-    traced = to_onnx(cut_tail(model, head.input_size, head.kind == "end2end"), shape, head.output_names)
-    steps = [SIMPLIFY, FOLD_DOUBLING, *([STORE_HALF] if storage == "fp16" else []), finish(shape, outputs, metadata)]
-    return run_passes(traced, steps)
+    cut = cut_tail(model, head.input_size, head.kind == "end2end")
+    traced = to_onnx(cut, shape, head.output_names, free=sides if dynamic else None)
+    outputs = {name: sides[name] for name in head.output_names}
+    return run_passes(
+        traced,
+        [
+            SIMPLIFY_DYNAMIC if dynamic else SIMPLIFY,
+            FOLD_DOUBLING,
+            FOLD_UPSAMPLING,
+            *([STORE_HALF] if storage == "fp16" else []),
+            finish(sides[INPUT], outputs, metadata),
+        ],
+    )
+
+
+def _other_trial(model: nn.Module, head: HeadContract, batch: int) -> Trial:
+    """The second shape at which a dynamic bundle must agree with torch."""
+    size, count = another_shape(head.input_size, batch, head.strides[-1])
+    return Trial(size, count, TorchReference(model, size))
 
 
 def _class_names(model: nn.Module, classes: int) -> tuple[str, ...]:

@@ -1,35 +1,63 @@
-"""Writes a torch model down as an ONNX graph with static shapes."""
+"""Writes a torch model down as an ONNX graph, with static shapes or with sides that stay free."""
 
 from __future__ import annotations
 
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 import torch
 from torch import nn
 
+from lineside.export.graph.finish import Sides
 from lineside.runtime.errors import ExportError
 
-__all__ = ["OPSET", "to_onnx"]
+__all__ = ["INPUT", "OPSET", "free_sides", "to_onnx"]
+
+INPUT = "images"
+"""Name of the input."""
 
 OPSET = 18
 """Newest opset whose Resize and ReduceMax have CUDA kernels in onnxruntime; 20 is the newest we may write."""
 
 
-def to_onnx(model: nn.Module, shape: Sequence[int], output_names: Sequence[str], opset: int = OPSET) -> onnx.ModelProto:
+def free_sides(shape: Sequence[int], size: tuple[int, int]) -> Sides:
+    """The shape of a picture-like tensor with symbols for what a dynamic graph leaves free.
+
+    Args:
+        shape: Its shape ``(batch, channels, h, w)`` for an input of that size.
+        size: Height and width of the input in pixels.
+
+    Returns:
+        Such as ``("batch", 64, "height/8", "width/8")``.
+    """
+    symbols = [
+        name if side == whole else f"{name}/{whole // side}"
+        for name, whole, side in zip(("height", "width"), size, shape[2:], strict=True)
+    ]
+    return ("batch", shape[1], *symbols)
+
+
+def to_onnx(
+    model: nn.Module,
+    shape: Sequence[int],
+    output_names: Sequence[str],
+    opset: int = OPSET,
+    free: Mapping[str, Sides] | None = None,
+) -> onnx.ModelProto:
     """Traces a model into an ONNX graph.
 
     Args:
         model: A model in eval mode with one float32 input and a tuple of tensors as output.
-        shape: Shape of the input ``(batch, 3, h, w)``; static in the graph.
+        shape: Shape of the input ``(batch, 3, h, w)``; static in the graph unless named in ``free``.
         output_names: Names of the outputs, in order.
         opset: Opset of the default domain.
+        free: Shapes of the input and of outputs of which those sides that are symbols stay free.
 
     Returns:
-        The graph as torch writes it, not simplified; its input is named ``images``.
+        The graph as torch writes it, not simplified; its input is named `INPUT`.
 
     Raises:
         ExportError: An operator of the model has no ONNX form, or the model cannot be traced.
@@ -47,8 +75,12 @@ def to_onnx(model: nn.Module, shape: Sequence[int], output_names: Sequence[str],
                 (example,),
                 buffer,  # type: ignore[arg-type]  # the TorchScript exporter writes into an open file as well
                 opset_version=opset,
-                input_names=["images"],
+                input_names=[INPUT],
                 output_names=list(output_names),
+                dynamic_axes={
+                    name: {axis: side for axis, side in enumerate(sides) if isinstance(side, str)}
+                    for name, sides in (free or {}).items()
+                },
                 do_constant_folding=True,
                 dynamo=False,
             )

@@ -1,4 +1,4 @@
-"""The last pass of an export: static shapes checked against the contract, versions fixed, who made it."""
+"""The last pass of an export: shapes checked against the contract, versions fixed, who made it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from importlib.metadata import version
 import onnx
 
 from lineside.export.graph.passes import Condition, GraphPass
-from lineside.runtime.contract import TensorShape
 
-__all__ = ["IR_VERSION", "MAX_OPSET", "finish", "tensor_shapes"]
+__all__ = ["IR_VERSION", "MAX_OPSET", "Sides", "finish", "tensor_shapes"]
+
+Sides = tuple[int | str, ...]
+"""Shape of a tensor in a graph; a symbol where a side is free."""
 
 IR_VERSION = 8
 """What ONNX 1.13 wrote; onnxruntime 1.17, the oldest that a bundle may name, reads up to 9."""
@@ -18,7 +20,7 @@ IR_VERSION = 8
 MAX_OPSET = 20
 
 
-def tensor_shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int | str, ...]]:
+def tensor_shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, Sides]:
     """Shapes of graph inputs or outputs by name; a symbol where a side is dynamic."""
     return {
         value.name: tuple(
@@ -29,12 +31,12 @@ def tensor_shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int 
     }
 
 
-def finish(input_shape: TensorShape, outputs: Mapping[str, TensorShape], metadata: Mapping[str, str]) -> GraphPass:
+def finish(input_shape: Sides, outputs: Mapping[str, Sides], metadata: Mapping[str, str]) -> GraphPass:
     """The closing pass of an export.
 
     Args:
         input_shape: Shape that the one input must have.
-        outputs: Names and shapes that the outputs must have, in order.
+        outputs: Names and shapes that the outputs must have, in order; free sides get these symbols.
         metadata: What to leave in the file about itself, for tools that read only the ONNX.
 
     Returns:
@@ -51,11 +53,20 @@ def finish(input_shape: TensorShape, outputs: Mapping[str, TensorShape], metadat
             model.metadata_props.add(key=key, value=value)
         for node in model.graph.node:
             node.doc_string = ""
+        for value in model.graph.output:
+            _name_free_sides(value, outputs.get(value.name, ()))
         del model.graph.value_info[:]  # every engine infers them anew
         onnx.checker.check_model(model, full_check=True)
         return model
 
     return GraphPass("finish", apply, requires=_old_enough, ensures=_has(input_shape, outputs))
+
+
+def _name_free_sides(value: onnx.ValueInfoProto, wanted: Sides) -> None:
+    """Gives the free sides of an output their symbols; a side that is fixed stays so, and is found out."""
+    for side, name in zip(value.type.tensor_type.shape.dim, wanted, strict=False):
+        if isinstance(name, str) and not side.HasField("dim_value"):
+            side.dim_param = name
 
 
 def _old_enough(model: onnx.ModelProto) -> str | None:
@@ -64,8 +75,8 @@ def _old_enough(model: onnx.ModelProto) -> str | None:
     return f"opset {opset} is newer than {MAX_OPSET}" if opset > MAX_OPSET else None
 
 
-def _has(input_shape: TensorShape, outputs: Mapping[str, TensorShape]) -> Condition:
-    """The graph has this input and these outputs, all static."""
+def _has(input_shape: Sides, outputs: Mapping[str, Sides]) -> Condition:
+    """The graph has this input and these outputs, free where they are free and nowhere else."""
 
     def check(model: onnx.ModelProto) -> str | None:
         inputs = list(tensor_shapes(model.graph.input).values())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import onnx
 
-from lineside.export.graph.passes import GraphPass
+from lineside.export.graph.passes import Condition, GraphPass
 
-__all__ = ["SIMPLIFY"]
+__all__ = ["SIMPLIFY", "SIMPLIFY_DYNAMIC"]
 
-_LEFTOVERS = frozenset({"Constant", "Identity", "Shape", "Dropout"})
-"""Nodes that a simplified graph with static shapes cannot hold."""
+_LEFTOVERS = frozenset({"Constant", "Identity", "Dropout"})
+"""Nodes that a simplified graph cannot hold."""
+
+_OF_SHAPES = frozenset({"Shape"})
+"""Nodes that one with static shapes cannot hold either."""
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -24,11 +27,18 @@ def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
     return slim
 
 
-def _none_left(model: onnx.ModelProto) -> str | None:
+def _none_left(kinds: frozenset[str]) -> Condition:
     """No node is left that only shapes or constants need."""
-    left = sorted({node.op_type for node in model.graph.node} & _LEFTOVERS)
-    return f"nodes of type {', '.join(left)} are left" if left else None
+
+    def check(model: onnx.ModelProto) -> str | None:
+        left = sorted({node.op_type for node in model.graph.node} & kinds)
+        return f"nodes of type {', '.join(left)} are left" if left else None
+
+    return check
 
 
-SIMPLIFY = GraphPass("simplify", _slim, ensures=_none_left)
+SIMPLIFY = GraphPass("simplify", _slim, ensures=_none_left(_LEFTOVERS | _OF_SHAPES))
 """Constant folding, dead nodes, sizes computed at export time."""
+
+SIMPLIFY_DYNAMIC = GraphPass("simplify", _slim, ensures=_none_left(_LEFTOVERS))
+"""The same where sizes are known only when the graph runs."""

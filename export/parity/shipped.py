@@ -64,6 +64,8 @@ class Shipped:
         inputs = self._engine.buffers()
         buffer = inputs[self._manifest.input.name]
         boxes = [self._preprocess.prepare(frame, buffer[slot]) for slot, frame in enumerate(frames)]
+        if self._manifest.input.dynamic:
+            inputs = {self._manifest.input.name: buffer[: len(frames)]}
         outputs = self._engine.infer(inputs)
         return [
             View(box, buffer[slot].copy(), tuple(output[slot : slot + 1].copy() for output in outputs))

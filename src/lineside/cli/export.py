@@ -30,7 +30,10 @@ def command(
     imgsz: Annotated[
         str | None, typer.Option(help="Input in pixels: one number or HxW. Default: as trained, else 640.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per run; static.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per run; with --dynamic the most.")] = 1,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Leave batch and input size free; --imgsz is then the default.")
+    ] = False,
     end2end: Annotated[
         bool, typer.Option("--end2end", help="Take the head that needs no NMS (YOLO26, YOLOv10), not the usual one.")
     ] = False,
@@ -67,8 +70,8 @@ def command(
     try:
         with progress("export") as update:
             made = export_bundle(
-                weights, out, imgsz=size, batch=batch, end2end=end2end, storage=storage.value, images=images,
-                modules=modules or (), safe=safe, force=force, update=update,
+                weights, out, imgsz=size, batch=batch, end2end=end2end, dynamic=dynamic, storage=storage.value,
+                images=images, modules=modules or (), safe=safe, force=force, update=update,
             )  # fmt: skip
     except ParityFailed as failure:
         show_report(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
