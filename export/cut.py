@@ -21,6 +21,9 @@ FP16_MIN_ELEMENTS = 256
 def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
     """A copy of the model with every BatchNorm folded into its convolution.
 
+    A block of the user's own that is a ``Conv`` by inheritance and computes something else keeps its BatchNorm: folding
+    would put the computation of ``Conv`` in the place of its own.
+
     Args:
         model: An ultralytics model; left as it was.
         end2end: Where the head has two parts, keep the one-to-one part instead of the one-to-many part.
@@ -32,7 +35,23 @@ def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
     head = twin.model[-1]
     if getattr(head, "end2end", end2end) != end2end:
         head.end2end = end2end
-    return cast(nn.Module, twin.fuse(verbose=False))
+    own = [(layer, layer.bn) for layer in twin.modules() if _computes_otherwise(layer)]
+    for layer, _ in own:
+        del layer.bn  # what ultralytics recognises a layer by that it has not folded yet
+    folded = cast(nn.Module, twin.fuse(verbose=False))
+    for layer, norm in own:
+        layer.bn = norm
+    return folded
+
+
+def _computes_otherwise(layer: nn.Module) -> bool:
+    """Whether a layer would be taken for a ``Conv`` of ultralytics with a BatchNorm to fold, and is none."""
+    from ultralytics.nn.modules import conv
+
+    if not isinstance(layer, (conv.Conv, conv.ConvTranspose)) or not hasattr(layer, "bn"):
+        return False
+    known = (vars(kind).get("forward") for kind in vars(conv).values() if isinstance(kind, type))
+    return not any(type(layer).forward is forward for forward in known)
 
 
 def rounded_to_fp16(model: nn.Module) -> nn.Module:
