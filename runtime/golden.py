@@ -115,7 +115,7 @@ def read_golden(bundle: Bundle, name: str) -> Golden:
 def _from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]], head: HeadContract) -> Golden:
     """Takes an archive apart."""
     height, width = (int(side) for side in arrays["image_size"])
-    codes = arrays.get("rle")
+    codes = _of_kind(arrays, "rle", "u") if "rle" in arrays else None
     return Golden(
         name=name,
         pixels=_of_kind(arrays, "pixels", "u").astype(np.uint8, copy=False),

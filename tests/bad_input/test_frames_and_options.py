@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import lineside
-from helpers.refusals import refused, snapshot
 from helpers.refusals import lineside as command
+from helpers.refusals import refused, snapshot
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime import HeadContract, Letterbox, Segmenter, decode
 from lineside.runtime.engines.recorded import save_recording

@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import stat
 import struct
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from helpers.refusals import lineside, refused
+from helpers.refusals import lineside, peak_of, refused
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.errors import BundleDamaged, NotABundle
@@ -77,16 +75,6 @@ def bomb(path: Path, files: dict[str, bytes], name: str, megabytes: int, claimed
         data[where + whole : where + whole + 4] = size
     path.write_bytes(data)
     return path
-
-
-def peak_of(script: str, *words: str | Path) -> int:
-    """MiB that a process held at most."""
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
-    answer = subprocess.run(
-        [sys.executable, "-c", script + tail, *map(str, words)], capture_output=True, text=True, timeout=120
-    )
-    assert answer.returncode == 0, answer.stderr
-    return int(answer.stdout.splitlines()[-1])
 
 
 OPEN = """

@@ -47,6 +47,16 @@ def lineside(
     )
 
 
+def peak_of(script: str, *words: str | Path) -> int:
+    """MiB that a process held at most while it ran a script."""
+    tail = "\nprint(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    answer = subprocess.run(
+        [sys.executable, "-c", script + tail, *map(str, words)], capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
+    return int(answer.stdout.split("VmHWM:")[1].split()[0]) >> 10
+
+
 def assert_sentence(text: str, *says: str) -> None:
     """One sentence with what happened, why, and what to do; no traceback."""
     lines = text.splitlines()
