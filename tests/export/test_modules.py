@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.own_blocks import ATTENTION, NO_ONNX, PARITY_BREAKER, checkpoint
+from helpers.own_blocks import ATTENTION, NO_ONNX, OTHER_CONV, PARITY_BREAKER, checkpoint
 from lineside import cli
 from lineside.export import gate_pictures
 from lineside.export.blocks import load_blocks
+from lineside.export.cut import fused
 from lineside.export.pictures import drawn_pictures
 from lineside.export.ultra import load_model
 from lineside.runtime.bundle import open_bundle
@@ -111,6 +112,20 @@ class TestCheckpoints:
         assert found.find("two", "EMAttn").__module__ == "two"
         with pytest.raises(WeightsError, match="twice, in one and two"):
             found.find("three", "EMAttn")
+
+    def test_a_block_that_inherits_from_conv_keeps_its_own_computation(self, tmp_path: Path) -> None:
+        """Where weights are stored as FP16, the gate's reference is folded as well and could not see the difference."""
+        (tmp_path / "blocks.py").write_text(OTHER_CONV)
+        best = checkpoint(tmp_path / "best.pt", "blocks", "Doubled", OTHER_CONV, 128, 128)
+        model = load_model(best, blocks=load_blocks([str(tmp_path / "blocks.py")]))
+        picture = torch.rand(1, 128, 8, 8, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            want, got = model.model[4][1](picture), fused(model).model[4][1](picture)
+            assert torch.allclose(want, got, atol=1e-5)
+            assert not torch.allclose(want, model.model[4][1].forward_fuse(picture), atol=1e-2)
+        assert not hasattr(fused(model).model[0], "bn"), "ultralytics' own are folded"
+        words = ("-o", tmp_path / "x.bundle", "--modules", tmp_path / "blocks.py", "--weights", "fp16")
+        assert export(best, *words) == 0
 
 
 class TestYamls:

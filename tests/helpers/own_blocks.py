@@ -43,6 +43,18 @@ class EMADown(nn.Module):
 '''
 """A channel-keeping block, and one that changes channels and declares it."""
 
+OTHER_CONV = '''
+from ultralytics.nn.modules.conv import Conv
+
+
+class Doubled(Conv):
+    """A Conv by inheritance that computes something else, as many blocks of the community are."""
+
+    def forward(self, x):
+        return x + 0.5 * self.act(self.bn(self.conv(x)))
+'''
+"""Folded like a Conv, it would lose its own computation."""
+
 PARITY_BREAKER = '''
 from torch import nn
 
