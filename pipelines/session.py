@@ -51,6 +51,7 @@ class Job:
         engine: Name of the engine.
         mode: ``latency`` or ``throughput``, see `lineside.load`.
         threads: Threads of one inference; None leaves the choice to the engine.
+        imgsz: Height and width of the input, for a dynamic bundle; None: the bundle's own.
         policy: Policy of the inspection queue; None chooses by source.
         limit: Stop after so many frames.
         sinks: Kinds of results; None chooses by source.
@@ -66,6 +67,7 @@ class Job:
     engine: str = "auto"
     mode: Literal["latency", "throughput"] = "latency"
     threads: int | None = None
+    imgsz: tuple[int, int] | None = None
     policy: Policy | None = None
     limit: int | None = None
     sinks: Sequence[str] | None = None
@@ -159,7 +161,7 @@ class Session:
     def _build(self, source: Source) -> tuple[Graph, str]:
         """The graph, and the name of the engine in it."""
         job = self._job
-        model = lineside.load(job.bundle, engine=job.engine, mode=job.mode, threads=job.threads)
+        model = self._load(job.bundle)
         engine = model.engine_name
         self._bus.listen(self._problems)
         live = any(it.kind == "camera" for it in job.sources)
@@ -186,7 +188,8 @@ class Session:
             time.sleep(_TICK)
 
     def _load(self, path: Path) -> lineside.Segmenter:
-        return lineside.load(path, engine=self._job.engine, mode=self._job.mode, threads=self._job.threads)
+        job = self._job
+        return lineside.load(path, engine=job.engine, mode=job.mode, threads=job.threads, imgsz=job.imgsz)
 
     def _choose_sinks(self) -> None:
         """Settles the kinds of results, and that there is room for them, before anything slow begins."""
@@ -217,7 +220,13 @@ class Session:
 
             job = self._job
             self._view = start_view(
-                job.settings, counters, self._bus, bundles=[job.bundle], port=job.port, engine=job.engine
+                job.settings,
+                counters,
+                self._bus,
+                bundles=[job.bundle],
+                port=job.port,
+                engine=job.engine,
+                imgsz=job.imgsz,
             )
             self._stack.callback(self._view.close)
             self._say(f"page: {self._view.url}")

@@ -45,17 +45,19 @@ def resized(manifest: Manifest, size: Size, batch: int | None = None) -> Manifes
         BadOption: The bundle is static and has another size, or the size is not a multiple of the greatest stride.
     """
     batch = manifest.input.batch if batch is None else batch
-    own = "x".join(map(str, manifest.input.size))
+    own, asked = ("x".join(map(str, it)) for it in (manifest.input.size, size))
     if not manifest.input.dynamic:
         if (size, batch) == (manifest.input.size, manifest.input.batch):
             return manifest
         raise BadOption(
-            f"imgsz={size}: this bundle's input is {own} (HxW) and cannot be changed; leave imgsz out, or export the "
+            f"an input of {asked} (HxW): this bundle's is {own} and cannot be changed; leave imgsz out, or export the "
             "bundle again with --dynamic"
         )
     stride = manifest.head.strides[-1]
     if any(side % stride for side in size):
-        raise BadOption(f"imgsz={size}: both sides must be multiples of {stride}, the greatest stride of this model")
+        raise BadOption(
+            f"an input of {asked} (HxW): both sides must be multiples of {stride}, this model's greatest stride"
+        )
     return msgspec.structs.replace(
         manifest,
         input=msgspec.structs.replace(manifest.input, size=size, batch=batch),

@@ -56,6 +56,7 @@ def start_view(
     host: str = "127.0.0.1",
     port: int = 0,
     engine: str = "auto",
+    imgsz: tuple[int, int] | None = None,
 ) -> View:
     """Starts the page in threads of its own.
 
@@ -67,6 +68,7 @@ def start_view(
         host: Loopback; any other address is refused.
         port: Port, 0 for any free one.
         engine: Engine that looks at the last picture again after the run has ended.
+        imgsz: Height and width of its input, for dynamic bundles; None: their own.
 
     Returns:
         The page, answering requests.
@@ -94,7 +96,7 @@ def start_view(
     from lineside.pipelines.view.sink import ViewSink
 
     listener = bind(host, port)
-    hub, replay = Hub(), Replay(engine)
+    hub, replay = Hub(), Replay(engine, imgsz)
     try:
         desk = Desk(settings, counters, [Path(bundle) for bundle in bundles], hub, replay)
         server = PageServer(make_app(desk, hub), listener)

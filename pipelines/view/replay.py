@@ -22,10 +22,12 @@ class Replay:
 
     Args:
         engine: Engine to load bundles with.
+        imgsz: Height and width of the input, for dynamic bundles; None: their own.
     """
 
-    def __init__(self, engine: str = "auto") -> None:
+    def __init__(self, engine: str = "auto", imgsz: tuple[int, int] | None = None) -> None:
         self._engine = engine
+        self._imgsz = imgsz
         self._model: Segmenter | None = None
         self._path: Path | None = None
         self._changed = threading.Condition()
@@ -50,7 +52,7 @@ class Replay:
             LinesideError: The bundle cannot be loaded; the model before it is kept.
         """
         if self._model is None or self._path != bundle:
-            model = lineside.load(bundle, engine=self._engine)
+            model = lineside.load(bundle, engine=self._engine, imgsz=self._imgsz)
             if self._model is not None:
                 self._model.close()
             self._model, self._path = model, bundle

@@ -42,6 +42,9 @@ def command(
     engine: Annotated[str, typer.Option(help="Engine that runs the model.")] = "auto",
     mode: Annotated[Mode, typer.Option(help="One frame soon, or many frames side by side.")] = Mode.latency,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference [default: chosen].")] = None,
+    imgsz: Annotated[
+        str | None, typer.Option(help="Input in pixels, one number or HxW; needs a bundle exported with --dynamic.")
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="Full queue: latest, every, every:N, drop-oldest:N [files: every; cameras: latest].")
     ] = "",
@@ -68,6 +71,9 @@ def command(
     Exit code: 0 all inspected and saved; 1 some frames were not (unreadable, failed, interrupted), each is named;
     2 nothing could be done: no such source, a broken bundle, a place that cannot be written to.
     """
+    from lineside.cli.export import input_size
+
+    size = input_size(imgsz)
     from lineside.cli.closing import print_summary
     from lineside.cli.live import show_progress, tell
     from lineside.pipelines.link import Policy
@@ -86,6 +92,7 @@ def command(
         engine=engine,
         mode=mode.value,
         threads=threads,
+        imgsz=size,
         policy=Policy.parse(policy) if policy else None,
         limit=limit,
         sinks=() if no_save else chosen or None,
