@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lineside.runtime.errors import SinkError
+from lineside.runtime.locks import lock_folder
 
 __all__ = ["check_target", "staged"]
 
@@ -40,6 +42,8 @@ def check_target(target: Path, force: bool) -> None:
 def staged(target: Path, force: bool = False) -> Iterator[Path]:
     """A temporary sibling folder that takes the final name when the block ends well, and goes away when it does not.
 
+    What others have left of it that were killed goes away as well; a lock tells them from those that are at work.
+
     Args:
         target: The final name.
         force: Replace a bundle that is there already; the old one stays until the new one is complete.
@@ -50,13 +54,16 @@ def staged(target: Path, force: bool = False) -> Iterator[Path]:
     Raises:
         SinkError: See `check_target`; or the disk refused.
     """
+    _sweep(target.absolute())
     check_target(target, force)
     target = target.absolute()
+    lock = None
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     except OSError as error:
         raise SinkError(f"{target.parent} cannot be written ({error.strerror}): choose another place") from error
     try:
+        lock = lock_folder(scratch)
         yield scratch
         scratch.chmod(0o755)  # mkdtemp makes it for its owner alone
         _rename(scratch, target, force)
@@ -66,6 +73,28 @@ def staged(target: Path, force: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _sweep(target: Path) -> None:
+    """Removes the hidden folders of those who were killed while they wrote this bundle.
+
+    Where one was killed between putting the old bundle aside and giving the new one its name, the old one comes back.
+    """
+    for left in target.parent.glob(f"{glob.escape(f'.{target.name}.')}*"):
+        if left.suffix not in (".part", ".old") or not left.is_dir() or left.is_symlink():
+            continue
+        with suppress(OSError):
+            lock = lock_folder(left)
+            if lock is None:  # Nobody can tell whether somebody is at work there.
+                continue
+            try:
+                if left.suffix == ".old" and (left / "bundle").is_dir() and not os.path.lexists(target):
+                    (left / "bundle").rename(target)
+                shutil.rmtree(left)
+            finally:
+                os.close(lock)
 
 
 def _rename(scratch: Path, target: Path, force: bool) -> None:
@@ -75,11 +104,15 @@ def _rename(scratch: Path, target: Path, force: bool) -> None:
         scratch.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-    target.rename(old / "bundle")
+    lock = lock_folder(old)
     try:
-        scratch.rename(target)
-    except OSError:
-        (old / "bundle").rename(target)
-        raise
+        target.rename(old / "bundle")
+        try:
+            scratch.rename(target)
+        except OSError:
+            (old / "bundle").rename(target)
+            raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)

@@ -106,7 +106,12 @@ class OverlayVideo:
         """
         if self._writer is None:
             return
-        self._writer.finish()
+        try:
+            self._writer.finish()
+        except SinkError:
+            if missing:  # It was said when the first frame was refused.
+                return
+            raise
         # On a full disk both writers may end as if all were well.
         if not _holds(self._writer.part, self._count):
             raise SinkError(
@@ -125,6 +130,7 @@ class _Ffmpeg:
         program, encoder = ffmpeg
         self.part = part_name(path)
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._failed: SinkError | None = None
         command = [program, "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "bgr24"]
         command += ["-s", f"{size[1]}x{size[0]}", "-r", f"{fps:.6g}", "-i", "-", "-an", "-threads", "2"]
         command += ["-c:v", encoder, *(("-preset", "veryfast", "-crf", "22") if encoder == "libx264" else ())]
@@ -139,12 +145,23 @@ class _Ffmpeg:
 
     def write(self, picture: Pixels) -> None:
         assert self._process.stdin is not None
+        if self._failed is not None:
+            raise self._failed
         try:
             self._process.stdin.write(np.ascontiguousarray(picture).data)
-        except OSError as error:
-            raise SinkError(f"cannot write the video {self.part}: {self._reason(str(error))}") from error
+        except OSError:  # It has ended, and its exit code and last words say why.
+            self._failed = self._end()
+            if self._failed is not None:
+                raise self._failed from None
+            raise
 
     def finish(self) -> None:
+        error = self._failed or self._end()
+        if error is not None:
+            raise error
+
+    def _end(self) -> SinkError | None:
+        """Waits for the end of the program; gives what went wrong."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # It has died already; its exit code says so below.
             self._process.stdin.close()
@@ -153,9 +170,14 @@ class _Ffmpeg:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        if code:
-            raise SinkError(f"cannot write the video {self.part}: {self._reason(f'ffmpeg exited with {code}')}")
+        how = f"ffmpeg was ended by signal {-code}" if code < 0 else f"ffmpeg exited with {code}"
+        reason = self._reason(how) if code else ""
         self._log.close()
+        if not code:
+            return None
+        return SinkError(
+            f"cannot write the video {self.part}: {reason}; free some space or name another place with --out"
+        )
 
     def _reason(self, otherwise: str) -> str:
         self._log.seek(0)

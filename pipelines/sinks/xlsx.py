@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import COLUMNS, rows
 from lineside.pipelines.sinks.part import part_name, put_in_place
+from lineside.pipelines.sinks.steady import SteadyFile
 from lineside.runtime.errors import MissingPackage, SinkError
 
 __all__ = ["Xlsx"]
@@ -56,7 +56,7 @@ class Xlsx:
         self._bundle = bundle
         self._stream: StreamInfo | None = None
         self._book: Any = None
-        self._file: _Target | None = None
+        self._file: SteadyFile | None = None
         self._broken = False
         self._sheet: Any = None
         self._row = 0
@@ -84,7 +84,7 @@ class Xlsx:
         self._started = time.strftime("%Y-%m-%d %H:%M:%S")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _Target(part_name(self._path))
+            self._file = SteadyFile(part_name(self._path), "xb")
             self._rows = tempfile.TemporaryDirectory(
                 prefix=f"{self._path.name}.", suffix=".part", dir=self._path.parent, ignore_cleanup_errors=True
             )
@@ -171,7 +171,7 @@ class Xlsx:
         elif not missing:
             put_in_place(part, self._path)
 
-    def _finish(self, file: _Target) -> None:
+    def _finish(self, file: SteadyFile) -> None:
         """Puts the sheets together."""
         try:
             self._summarise()
@@ -207,29 +207,6 @@ class Xlsx:
         last = (self._row - 1 if self._sheets == 1 else 0, len(COLUMNS) - 1)
         if last[0]:
             self._sheet.autofilter(0, 0, *last)
-
-
-class _Target(io.FileIO):
-    """The file of a workbook, which never fails in the hands of `zipfile`.
-
-    A zip archive that could not be written tries again when it is collected, and then its traceback goes to the
-    standard error output, past everybody. So the first error is kept here, and what comes after it is swallowed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "xb")
-        self.failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Writes all of it, or notes why not."""
-        view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while self.failure is None and done < len(view):
-                done += super().write(view[done:]) or 0
-        except OSError as error:
-            self.failure = error
-        return len(view)
 
 
 def _refused(path: Path, reason: object) -> SinkError:

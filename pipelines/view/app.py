@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from lineside.pipelines.sinks.steady import SteadyFile
 from lineside.pipelines.view.desk import Desk
 from lineside.pipelines.view.guard import Guard
 from lineside.pipelines.view.hub import Client, Hub
@@ -115,14 +117,21 @@ class Routes:
 
     async def workbook(self, request: Request) -> Response:
         """``GET /api/results.xlsx``: the results so far."""
-        book = await run_in_threadpool(self._write_workbook)
+        try:
+            book = await run_in_threadpool(self._write_workbook)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            return refused(507, f"The workbook cannot be made in {tempfile.gettempdir()}: {reason}. Free some space.")
         headers = {"content-disposition": 'attachment; filename="lineside-results.xlsx"'}
         return StreamingResponse(chunks(book), media_type=XLSX, headers=headers)
 
     def _write_workbook(self) -> IO[bytes]:
         book = tempfile.TemporaryFile(prefix="lineside-")  # noqa: SIM115 - the answer closes it
         try:
-            write_workbook(self._desk.log.rows(), self._desk.report(), book)
+            with SteadyFile(os.dup(book.fileno()), "r+b") as target:
+                write_workbook(self._desk.log.rows(), self._desk.report(), target)
+            if target.failure is not None:
+                raise target.failure
         except BaseException:
             book.close()
             raise

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
 
 from lineside.pipelines.view.results import Row
 
@@ -40,8 +42,19 @@ def write_workbook(rows: Iterable[Row], facts: Mapping[str, str | int | float], 
         rows: The results, oldest first.
         facts: What the summary says, in order.
         target: An open binary file; it is written, not closed.
+
+    Raises:
+        OSError: The disk that holds the temporary files says no.
     """
-    with xlsxwriter.Workbook(target, OPTIONS) as book:
+    try:
+        with tempfile.TemporaryDirectory(prefix="lineside-", ignore_cleanup_errors=True) as scratch:
+            _write(rows, facts, target, scratch)
+    except FileCreateError as error:  # XlsxWriter's own wrapping of the system's error
+        raise error.args[0] if isinstance(error.args[0], OSError) else OSError(str(error)) from error
+
+
+def _write(rows: Iterable[Row], facts: Mapping[str, str | int | float], target: BinaryIO, scratch: str) -> None:
+    with xlsxwriter.Workbook(target, {**OPTIONS, "tmpdir": scratch}) as book:
         bold = book.add_format({"bold": True, "bg_color": "#E8EEF4", "bottom": 1})
         text = book.add_format({"quote_prefix": True})
         sheet = book.add_worksheet("Detections")
