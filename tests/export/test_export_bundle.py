@@ -298,9 +298,10 @@ def short_gate(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
         monkeypatch.setattr(gate_pictures, "drawn_pictures", small)
 
 
-def test_a_failed_gate_says_so_at_the_python_door(tmp_path: Path) -> None:
+def test_a_failed_gate_says_so_at_the_python_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lineside.export.parity.budget import Budget
 
+    short_gate(monkeypatch, "")
     with pytest.raises(ParityFailed, match="only 8 pictures were compared") as caught:
         export_bundle("yolo11n-seg.yaml", tmp_path / "x.bundle", imgsz=(64, 64), budget=Budget(pictures=9))
     assert caught.value.exit_code == 1 and caught.value.kept.is_file()
