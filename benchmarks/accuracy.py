@@ -4,159 +4,101 @@ Usage::
 
     python benchmarks/accuracy.py bearing --weights best.pt --bundle demo/bearing.bundle --count 320 --json out.json
 
-Two ways to the same pictures, one judge: the weights through ultralytics' own prediction (full-size masks), the bundle
-through ``lineside.load``; both are scored by pycocotools against the masks that were drawn. Sizes are square roots of
-mask areas, in pixels of the picture. With ``--data`` ultralytics' own validation of the weights is printed as well.
+What `lineside verify --data` measures on a labelled set, measured here against the masks that were really drawn: a pixel
+belongs to an object that covers half of it. The weights look through ultralytics' own prediction, the bundle through
+``lineside.load``, one judge scores both. Sizes are square roots of mask areas, in pixels of the picture.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from lineside.export.accuracy.found import Found
+from lineside.export.accuracy.measure import differences
+from lineside.export.accuracy.scores import Scores, score
+from lineside.export.accuracy.through_bundle import through_bundle
+from lineside.export.accuracy.truth import Truth, mask_truth
+from lineside.export.synth import CLASSES, Drawing, labelled
 
-from lineside.export.synth import Drawing, labelled
+LIMIT = 16.0
+"""Side that parts small objects from the others, px."""
 
-CONF, IOU, MAX_DET = 0.001, 0.7, 300
-"""As ultralytics validates: everything above a nearly zero score counts towards the curve."""
-
-SIZES = {"all": (0.0, 1e5), "16 px and larger": (16.0, 1e5), "below 16 px": (0.0, 16.0)}
-"""Ranges of the object's size (square root of its area, px)."""
-
-Found = list[dict[str, Any]]
+DRAWS = 1000
 
 
-def truth(drawings: list[Drawing]) -> COCO:
-    """The drawn masks as a COCO ground truth; a pixel belongs to an object that covers half of it."""
-    annotations: list[dict[str, Any]] = []
-    for image_id, drawing in enumerate(drawings):
-        for mask in drawing.masks:
-            solid = np.asfortranarray(mask > 0.5, dtype=np.uint8)
-            rle = coco_mask.encode(solid)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": 0,
-                    "segmentation": rle,
-                    "area": int(solid.sum()),
-                    "bbox": coco_mask.toBbox(rle).tolist(),
-                    "iscrowd": 0,
-                }
-            )
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": i, "height": d.image.shape[0], "width": d.image.shape[1]} for i, d in enumerate(drawings)],
-        "annotations": annotations,
-        "categories": [{"id": 0, "name": "object"}],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
+def truth_of(drawings: list[Drawing]) -> Truth:
+    """The drawn masks as a ground truth."""
+    return mask_truth(
+        [[mask > 0.5 for mask in drawing.masks] for drawing in drawings],
+        [(drawing.image.shape[0], drawing.image.shape[1]) for drawing in drawings],
+    )
 
 
-def by_weights(weights: Path, drawings: list[Drawing], imgsz: int) -> Found:
+def by_weights(weights: Path, drawings: list[Drawing], imgsz: int) -> list[Found]:
     """Detections of a checkpoint through ultralytics' prediction with masks at picture size."""
-    from lineside.export.ultra import prepare
+    from lineside.export.accuracy.through_torch import through_torch
+    from lineside.export.ultra import load_model
 
-    model = prepare().YOLO(str(weights), task="segment")
-    found: Found = []
-    for image_id, drawing in enumerate(drawings):
-        options = {"imgsz": imgsz, "conf": CONF, "iou": IOU, "max_det": MAX_DET, "retina_masks": True}
-        result = model.predict(drawing.image, verbose=False, **options)[0]
-        if result.masks is None:
-            continue
-        for mask, score in zip(result.masks.data.numpy(), result.boxes.conf.tolist(), strict=True):
-            rle = coco_mask.encode(np.asfortranarray(mask > 0, dtype=np.uint8))
-            found.append({"image_id": image_id, "category_id": 0, "segmentation": rle, "score": score})
-    return found
+    return list(through_torch(load_model(weights), (drawing.image for drawing in drawings), (imgsz, imgsz)))
 
 
-def by_bundle(bundle: Path, drawings: list[Drawing]) -> Found:
+def by_bundle(bundle: Path, drawings: list[Drawing]) -> list[Found]:
     """Detections of a bundle through Lineside's runtime."""
     import lineside
 
-    found: Found = []
     with lineside.load(bundle) as model:
-        for image_id, drawing in enumerate(drawings):
-            seen = model(drawing.image, conf=CONF, iou=IOU, max_det=MAX_DET)
-            assert seen.masks is not None
-            found += [
-                {"image_id": image_id, "category_id": 0, "segmentation": mask.rle(), "score": float(score)}
-                for mask, score in zip(seen.masks, seen.scores, strict=True)
-            ]
-    return found
+        return list(through_bundle(model, (drawing.image for drawing in drawings)))
 
 
-def score(coco: COCO, found: Found) -> dict[str, dict[str, float]]:
-    """Mask AP50 and AP50-95 and the number of objects, for each range of sizes."""
-    table: dict[str, dict[str, float]] = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        judge = COCOeval(coco, coco.loadRes(found) if found else COCO(), "segm")
-        judge.params.areaRng = [[low**2, high**2] for low, high in SIZES.values()]
-        judge.params.areaRngLbl = list(SIZES)
-        judge.params.maxDets = [MAX_DET]
-        judge.evaluate()
-        judge.accumulate()
-    precision = judge.eval["precision"]  # (IoU thresholds, recalls, classes, areas, maxDets)
-    for index, (name, (low, high)) in enumerate(SIZES.items()):
-        values = precision[:, :, :, index, 0]
-        count = sum(low**2 <= a["area"] < high**2 for a in coco.dataset["annotations"])
-        mean: Callable[[Any], float] = lambda v: float(v[v > -1].mean()) if (v > -1).any() else float("nan")  # noqa: E731
-        table[name] = {"mAP50": mean(values[0]), "mAP50-95": mean(values), "objects": count}
-    return table
+def figures(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """Mask AP50 and AP50-95 and the number of objects, for each range of sizes; null where there is no object."""
+    sizes = {f"below {LIMIT:g} px": scores.figures.sizes[0], f"{LIMIT:g} px and larger": scores.figures.sizes[1]}
+    rows = [("all", scores.figures.map50, scores.figures.map50_95, sum(size.objects for size in sizes.values()))]
+    rows += [(name, size.map50, size.map50_95, size.objects) for name, size in sizes.items()]
+    return {
+        name: {"mAP50": number(map50), "mAP50-95": number(map50_95), "objects": count}
+        for name, map50, map50_95, count in rows
+    }
 
 
-def validate(weights: Path, data: Path, imgsz: int) -> dict[str, float]:
-    """Ultralytics' own validation figures of a checkpoint."""
-    from lineside.export.datasets import check_dataset, write_resolved
-    from lineside.export.ultra import prepare
-
-    model = prepare().YOLO(str(weights), task="segment")
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        resolved = write_resolved(check_dataset(data), Path(folder) / "data.yaml")
-        result = model.val(
-            data=str(resolved), imgsz=imgsz, batch=8, workers=0, plots=False, verbose=False, project=folder
-        )
-    return {"mAP50": float(result.seg.map50), "mAP50-95": float(result.seg.map)}
+def number(value: float) -> float | None:
+    """The value, or None where it is not a number."""
+    return None if value != value else value
 
 
-def rows(name: str, table: dict[str, dict[str, float]]) -> Iterable[str]:
+def lines(name: str, table: dict[str, dict[str, float | None]]) -> Iterable[str]:
     """Lines of the printed table."""
     for size, values in table.items():
-        yield (f"| {name} | {size} | {values['objects']:.0f} | {values['mAP50']:.3f} | {values['mAP50-95']:.3f} |")
+        shown = ["-" if values[key] is None else f"{values[key]:.3f}" for key in ("mAP50", "mAP50-95")]
+        yield f"| {name} | {size} | {values['objects']:.0f} | {shown[0]} | {shown[1]} |"
 
 
-def main() -> None:
-    """Runs what the command line asks for, prints a table and writes JSON."""
+def options_of(words: list[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=("bearing", "tube"))
+    parser.add_argument("task", choices=tuple(CLASSES))
     parser.add_argument("--weights", type=Path, help="checkpoint (.pt) to judge")
     parser.add_argument("--bundle", type=Path, help="bundle to judge")
-    parser.add_argument("--data", type=Path, help="data.yaml for ultralytics' own validation of the weights")
     parser.add_argument("--count", type=int, default=320, help="number of pictures")
     parser.add_argument("--size", type=int, default=320, help="side of a picture, px")
     parser.add_argument("--imgsz", type=int, default=320, help="input size for --weights, px")
     parser.add_argument("--seed", type=int, default=90210, help="never the seed of a training set")
     parser.add_argument("--json", type=Path, help="file for the result")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.weights is None and options.bundle is None:
         parser.error("give --weights, --bundle, or both")
+    return options
 
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Draws, looks and judges."""
     drawings = labelled(options.task, options.count, options.size, options.seed)
-    coco = truth(drawings)
+    truth = truth_of(drawings)
     result: dict[str, Any] = {
         "task": options.task,
         "pictures": len(drawings),
@@ -164,21 +106,37 @@ def main() -> None:
         "size": options.size,
         "seed": options.seed,
     }
-    lines = ["| through | object size | objects | mask mAP50 | mask mAP50-95 |", "|---|---|---|---|---|"]
+    seen = {}
     if options.weights is not None:
-        result["weights"] = score(coco, by_weights(options.weights, drawings, options.imgsz))
+        seen["weights"] = by_weights(options.weights, drawings, options.imgsz)
         result["imgsz"] = options.imgsz
-        lines += rows(f"{options.weights.name} (ultralytics, {options.imgsz})", result["weights"])
     if options.bundle is not None:
-        result["bundle"] = score(coco, by_bundle(options.bundle, drawings))
-        lines += rows(f"{options.bundle.name} (lineside)", result["bundle"])
-    if options.weights is not None and options.data is not None:
-        result["ultralytics_val"] = validate(options.weights, options.data, options.imgsz)
-        lines.append(f"ultralytics val on {options.data}: {result['ultralytics_val']}")
-    print("\n".join(lines))
+        seen["bundle"] = by_bundle(options.bundle, drawings)
+    scores = {name: score(truth, found, "mask", [0], [CLASSES[options.task]], (LIMIT,)) for name, found in seen.items()}
+    result |= {name: figures(it) for name, it in scores.items()}
+    if len(scores) == 2:
+        ours, theirs = {"mask": scores["bundle"]}, {"mask": scores["weights"]}
+        delta = differences(ours, theirs, truth, DRAWS, seed=0)["mask mAP50-95"]
+        result["difference"] = {"value": delta.value, "low": delta.low, "high": delta.high}
+    return result
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs what the command line asks for, prints a table and writes JSON."""
+    options = options_of(words)
+    result = measure(options)
+    print("| through | object size | objects | mask mAP50 | mask mAP50-95 |\n|---|---|---|---|---|")
+    if options.weights is not None:
+        print(*lines(f"{options.weights.name} (ultralytics, {options.imgsz})", result["weights"]), sep="\n")
+    if options.bundle is not None:
+        print(*lines(f"{options.bundle.name} (lineside)", result["bundle"]), sep="\n")
+    if "difference" in result:
+        it = result["difference"]
+        print(f"difference in mAP50-95: {it['value']:+.4f}, 95 % interval {it['low']:+.4f} to {it['high']:+.4f}")
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
