@@ -86,6 +86,8 @@ def class_paths(path: str | Path) -> tuple[ClassPath, ...]:
         Each path once, in the order of the file; none where the file is no pickle.
     """
     found: dict[ClassPath, None] = {}
+    if not Path(path).is_file():  # a device could be read for ever
+        return ()
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

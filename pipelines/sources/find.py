@@ -16,6 +16,7 @@ __all__ = ["PICTURES", "VIDEOS", "Found", "find"]
 PICTURES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
 
+_MOST_PIXELS = 200_000_000
 _LAST_CAMERA = 2**31 - 1
 """Higher numbers do not fit into a C int, which OpenCV and the system take."""
 
@@ -66,7 +67,9 @@ def _one(word: str) -> Iterable[Found]:
         return [_file(path)]
     if word.isdecimal() and int(word) <= _LAST_CAMERA:
         return [Found("camera", str(int(word)))]
-    if match := re.fullmatch(r"synthetic(?::([1-9]\d*)x([1-9]\d*))?", word):
+    if match := re.fullmatch(r"synthetic(?::([1-9][0-9]{0,4})x([1-9][0-9]{0,4}))?", word):
+        if int(match[1] or 0) * int(match[2] or 0) > _MOST_PIXELS:
+            raise SourceError(f"{word} has more than {_MOST_PIXELS} pixels; name a size that a camera has")
         return [Found("synthetic", f"{match[1] or 1920}x{match[2] or 1080}")]
     if "://" in word:
         scheme = word.split("://", 1)[0]

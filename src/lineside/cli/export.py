@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,8 +103,8 @@ def input_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and 32 <= int(side) <= 8192 for side in sides):
-        raise BadOption(f"--imgsz {text}: give one number, such as 640, or HxW, such as 480x640; sides from 32 on")
+    if len(sides) > 2 or not all(re.fullmatch("[0-9]{2,4}", side) and 32 <= int(side) <= 8192 for side in sides):
+        raise BadOption(f"--imgsz {text[:20]}: give one number, such as 640, or HxW, such as 480x640; sides from 32 on")
     return int(sides[0]), int(sides[-1])
 
 

@@ -58,7 +58,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder of the results [default: a new one in runs/].")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     view: Annotated[bool, typer.Option("--view", help="Open a page with the live picture on this machine.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
     """Finds the objects in pictures, videos or a camera and saves what was found.
