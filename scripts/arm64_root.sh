@@ -4,8 +4,8 @@
 # usage: sudo sh scripts/arm64_root.sh [SUITE ...]   default: bookworm (Python 3.11) trixie (Python 3.13)
 # Slow: about 20 to 40 minutes a suite. See debian_root.sh for the environment variables; on an arm64 machine nothing
 # is emulated. HOST_PYTHON: an interpreter of this machine with Lineside installed, to compare bits with.
-# WHEELS: the folder of scripts/cross_wheels.sh; where its wheel for Python 3.12 and newer fits, that is what is tested,
-# and nothing is compiled.
+# WHEELS: the folder of scripts/cross_wheels.sh; where it has a wheel that fits, that is what is tested, and nothing is
+# compiled under emulation, which takes most of the time.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/debian_root.sh
@@ -19,8 +19,9 @@ for suite in "$@"; do
     root_make "arm64-$suite" "$suite" arm64
     in_root "$root" apt-get update -qq
     in_root "$root" apt-get install -y -qq --no-install-recommends python3 python3-venv </dev/null >/dev/null
-    wheel=$(find "${WHEELS:-/nonexistent}" -name '*-cp312-abi3-linux_aarch64.whl' 2>/dev/null || true)
-    if [ -n "$wheel" ] && in_root "$root" python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+    tag=$(in_root "$root" python3 -c 'import sys; print("cp312-abi3" if sys.version_info >= (3, 12) else "cp3%d-cp3%d" % (2 * sys.version_info[1:2]))')
+    wheel=$(find "${WHEELS:-/nonexistent}" -name "*-$tag-linux_aarch64.whl" 2>/dev/null || true)
+    if [ -n "$wheel" ]; then
         cp "$wheel" "$root/root/"
         wheel=/root/$(basename "$wheel")
     else

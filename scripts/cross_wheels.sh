@@ -1,10 +1,12 @@
 #!/bin/sh
-# Wheels for aarch64, cross-compiled on another machine: one for Python 3.10 (JetPack 6), one for the stable ABI of
-# Python 3.12 and newer (JetPack 7). Each is looked into: its machine, the libraries and versions it asks for, and
+# Wheels for aarch64, cross-compiled on another machine: one for each Python before 3.12 (JetPack 6 has 3.10), one for
+# the stable ABI of Python 3.12 and newer (JetPack 7 has 3.12). Each is looked into: its machine, the libraries and versions it asks for, and
 # that every function it wants of Python is in the Python it is for.
-# usage: sh scripts/cross_wheels.sh FOLDER     takes g++-aarch64-linux-gnu, and Python 3.10 and 3.12 with headers
+# usage: sh scripts/cross_wheels.sh FOLDER [VERSION ...]   default: 3.10 3.12; takes g++-aarch64-linux-gnu, and these
+# Pythons with their headers
 set -eu
-folder=${1:?usage: sh scripts/cross_wheels.sh FOLDER}
+folder=${1:?usage: sh scripts/cross_wheels.sh FOLDER [VERSION ...]}
+shift
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 cd "$(dirname "$0")/.."
@@ -51,6 +53,13 @@ print(f"  {len(names)} functions of Python wanted, all of them there")'
         grep -o "@${kind}_[0-9.]*" "$work/symbols" | tr -d @ | sort -uV | tail -1; done | tr '\n' ' ')"
 }
 
-cross 10 cp310-cp310
-cross 12 cp312-abi3 --config-settings wheel.py-api=cp312
+[ $# != 0 ] || set -- 3.10 3.12
+for version in "$@"; do
+    minor=${version#3.}
+    if [ "$minor" -ge 12 ]; then
+        cross "$minor" cp312-abi3 --config-settings wheel.py-api=cp312
+    else
+        cross "$minor" "cp3$minor-cp3$minor"
+    fi
+done
 ls "$folder"
