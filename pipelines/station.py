@@ -115,6 +115,8 @@ def read_station(path: str | os.PathLike[str]) -> Station:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise StationError(f"{path} is no file but a device or a pipe: give the path of a station file")
         if path.stat().st_size > MAX_BYTES:
             raise StationError(f"{path} has more than {MAX_BYTES} bytes: a station file is a page of YAML")
         data = path.read_bytes()

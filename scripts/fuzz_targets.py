@@ -31,6 +31,7 @@ TARGETS: dict[str, str] = {
     "rle": "fuzz_targets:run_lengths",
     "labels": "fuzz_targets:labels",
     "dataset": "fuzz_targets:dataset",
+    "station": "fuzz_targets:station",
     "decode": "fuzz_decode:decode",
     "frame": "fuzz_decode:frame",
     "onnx-bytes": "fuzz_onnx:onnx_bytes",
@@ -245,4 +246,19 @@ def dataset(scratch: Path) -> Prepared:
     return try_one, [
         b"path: .\ntrain: images/train\nval: images/val\nnames: {0: Defect}\n",
         b"path: .\ntrain: [images/train]\nval: images/val\ntest: images/val\nnc: 2\nnames: [a, 'b']\n",
+    ]
+
+
+def station(scratch: Path) -> Prepared:
+    """The text of a station file, and the job that it describes."""
+    from lineside.pipelines.station import job_of, parse_station
+
+    def try_one(data: bytes) -> None:
+        job_of(parse_station(data, "fuzz.yaml"), scratch)
+
+    (scratch / "part.png").write_bytes(b"")
+    return try_one, [
+        b"station: line 1\nbundle: a.bundle\nsources: [part.png]\n",
+        b"station: x\nbundle: a\nsources: synthetic:64x64\nsegment: {conf: 0.5, iou: 0.7, max_det: 9, masks: native,"
+        b" agnostic: true, engine: auto, mode: latency, threads: 2}\npolicy: 'every:3'\nsinks: [csv, jsonl]\nlimit: 5\n",
     ]

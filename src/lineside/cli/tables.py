@@ -27,7 +27,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     width = None if sys.stdout.isatty() else 120
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    try:
+        Console(file=sys.stdout, width=width, highlight=False).print(table)
+    except SystemExit:  # rich's way to take a reader that has left
+        raise BrokenPipeError from None
 
 
 def size_text(count: int) -> str:
