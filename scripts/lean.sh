@@ -9,8 +9,9 @@ shift 2
 
 echo "lean tests on $("$python" -VV | tr '\n' ' ') $(uname -m)"
 if [ -n "${WHEEL:-}" ]; then
-    "$python" -m venv --clear "$folder"
+    [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
     "$folder/bin/python" -m pip install -qq "lineside[cpu] @ file://$WHEEL"
+    "$folder/bin/python" -m pip install -qq --force-reinstall --no-deps "$WHEEL"
 else
     "$python" scripts/venv.py "$folder" --extras cpu
 fi
