@@ -17,8 +17,10 @@ host_python=${HOST_PYTHON:-.venv-dev/bin/python}
 for suite in "$@"; do
     start=$(date +%s)
     root_make "arm64-$suite" "$suite" arm64
-    in_root "$root" apt-get update -qq
-    in_root "$root" apt-get install -y -qq --no-install-recommends python3 python3-venv </dev/null >/dev/null
+    if ! in_root "$root" python3 -c 'import ensurepip' 2>/dev/null; then
+        in_root "$root" apt-get update -qq
+        in_root "$root" apt-get install -y -qq --no-install-recommends python3 python3-venv </dev/null >/dev/null
+    fi
     tag=$(in_root "$root" python3 -c 'import sys; print("cp312-abi3" if sys.version_info >= (3, 12) else "cp3%d-cp3%d" % (2 * sys.version_info[1:2]))')
     wheel=$(find "${WHEELS:-/nonexistent}" -name "*-$tag-linux_aarch64.whl" 2>/dev/null || true)
     if [ -n "$wheel" ]; then
