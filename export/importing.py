@@ -18,19 +18,21 @@ from lineside.export.borders import float_borders
 from lineside.export.bundle import MODEL
 from lineside.export.cut import WeightsStorage
 from lineside.export.foreign import Foreign, load_onnx, metadata_of, recognise
+from lineside.export.gate_pictures import gate_pictures
+from lineside.export.graph.finish import tensor_shapes
 from lineside.export.literals import literal
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.letterbox import place
 from lineside.export.parity.plain_onnx import OnnxReference, plain_session, with_outputs
 from lineside.export.parity.result import ParityReport
-from lineside.export.pictures import Picture, drawn_pictures, golden_drawings, read_pictures
+from lineside.export.pictures import Picture
 from lineside.export.pinning import pinned, simplified
 from lineside.export.prove import STEPS, Progress, prove
 from lineside.export.provenance import tool_versions
 from lineside.export.staging import check_target, staged
 from lineside.export.tails.find import Tail, TailRecord, find_tail
-from lineside.runtime.contract import HeadContract
-from lineside.runtime.errors import ExportError
+from lineside.runtime.contract import HeadContract, InputContract
+from lineside.runtime.errors import EngineFailed, ExportError
 from lineside.runtime.manifest import Manifest, Provenance
 from lineside.runtime.verify import VerifyReport
 
@@ -106,7 +108,8 @@ def import_onnx(
         batch: Pictures per run, for a model with dynamic shapes; 1 when None.
         names: Class names; those of its metadata when None.
         keep_tail: Let the graph run as it is, even where its decode tail could go.
-        images: Folder with pictures to compare on; seeded drawings when None.
+        images: Folder with pictures to compare on; seeded drawings, and the photographs that installed packages
+            carry, when None.
         force: Replace a bundle of that name.
         update: Called with steps done, steps in all, and what comes next.
 
@@ -130,8 +133,9 @@ def import_onnx(
     foreign = recognise(graph, names)
     _oldest_onnxruntime(foreign.opset, graph.ir_version)
     given = _serialised(graph)
-    plain_session(given, optimise=False)  # what no engine accepts is not looked at any further
-    pictures = read_pictures(images, FP32.pictures) if images else drawn_pictures(foreign.names)
+    _check_outputs(given, graph, foreign.input)
+    chosen = gate_pictures(foreign.names, images, FP32.pictures)
+    pictures = chosen.gate
     update(1, STEPS + len(pictures), "looking for the decode tail")
     graph = simplified(graph) if fixed else graph
     tail = find_tail(given, graph, foreign, pictures, keep_tail)
@@ -155,13 +159,30 @@ def import_onnx(
             manifest,
             reference,
             pictures,
-            pictures if images else [*golden_drawings(foreign.names), *pictures],
+            pictures if images else [*chosen.golden, *chosen.settling],
             _budget(foreign, tail, pictures),
             described=described,
-            pictures_from=Path(images).name if images else "drawings of the task",
+            pictures_from=chosen.described,
             update=update,
         )
     return Imported(target, manifest, report, verified, record)
+
+
+def _check_outputs(given: bytes, graph: onnx.ModelProto, contract: InputContract) -> None:
+    """An engine runs the graph, and its outputs are what the file says of them."""
+    session = plain_session(given, optimise=False)
+    try:
+        found = session.run(None, {contract.name: np.zeros(contract.shape, np.float32)})
+    except Exception as error:  # onnxruntime has a dozen exception types without a common base
+        reason = str(error).strip().partition("\n")[0]
+        raise EngineFailed(f"onnxruntime cannot run the model ({reason}): export it again") from error
+    declared = tensor_shapes(graph.graph.output)
+    for (name, shape), array in zip(declared.items(), found, strict=True):
+        if shape != array.shape:
+            raise ExportError(
+                f"the file says that its output {name} is {list(shape)}, and it comes out as {list(array.shape)}: "
+                "it was edited or is damaged, export it again"
+            )
 
 
 def _budget(foreign: Foreign, tail: Tail, pictures: Sequence[Picture]) -> Budget:
