@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,12 @@ from helpers.running import ALL, Ended, ended, records, run, small_disk, sound, 
 from helpers.tiny_bundle import tiny_bundle
 from helpers.viewing import station
 from lineside.export.staging import staged
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.graph import Graph
+from lineside.pipelines.session import Job, Session
 from lineside.pipelines.sinks import FILES
+from lineside.pipelines.sinks.jsonl import JsonLines
+from lineside.pipelines.sources.find import find
 
 COUNT = 12
 HOOK = """
@@ -323,6 +329,55 @@ from lineside.export.staging import staged
 with staged(Path(sys.argv[2]), force=len(sys.argv) > 3) as scratch:
     shutil.copytree(sys.argv[1], scratch, dirs_exist_ok=True)
 """
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_drawing_that_is_ended_politely_leaves_nothing(tmp_path: Path, stop: signal.Signals) -> None:
+    words = ["synth", "line", "line.mp4", "--seconds", "600", "--no-photos", "--width", "160", "--height", "96"]
+    command = [sys.executable, "-m", "lineside", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        for _ in range(10):  # OpenCV may swallow an interrupt that comes while it reads its arguments.
+            process.send_signal(stop)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+                break
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors and list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_takes_long_to_finish_is_waited_for(
+    bundle: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large workbook may take longer than queued frames may; after a signal it still gets its name."""
+    shown = 0
+    enough = threading.Event()
+
+    class Slow(JsonLines):
+        def write(self, frame: Frame) -> None:
+            super().write(frame)
+            if frame.sequence == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def close(self, missing: int = 0) -> None:
+            assert enough.wait(60)
+            super().close(missing)
+
+    def show(graph: Graph) -> None:
+        nonlocal shown
+        shown += bool(graph.finishing())
+        if shown > 3:
+            enough.set()
+
+    monkeypatch.setattr("lineside.pipelines.session.make_sink", lambda name, folder: Slow(folder / "results.jsonl"))
+    job = Job(bundle, find([str(parts)]), sinks=["jsonl"], folder=tmp_path / "out")
+    with Session(job, lambda message: None) as session:
+        summary = session.run(show, drain=0.3, grace=0.1)
+    assert summary.stopped == "SIGTERM" and list(summary.files) == ["jsonl"] and summary.incomplete == {}
+    assert len(sound(tmp_path / "out")["results.jsonl"]) == summary.counts.inspected
 
 
 def test_synth_that_is_killed(tmp_path: Path) -> None:

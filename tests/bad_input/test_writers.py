@@ -20,6 +20,7 @@ from helpers.elements import Counting, Work
 from helpers.media import picture, pictures, video
 from helpers.running import ALL, ended, frames_of, records, run, small_disk, sound, words
 from helpers.tiny_bundle import tiny_bundle
+from lineside.export.staging import staged
 from lineside.pipelines.elements import Source
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
@@ -28,6 +29,7 @@ from lineside.pipelines.names import printable
 from lineside.pipelines.segment import Segment
 from lineside.pipelines.sinks import FILES, make_sink
 from lineside.pipelines.sources.memory import Memory
+from lineside.runtime.errors import SinkError
 
 COUNT = 40
 PAGE = 4096
@@ -71,6 +73,20 @@ def test_a_disk_that_runs_full(bundle: Path, parts: Path, disk: Path, name: str)
         assert len(set(frames)) <= written["written"] < COUNT
     if name in ("jsonl", "images"):
         assert sum(len(frames) for frames in sound(out).values()) == written["written"] > 0
+
+
+@pytest.mark.parametrize("words", [["line", "new.mp4"], ["bearing", "new", "--train", "4", "--val", "2"]])
+def test_drawing_onto_a_full_disk_leaves_nothing(cli, disk: Path, words: list[str]) -> None:
+    done = cli("synth", *words, "--no-photos", *(["--seconds", "1"] if "line" in words else []), cwd=disk)
+    error = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "No space left on device" in error and "Traceback" not in done.stderr
+    assert [it.name for it in disk.iterdir()] == ["ballast"]
+
+
+def test_a_bundle_onto_a_full_disk_leaves_nothing(bundle: Path, disk: Path) -> None:
+    with pytest.raises(SinkError, match=r"No space left on device\): free some space"), staged(disk / "new") as scratch:
+        (scratch / "model.onnx").write_bytes(bytes(100_000))
+    assert [it.name for it in disk.iterdir()] == ["ballast"]
 
 
 class Gated:

@@ -18,6 +18,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from lineside.cli.endings import tidy_endings
 from lineside.cli.quiet import quiet_stderr
 from lineside.runtime.errors import BadOption, LinesideError, MissingPackage
 
@@ -139,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # No name of a file or class may cost the result its print.
-    with quiet_stderr():
+    with quiet_stderr(), tidy_endings():
         return _guarded(arguments)
 
 
