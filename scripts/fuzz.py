@@ -144,7 +144,8 @@ def _child(arguments: argparse.Namespace) -> None:
     (scratch / "count").write_text("0")
     faulthandler.enable()
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    resource.setrlimit(resource.RLIMIT_DATA, ((MEGABYTES << 20) + (used << 10),) * 2)
+    if "ASAN_OPTIONS" not in os.environ:  # the shadow of a sanitizer is larger than any limit
+        resource.setrlimit(resource.RLIMIT_DATA, ((MEGABYTES << 20) + (used << 10),) * 2)
     if arguments.fuzzer == "atheris":
         import atheris
 
