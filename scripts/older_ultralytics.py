@@ -28,7 +28,9 @@ VERSIONS = (
 EXTRA = ("psutil", "py-cpuinfo", "pandas", "pytz", "tzdata", "python-dateutil", "six", "seaborn", "matplotlib", "cycler",
          "contourpy", "kiwisolver", "pyparsing", "fonttools", "tqdm", "requests", "charset-normalizer", "idna", "urllib3",
          "certifi", "thop", "ultralytics-thop", "sentry-sdk", "pillow", "scipy", "gitpython", "gitdb", "smmap", "polars",
-         "polars-runtime-32", "setuptools<81")  # fmt: skip
+         "polars-runtime-32", "setuptools<81", "ipython==8.12.3", "traitlets", "decorator",
+         "pickleshare", "backcall", "jedi", "parso", "prompt_toolkit", "wcwidth", "pygments", "stack_data", "executing",
+         "asttokens", "pure_eval", "matplotlib_inline", "pexpect", "ptyprocess")  # fmt: skip
 """What older versions import beside torch, numpy and OpenCV; those that cannot be installed are left out."""
 
 FORMS: dict[str, dict[str, Any]] = {
