@@ -29,10 +29,10 @@ PACKAGE = "stardist==0.9.2"
 PICTURE, MASKS = "stardist/data/images/img2d.tif", "stardist/data/images/mask2d.tif"
 CLASS = "nucleus"
 
-SIDE = 128
+SIDE = 96
 """Side of a crop, px."""
 
-BORDER = 384
+BORDER = 320
 """Columns left of it are for training, the others for validation: no nucleus is in both but at the cut."""
 
 STEP = 32
@@ -84,7 +84,8 @@ def crops(shape: tuple[int, int]) -> Iterator[tuple[str, int, int]]:
         for left in range(0, BORDER - SIDE + 1, STEP):
             yield "train", top, left
     for top in range(0, shape[0] - SIDE + 1, SIDE):
-        yield "val", top, shape[1] - SIDE
+        for left in range(BORDER, shape[1] - SIDE + 1, SIDE):
+            yield "val", top, left
 
 
 def write(picture: Pixels, labels: Labels, folder: Path) -> dict[str, tuple[int, int]]:

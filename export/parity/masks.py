@@ -10,7 +10,11 @@ from lineside.export.parity.result import MaskMeasure
 from lineside.export.parity.rule import native_masks, rule_mask
 from lineside.runtime.detections import Detections
 
-__all__ = ["compare_masks", "iou"]
+__all__ = ["NATIVE", "compare_masks", "iou"]
+
+NATIVE = 16
+"""Masks per picture, the best ones, that are compared with ``process_mask_native`` as well: that is for information,
+and costs more than all the rest where pictures are large."""
 
 
 def iou(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float | None:
@@ -34,13 +38,15 @@ def compare_masks(found: Detections, seen: Seen) -> MaskMeasure:
     if masks is None or not len(anchors):
         return MaskMeasure(compared=0, mean_iou=0.0, min_iou=0.0, native_iou=0.0)
     image_size = seen.placement.image_size
-    theirs = native_masks(seen.coefficients[anchors], seen.protos, seen.boxes[anchors], image_size)
+    first = anchors[:NATIVE]
+    theirs = native_masks(seen.coefficients[first], seen.protos, seen.boxes[first], image_size)
     rule, native = [], []
     for i, anchor in enumerate(anchors):
         mine = masks[i].to_array()
         want = rule_mask(seen.coefficients[anchor], seen.protos, seen.boxes[anchor], seen.placement)
         rule.append(iou(mine, want))
-        native.append(iou(mine, theirs[i].astype(np.bool_)))
+        if i < len(first):
+            native.append(iou(mine, theirs[i].astype(np.bool_)))
     known = [value for value in rule if value is not None]
     beside = [value for value in native if value is not None]
     return MaskMeasure(

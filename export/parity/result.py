@@ -56,7 +56,8 @@ class MaskMeasure(msgspec.Struct, frozen=True, kw_only=True):
         compared: Pairs of masks of which at least one is not empty.
         mean_iou: Mean IoU with torch's masks by the rule of the bundle format.
         min_iou: Least IoU.
-        native_iou: Mean IoU with ultralytics' ``process_mask_native``, which resamples twice; for information.
+        native_iou: Mean IoU of the best of them with ultralytics' ``process_mask_native``, which resamples twice; for
+            information.
     """
 
     compared: int
