@@ -49,19 +49,27 @@ class Models:
 
 def models() -> Models:
     """The forms, made if they are not there or were made of something else."""
-    found = Models(HOME / "yolo11n-seg.onnx", HOME / "exported.bundle", HOME / "imported.bundle")
+    found = _forms(HOME)
     stamp, wanted = HOME / STAMP, _fingerprint()
     if not stamp.is_file() or stamp.read_text() != wanted:
         print("exporting the model that is measured (once) ...", file=sys.stderr, flush=True)
-        shutil.rmtree(HOME, ignore_errors=True)
-        HOME.mkdir(parents=True)
-        _make(found)
-        stamp.write_text(wanted)
+        HOME.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=HOME.parent) as folder:
+            made = Path(folder) / HOME.name
+            _make(_forms(made))
+            (made / STAMP).write_text(wanted)
+            shutil.rmtree(HOME, ignore_errors=True)
+            made.rename(HOME)
     return found
 
 
+def _forms(home: Path) -> Models:
+    return Models(home / "yolo11n-seg.onnx", home / "exported.bundle", home / "imported.bundle")
+
+
 def _make(wanted: Models) -> None:
-    weights = HOME / "yolo11n-seg.pt"
+    wanted.onnx.parent.mkdir()
+    weights = wanted.onnx.with_suffix(".pt")
     with tempfile.TemporaryDirectory() as folder, inside(folder), contextlib.redirect_stdout(sys.stderr):
         from lineside.export.ultra import prepare
 

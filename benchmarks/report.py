@@ -240,7 +240,8 @@ def table(results: dict[str, Any], short: bool = False) -> str:
     if noisy:
         shares = ", ".join(f"{part} {share:.0%}" for part, share in noisy.items())
         lines.append(
-            f"NOISY: other processes used part of the machine meanwhile ({shares}); trust the gains, not the times."
+            f"NOISY: other processes used part of the machine meanwhile ({shares}). Do not quote these parts: short work "
+            "slips between the others' and long work does not, so the gains are flattered too."
         )
     tries = {part: figures["tries"] for part, figures in results["parts"].items() if len(figures.get("tries", [])) > 1}
     if tries:

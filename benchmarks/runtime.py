@@ -21,7 +21,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import BLAS_OVERRIDES, NOISY, machine
-from peers.environments import ONLY_READY
+from peers.environments import ONLY_READY, versions
+from peers.environments import PEERS as ENVIRONMENTS
 from report import loudest, table, write_readmes
 
 HERE = Path(__file__).resolve().parent
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument(
         "--install",
         action=argparse.BooleanOptionalAction,
-        help="make the environments of peers that are not there yet (7 GB); the default, but not with --quick",
+        help="make the environments of peers that are not there yet (2 to 7 GB); the default, but not with --quick",
     )
     options = parser.parse_args()
     wanted = options.only.split(",")
@@ -111,6 +112,7 @@ def main() -> None:
     if not install:
         os.environ[ONLY_READY] = "1"
     prepare(wanted, install)
+    results["peers"] = {name: versions(name) for name in ENVIRONMENTS}
     for part in wanted:
         print(f"measuring {part} ...", file=sys.stderr, flush=True)
         began = time.monotonic()

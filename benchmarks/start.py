@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import BLAS_OVERRIDES, Load, Times, free_openblas, take_turns
 from models import models, noise
+from peers.client import OFFLINE
 from peers.environments import attempt
 
 HERE = Path(__file__).resolve().parent / "peers"
@@ -81,7 +82,7 @@ def candidates(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     frame = str(folder / "frame.npy")
     np.save(frame, noise(IMAGE))
     cache = {"LINESIDE_CACHE": str(folder / "cache")}
-    quiet = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": str(folder)}
+    quiet = {**OFFLINE, "YOLO_CONFIG_DIR": str(folder)}
     wanted: dict[str, tuple[str, str, list[str], dict[str, str]]] = {
         EXPORTED: ("lineside", "first_lineside.py", [frame, str(made.exported)], cache),
         IMPORTED: ("lineside", "first_lineside.py", [frame, str(made.imported)], cache),

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from peers.environments import attempt
 HERE = Path(__file__).resolve().parent
 BLOCK = 4.0
 """Milliseconds of repeated calls in one turn."""
+OFFLINE = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false"}
+"""Variables that keep ultralytics from the network and from installing packages."""
 SETTLE = 2.0
 """Seconds within which a process must have come to rest after its answer."""
 
@@ -54,14 +57,19 @@ class Worker:
         _, script = WORKERS[name]
         clean = {key: value for key, value in os.environ.items() if key not in (*BLAS_OVERRIDES, "PYTHONPATH")}
         self.name = name
+        self._settings = tempfile.TemporaryDirectory()
+        reading, writing = os.pipe()
+        self._answers = os.fdopen(reading, encoding="utf-8")
         self._process = subprocess.Popen(
             [str(python), str(HERE / script)],
-            env={**clean, "YOLO_AUTOINSTALL": "false"},
+            env={**clean, **OFFLINE, "YOLO_CONFIG_DIR": self._settings.name, "ANSWERS": str(writing)},
+            pass_fds=(writing,),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        os.close(writing)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Sends a request and waits for its answer.
@@ -69,10 +77,9 @@ class Worker:
         Raises:
             Failed: The worker ended, or says that it failed.
         """
-        stdin, stdout = _stream(self._process.stdin), _stream(self._process.stdout)
         try:
-            print(json.dumps(request), file=stdin, flush=True)
-            line = stdout.readline()
+            print(json.dumps(request), file=self._stdin, flush=True)
+            line = self._answers.readline()
         except BrokenPipeError:
             line = ""
         if not line:
@@ -109,9 +116,15 @@ class Worker:
     def close(self) -> None:
         """Ends the process."""
         with contextlib.suppress(OSError):
-            _stream(self._process.stdin).close()
+            self._stdin.close()
         self._process.wait()
-        _stream(self._process.stdout).close()
+        self._answers.close()
+        self._settings.cleanup()
+
+    @property
+    def _stdin(self) -> IO[str]:
+        assert self._process.stdin is not None, "opened with the process"
+        return self._process.stdin
 
     def __enter__(self) -> Worker:
         return self
@@ -184,8 +197,3 @@ def write_scene(path: Path, wanted: Wanted, flat: Any, protos: Any, levels: list
     parts = {f"level{i}": level for i, level in enumerate(levels or [])}
     np.savez(path, about=json.dumps(vars(wanted)), flat=flat, protos=protos, **parts)
     return path
-
-
-def _stream(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None, "opened with the process"
-    return stream

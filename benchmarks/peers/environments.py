@@ -8,6 +8,7 @@ other way round: what ``pip install '.[cpu]'`` and ``make demo`` install, and no
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -22,7 +23,7 @@ STAMP = ".pins"
 ONLY_READY = "LINESIDE_BENCHMARK_READY"
 """Variable that, when set, keeps `python_of` from installing anything: what is not there is missing."""
 PEERS = ("opencv", "onnx-predictor-yolo", "edgefirst", "ultralytics")
-"""From small to large: the last one brings torch, 2.5 GB to fetch and 5.5 GB on disk."""
+"""From small to large: the last one brings torch, 1 to 6 GB on disk."""
 OURS = {"lineside": "cpu", "lineside-demo": "cpu,station"}
 """Environments of ours and the extras in them."""
 
@@ -73,9 +74,43 @@ def _peer(name: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _run(name, [sys.executable, "-m", "venv", str(folder)])
-    _run(name, [str(python), "-m", "pip", "install", "-q", "-r", str(REQUIREMENTS / f"{name}.txt")])
+    *preferred, last = _pins(name)
+    for pins in preferred:
+        with contextlib.suppress(Unavailable):
+            _install(name, python, pins)
+            break
+    else:
+        _install(name, python, last)
     (folder / STAMP).write_text(_fingerprint(name))
     return python
+
+
+def _install(name: str, python: Path, pins: Path) -> None:
+    _run(name, [str(python), "-m", "pip", "install", "-q", "-r", str(pins)])
+    if (
+        "+cpu" in pins.read_text()
+        and subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode
+    ):
+        # PyPI's torchvision needs CUDA's libraries. Nothing of it is used here: ultralytics asks for its version, and
+        # for its NMS only where somebody else has imported it.
+        for folder in (HOME / name).glob("lib/python*/site-packages/torchvision*"):
+            if not folder.name.endswith(".dist-info"):
+                shutil.rmtree(folder)
+
+
+def _pins(name: str) -> list[Path]:
+    """Files of pinned packages, the preferred one first."""
+    files = [REQUIREMENTS / f"{name}-cpu.txt", REQUIREMENTS / f"{name}.txt"]
+    return [file for file in files if file.is_file()]
+
+
+def versions(name: str) -> dict[str, str]:
+    """What is installed in an environment: version by package, nothing where there is no environment."""
+    found = {}
+    for folder in sorted((HOME / name).glob("lib/python*/site-packages/*.dist-info")):
+        package, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        found[package] = version
+    return found
 
 
 def _ours(name: str) -> Path:
@@ -96,8 +131,8 @@ def _run(name: str, command: list[str]) -> None:
 
 
 def _fingerprint(name: str) -> str:
-    pins = (REQUIREMENTS / f"{name}.txt").read_bytes()
-    return hashlib.sha256(b"\0".join((sys.version.encode(), str(HOME).encode(), pins))).hexdigest()
+    words = [sys.version.encode(), str(HOME).encode(), *(pins.read_bytes() for pins in _pins(name))]
+    return hashlib.sha256(b"\0".join(words)).hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every peer's process does: opens a scene when told, then runs one call at a time and says how long it took.
 
-Runs with the peer's own interpreter, on the standard library and numpy. Requests and answers are JSON lines; the
-standard output is theirs alone, whatever a library prints goes to the standard error.
+Runs with the peer's own interpreter, on the standard library and numpy. Requests come as JSON lines
+on the standard input; answers go to the file descriptor ``ANSWERS``, because libraries print to the standard output.
 
     {"open": "scene.npz"}            -> {"ways": [...]}           names of what can be called on this scene
     {"time": WAY, "block": 5}        -> {"first": ms, "ms": ms, "calls": n}
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def serve(ways_of: Callable[[Scene], dict[str, Way]]) -> None:
     Args:
         ways_of: Makes the ways of a peer on a scene; what it prepares is not timed.
     """
-    answers = _own_output()
+    answers = os.fdopen(int(os.environ["ANSWERS"]), "w", encoding="utf-8")
     ways: dict[str, Way] = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -150,14 +150,6 @@ def serve(ways_of: Callable[[Scene], dict[str, Way]]) -> None:
         except Exception as error:  # the other side says which peer it was
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def _own_output() -> TextIO:
-    """The standard output, from now on ours alone: prints of libraries go to the standard error."""
-    sys.stdout.flush()
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return own
 
 
 def full_to_crops(masks: Any) -> list[Crop]:
