@@ -151,6 +151,7 @@ def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> N
     for verdict in report.verdicts:
         state = "ok" if verdict.passed else f"FAILED: {verdict.reason}"
         print(f"{verdict.level:8} {state} (worst picture: {verdict.worst_picture or '-'})")
+    print(f"pictures: {report.pictures_from}")
     if report.rounding:
         print(
             f"storing the weights as FP16 moved scores by up to {report.rounding['score']:.1e} and boxes by up to "
