@@ -26,7 +26,7 @@ def test_every_row_says_what_happens_with_which_code_and_names_its_tests() -> No
         assert NAME.findall(tests) and not NAME.sub("", tests).strip(), row
 
 
-def tests_of(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     """What pytest collects in a file: functions ``test_*``, and those in classes ``Test*``."""
     found = set()
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -45,6 +45,6 @@ def test_every_named_test_is_collected() -> None:
     named = {name for row in rows() for name in NAME.findall(row[3])}
     for name in named:
         file, _, test = name.partition("::")
-        assert test in tests_of(ROOT / "tests" / file), f"{name} does not exist"
+        assert test in names_in(ROOT / "tests" / file), f"{name} does not exist"
     ours = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {Path(__file__).name}
     assert ours <= {name.split("::")[0].rpartition("/")[2] for name in named}, "each file of this folder has a row"
