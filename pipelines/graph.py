@@ -204,8 +204,10 @@ class Graph:
 
     def _missing(self, sink: str) -> int:
         """Frames that a sink should have and has not. Those that the queue of a live source drops are no fault."""
+        with self._lock:
+            working = self._lanes_left > 0  # Given up before its time: what the lanes have in hand will be missing.
         counts = self.flow.counters.snapshot().sinks[sink]
-        return counts.failed if self.stream.live else counts.given - counts.written
+        return counts.failed if self.stream.live else max(int(working), counts.given - counts.written)
 
     def finishing(self) -> list[str]:
         """Names of the sinks that have their last frame and put their files together."""
