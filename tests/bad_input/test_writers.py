@@ -21,7 +21,7 @@ from helpers.media import picture, pictures, video
 from helpers.running import ALL, ended, frames_of, records, run, small_disk, sound, words
 from helpers.tiny_bundle import tiny_bundle
 from lineside.export.staging import staged
-from lineside.pipelines.elements import Source
+from lineside.pipelines.elements import Source, StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.graph import Graph
@@ -73,6 +73,26 @@ def test_a_disk_that_runs_full(bundle: Path, parts: Path, disk: Path, name: str)
         assert len(set(frames)) <= written["written"] < COUNT
     if name in ("jsonl", "images"):
         assert sum(len(frames) for frames in sound(out).values()) == written["written"] > 0
+
+
+def test_coco_whose_parts_cannot_be_joined_keeps_them(bundle: Path, tmp_path: Path) -> None:
+    model = lineside.load(bundle)
+    sink = make_sink("coco", tmp_path / "disk" / "out")
+    with small_disk(tmp_path / "disk", 64 * PAGE, 60 * PAGE) as disk:
+        sink.open(StreamInfo("test", "memory"))
+        for number in range(120):
+            frame = Frame(picture((60, 60)), name="a" * 60)
+            assert frame.pixels is not None
+            frame.sequence, frame.detections = number, model(frame.pixels, masks="none", max_det=1)
+            sink.write(frame)
+        with pytest.raises(OSError, match="No space left"), (disk / "more").open("wb", buffering=0) as rest:
+            while True:
+                rest.write(bytes(PAGE))
+        with pytest.raises(SinkError, match="No space left"):
+            sink.close()
+        notes, images = ((disk / "out" / f"coco.json{end}.part").read_text() for end in ("", ".images"))
+        assert len(json.loads(notes + "]}")["annotations"]) == 120 and len(json.loads(f"[{images}]")) == 120
+        assert not (disk / "out" / "coco.json").exists()
 
 
 @pytest.mark.parametrize("words", [["line", "new.mp4"], ["bearing", "new", "--train", "4", "--val", "2"]])
