@@ -26,6 +26,12 @@ PEERS = ("opencv", "onnx-predictor-yolo", "edgefirst", "ultralytics")
 """From small to large: the last one brings torch, 1 to 6 GB on disk."""
 OURS = {"lineside": "cpu", "lineside-demo": "cpu,station"}
 """Environments of ours and the extras in them."""
+STAND_IN = """def nms(boxes, scores, iou_threshold):
+    from ultralytics.utils.nms import TorchNMS
+
+    return TorchNMS.nms(boxes, scores, iou_threshold)
+"""
+"""The ``torchvision.ops`` that ultralytics needs where torch has no CUDA and no torchvision to match can be had."""
 
 
 class Unavailable(Exception):
@@ -87,15 +93,15 @@ def _peer(name: str) -> Path:
 
 def _install(name: str, python: Path, pins: Path) -> None:
     _run(name, [str(python), "-m", "pip", "install", "-q", "-r", str(pins)])
-    if (
-        "+cpu" in pins.read_text()
-        and subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode
-    ):
-        # PyPI's torchvision needs CUDA's libraries. Nothing of it is used here: ultralytics asks for its version, and
-        # for its NMS only where somebody else has imported it.
-        for folder in (HOME / name).glob("lib/python*/site-packages/torchvision*"):
-            if not folder.name.endswith(".dist-info"):
-                shutil.rmtree(folder)
+    without_cuda = "+cpu" in pins.read_text()
+    if without_cuda and subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode:
+        # PyPI's torchvision needs CUDA's libraries. Of all of it ultralytics' predictor calls one function, for which it
+        # has a form of its own; a stand-in that is lighter than the real one does the peer no wrong.
+        for folder in (HOME / name).glob("lib/python*/site-packages/torchvision"):
+            shutil.rmtree(folder)
+            folder.mkdir()
+            (folder / "__init__.py").write_text("from torchvision import ops\n")
+            (folder / "ops.py").write_text(STAND_IN)
 
 
 def _pins(name: str) -> list[Path]:
