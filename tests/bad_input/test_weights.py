@@ -113,7 +113,7 @@ class TestDamaged:
         error = refused(capsys, tmp_path / "best.pt", tmp_path)
         assert says in error or "list of layers" in error
 
-    @pytest.mark.filterwarnings("ignore::FutureWarning")
+    @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:'torch.load' received a zip file:UserWarning")
     def test_a_torchscript_archive(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         torch.jit.save(torch.jit.trace(torch.nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8)), tmp_path / "best.pt")
         for words in ((), ("--safe",)):
