@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +38,8 @@ def store(name: str, data: bytes) -> Path | None:
     Returns:
         Where it lies, or None if the cache cannot be written.
     """
+    import tempfile  # here, because a start that finds everything in the cache does without it
+
     path = folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,8 @@ def scratch() -> Iterator[Path]:
     Raises:
         OSError: The cache cannot be written.
     """
+    import tempfile  # as above
+
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder(), prefix=".") as name:
         yield Path(name)

@@ -7,5 +7,5 @@ from onnx_predictor_yolo import YoloPredictor
 from report_first import first
 
 frame = np.load(sys.argv[1])
-found = YoloPredictor(sys.argv[2], output_format="raw")(frame)
+found = YoloPredictor(sys.argv[2], output_format="raw")(frame, conf=0.25, iou=0.7)
 first(len(found.boxes))
