@@ -202,7 +202,8 @@ def _budget(foreign: Foreign, tail: Tail, pictures: Sequence[Picture]) -> Budget
 def _reference(given: bytes, graph: onnx.ModelProto, foreign: Foreign, tail: Tail) -> tuple[OnnxReference, str]:
     """What the bundle must agree with, and what that is in words."""
     cut = tail.graph
-    optimise = foreign.head.kind == "end2end" or _storage(graph) == "fp16"
+    quantised = any("QuantizeLinear" in node.op_type or node.op_type.startswith("QLinear") for node in graph.graph.node)
+    optimise = foreign.head.kind == "end2end" or _storage(graph) == "fp16" or quantised
     described = (
         f"the graph as given, onnxruntime {tool_versions().get('onnxruntime', '?')}"
         f"{'' if optimise else ' without optimisations'}; no torch reference"

@@ -1,7 +1,7 @@
 """The reference for a foreign ONNX: the graph as it was given, in a session of its own, decoded on its own.
 
 A graph in float32 runs without optimisations. Where the last bit decides (rows sorted in the graph, arithmetic in
-float16) the session optimises as the runtime's does, and only what is around the graph is compared.
+float16 or whole numbers) the session optimises as the runtime's does, and only what is around the graph is compared.
 """
 
 from __future__ import annotations
