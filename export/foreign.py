@@ -22,6 +22,9 @@ LADDERS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (8, 16))
 
 TASKS = ("segment", "detect")
 
+KINDS = {number: name.lower() for name, number in TensorProto.DataType.items()}
+"""Names of element types; a damaged file may hold other numbers."""
+
 MOST_PIXELS = 1 << 26
 """Pixels of an input, over the whole batch: 8192x8192, far beyond any model of this kind."""
 
@@ -177,7 +180,7 @@ def _float32(value: onnx.ValueInfoProto) -> None:
     kind = value.type.tensor_type.elem_type
     if kind != TensorProto.FLOAT:
         raise ExportError(
-            f"the tensor {value.name} holds {TensorProto.DataType.Name(kind).lower()} values, expected float: "
+            f"the tensor {value.name} holds {KINDS.get(kind, f'type {kind}')} values, expected float: "
             "export the model with float32 inputs and outputs"
         )
 
