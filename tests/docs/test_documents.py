@@ -25,6 +25,10 @@ COVERED = {
     r"sudo apt-get install .*": "tests/packaging/test_system_step.py",
     r"python3 -m venv \.venv": "tests/packaging/test_make_demo.py, by way of scripts/venv.py",
     r"(\.venv/bin/)?pip install '\.\[[a-z,]+\]'": "tests/packaging/test_make_demo.py and test_wheel.py install so",
+    r"sudo sh scripts/(fresh|newer)_root\.sh.*": "root and network: run by hand, docs/machines.md; refusals in test_roots.py",
+    r"sudo WHEELS=build/wheels sh scripts/arm64_root\.sh": "the same",
+    r"sh scripts/(pythons|cross_wheels)\.sh.*": "minutes of compiling: run by hand, docs/machines.md; refusals in test_roots.py",
+    r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""
 
