@@ -22,8 +22,10 @@ began() { # WHAT
 }
 
 ended() { # ROOT: says how long it took and what is installed there
+    for shown in ${SHOW:-}; do umount "$1$shown"; done
     echo "== $what: $(seconds_since "$start"); $(in_root "$1" dpkg-query -f '.\n' -W | wc -l) Debian packages," \
         "$(du -xsm "$1" | cut -f1) MB in all"
+    for shown in ${SHOW:-}; do mount --bind -o ro "$shown" "$1$shown"; done
 }
 
 words() { # turns ["a", "b"] into a b
