@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -72,12 +71,9 @@ def command(
     2 nothing could be done: no such source, a broken bundle, a place that cannot be written to.
     """
     from lineside.cli.export import input_size
-
-    size = input_size(imgsz)
-    from lineside.cli.closing import print_summary
-    from lineside.cli.live import show_progress, tell
+    from lineside.cli.inspecting import carry_out
     from lineside.pipelines.link import Policy
-    from lineside.pipelines.session import Job, Session
+    from lineside.pipelines.session import Job
     from lineside.pipelines.settings import Settings, Thresholds
     from lineside.pipelines.sources.find import find
 
@@ -92,7 +88,7 @@ def command(
         engine=engine,
         mode=mode.value,
         threads=threads,
-        imgsz=size,
+        imgsz=input_size(imgsz),
         policy=Policy.parse(policy) if policy else None,
         limit=limit,
         sinks=() if no_save else chosen or None,
@@ -100,12 +96,4 @@ def command(
         view=view,
         port=port,
     )
-    with Session(job, tell) as session:
-        with show_progress("inspecting") as show:
-            summary = session.run(show)
-        if as_json:
-            print(json.dumps(summary.to_dict()), flush=True)
-        else:
-            print_summary(summary)
-        session.linger()
-    return 0 if summary.complete else 1
+    return carry_out(job, as_json)

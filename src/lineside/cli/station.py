@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,21 +26,12 @@ def command(
     """
     import msgspec
 
-    from lineside.cli.closing import print_summary
-    from lineside.cli.live import show_progress, tell
-    from lineside.pipelines.session import Session
+    from lineside.cli.inspecting import carry_out
     from lineside.pipelines.station import job_of, read_station
 
     station = read_station(file)
     job = job_of(station, file.parent, out)
     if check:
-        print(msgspec.json.format(msgspec.json.encode(station)).decode())
+        print(json.dumps(msgspec.to_builtins(station), indent=2))
         return 0
-    with Session(job, tell) as session:
-        with show_progress("inspecting") as show:
-            summary = session.run(show)
-        if as_json:
-            print(json.dumps(summary.to_dict()), flush=True)
-        else:
-            print_summary(summary)
-    return 0 if summary.complete else 1
+    return carry_out(job, as_json)
