@@ -32,7 +32,7 @@ def float_borders(model: onnx.ModelProto) -> list[str]:
         if value.name in weights or kind == TensorProto.FLOAT:
             continue
         if kind in CASTABLE:
-            _before(model, value.name, [helper.make_node("Cast", ["float"], ["own"], to=kind)])
+            _before(model, value.name, [helper.make_node("Cast", [value.name], [_own(value.name)], to=kind)])
             done.append(f"the input is {CASTABLE[kind]} and is given a Cast from float32")
         elif kind == TensorProto.UINT8 and _divides_by_255(model.graph, value.name):
             _before(model, value.name, _to_bytes(model, value.name))
@@ -59,16 +59,17 @@ def float_borders(model: onnx.ModelProto) -> list[str]:
 
 
 def _before(model: onnx.ModelProto, name: str, nodes: list[onnx.NodeProto]) -> None:
-    """Puts nodes behind an input: what used it uses the last of them. They are written from ``float`` to ``own``."""
-    own = f"{name}_own"
+    """Puts nodes from an input to the tensor `_own` behind it: what used the one uses the other."""
     for node in model.graph.node:
-        _rename(node, name, own)
-    for node in nodes:
-        _rename(node, "float", name)
-        _rename(node, "own", own)
+        _rename(node, name, _own(name))
     rest = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*nodes, *rest])
+
+
+def _own(name: str) -> str:
+    """Name for an input in the type that the graph itself takes."""
+    return f"{name}_own"
 
 
 def _rename(node: onnx.NodeProto, old: str, new: str) -> None:
@@ -87,10 +88,10 @@ def _to_bytes(model: onnx.ModelProto, name: str) -> list[onnx.NodeProto]:
     model.graph.initializer.append(numpy_helper.from_array(np.array(255, np.float32), scale))
     model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), half))
     return [
-        helper.make_node("Mul", ["float", scale], [f"{name}_scaled"]),
+        helper.make_node("Mul", [name, scale], [f"{name}_scaled"]),
         helper.make_node("Add", [f"{name}_scaled", half], [f"{name}_shifted"]),
         helper.make_node("Floor", [f"{name}_shifted"], [f"{name}_whole"]),
-        helper.make_node("Cast", [f"{name}_whole"], ["own"], to=TensorProto.UINT8),
+        helper.make_node("Cast", [f"{name}_whole"], [_own(name)], to=TensorProto.UINT8),
     ]
 
 

@@ -208,7 +208,8 @@ def _split(outputs: Sequence[Shape], contract: InputContract) -> tuple[Shape, Sh
     protos = outputs[1]
     quarter = (contract.size[0] // 4, contract.size[1] // 4)
     if len(protos) != 4 or protos[2:] != quarter:
-        raise ExportError(f"the model's second output is {list(protos)}, expected prototypes (batch, n, {quarter})")
+        expected = f"(batch, n, {quarter[0]}, {quarter[1]})"
+        raise ExportError(f"the model's second output is {list(protos)}, expected prototypes {expected}")
     return outputs[0], protos
 
 

@@ -44,7 +44,6 @@ FOLDERS: Mapping[str, str] = {
     "saved_model.pb": f"holds a TensorFlow SavedModel: {SOURCE}",
     "*.tflite": f"holds TensorFlow Lite models: {SOURCE}",
     "*.pdmodel": f"holds a PaddlePaddle model: {SOURCE}",
-    "*.json.pdiparams": f"holds a PaddlePaddle model: {SOURCE}",
     "*.pdiparams": f"holds a PaddlePaddle model: {SOURCE}",
     "*.mlmodel": f"holds a Core ML model: {SOURCE}",
     "*.rpk": f"holds a model built for a Sony IMX500: {SOURCE}",

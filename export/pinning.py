@@ -12,13 +12,7 @@ from lineside.export.literals import literal
 from lineside.export.parity.plain_onnx import plain_session
 from lineside.runtime.errors import BadOption, EngineFailed, ExportError
 
-__all__ = ["is_dynamic", "pinned", "simplified"]
-
-
-def is_dynamic(model: onnx.ModelProto) -> bool:
-    """A side of an input or output of the graph is not a number."""
-    values = (*_inputs(model), *model.graph.output)
-    return any(not isinstance(side, int) for shape in tensor_shapes(values).values() for side in shape)
+__all__ = ["pinned", "simplified"]
 
 
 def pinned(
@@ -28,7 +22,7 @@ def pinned(
 
     Args:
         model: A foreign model.
-        metadata: What its exporter left in the file; ``imgsz`` and ``batch`` are read.
+        metadata: What its exporter left in the file; ``imgsz`` is read.
         imgsz: Height and width to fix; None for those of the metadata.
         batch: Pictures per run; None for 1.
 
@@ -40,7 +34,7 @@ def pinned(
         BadOption: A size was asked for that is not the one the model was exported with.
     """
     inputs = _inputs(model)
-    if not is_dynamic(model) or len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+    if not _is_dynamic(model) or len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
         _check_fixed(inputs, imgsz, batch)
         return []
     dims = inputs[0].type.tensor_type.shape.dim
@@ -77,6 +71,12 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     borders = [tensor_shapes((*each.graph.input, *each.graph.output)) for each in (model, slim)]
     return slim if borders[0] == borders[1] else model
+
+
+def _is_dynamic(model: onnx.ModelProto) -> bool:
+    """A side of an input or output of the graph is not a number."""
+    values = (*_inputs(model), *model.graph.output)
+    return any(not isinstance(side, int) for shape in tensor_shapes(values).values() for side in shape)
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

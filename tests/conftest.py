@@ -84,6 +84,20 @@ def cli() -> Command:
     return run
 
 
+@pytest.fixture(scope="session")
+def small_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with as many pictures as a parity gate needs, small enough for a gate of a second; for ``--images``."""
+    import cv2
+
+    from lineside.export.pictures import drawn_pictures
+
+    folder = tmp_path_factory.mktemp("small-pictures")
+    sizes = [(90, 120), (120, 90), (96, 96), (75, 110), (101, 64), (64, 101), (88, 88), (130, 97)]
+    for index, picture in enumerate(drawn_pictures((), sizes)):
+        cv2.imwrite(str(folder / f"{index}.png"), picture.frame)
+    return folder
+
+
 @pytest.fixture(params=DEMO_BUNDLES)
 def demo_bundle(request: pytest.FixtureRequest) -> Path:
     """Each demo bundle in turn."""

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from lineside.export.tails.follow import follow
 from lineside.export.tails.formula import match
+from lineside.export.tails.infer import inferred
 from lineside.export.tails.linear import Linear, UnknownTail
 from lineside.export.tails.order import in_order, reads
 from lineside.runtime.contract import HeadContract, InputContract
@@ -88,9 +89,11 @@ def _without_tail(
     for name, shape in zip(head.output_names, head.output_shapes(batch), strict=True):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     weights = {name for node in graph.node for name in reads(node)}
-    left = [tensor for tensor in graph.initializer if tensor.name in weights]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
+    gone = {tensor.name for tensor in graph.initializer} - weights
+    for field in (graph.initializer, graph.input):  # weights may be named among the inputs as well
+        left = [value for value in field if value.name not in gone]
+        del field[:]
+        field.extend(left)
     return cut
 
 
@@ -107,9 +110,7 @@ def _needed(graph: onnx.GraphProto, taps: Sequence[str]) -> list[onnx.NodeProto]
 
 def _half_tensors(model: onnx.ModelProto, taps: Sequence[str]) -> tuple[str, ...]:
     """Those of the tensors that are float16."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    values = (*inferred.graph.value_info, *inferred.graph.output)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred(model), *model.graph.output)}
     unknown = sorted(name for name in taps if kinds.get(name) not in (TensorProto.FLOAT, TensorProto.FLOAT16))
     if unknown:
         raise UnknownTail(f"the head tensor '{unknown[0]}' is neither float nor float16")

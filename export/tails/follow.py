@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from lineside.export.graph.finish import tensor_shapes
+from lineside.export.tails.infer import inferred
 from lineside.export.tails.linear import Linear, UnknownTail
 from lineside.export.tails.operators import OPERATORS, HeadTensors, Value
 
@@ -30,6 +31,9 @@ CONSTANTS = (frozenset(OPERATORS) - {"Conv", "Softmax"}) | {
 """Operators that may compute a size or an anchor from numbers in the file."""
 
 KNOWN = frozenset(OPERATORS) | CONSTANTS
+
+OLDEST_OPSET = 7
+"""Before it, arithmetic lined its tensors up by an attribute."""
 
 MOST_NODES = 2000
 """A tail has dozens of nodes, some hundreds where shapes are computed in the graph."""
@@ -56,8 +60,10 @@ def follow(model: onnx.ModelProto, output: str, grids: Sequence[tuple[int, int]]
         for tensor in model.graph.initializer
         if tensor.name  # weights of the body are only views of the file's bytes
     }
-    shapes = _inferred(model)
+    shapes = _static_shapes(model)
     opset = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
+    if opset < OLDEST_OPSET:
+        raise UnknownTail(f"it has opset {opset}, and operators of before opset {OLDEST_OPSET} are not known")
     tensors = HeadTensors()
     path = _path(output, makers, known, shapes, grids)
     for node in path:
@@ -68,7 +74,11 @@ def follow(model: onnx.ModelProto, output: str, grids: Sequence[tuple[int, int]]
         inputs = [known[name] if name else None for name in node.input]
         attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         results = _apply(node, inputs, attributes | {"opset": opset, "outputs": len(node.output)}, tensors, opset)
-        known.update(zip(node.output, results, strict=False))
+        if len(results) != len(node.output):
+            raise UnknownTail(
+                f"a {node.op_type} in it has {len(node.output)} outputs, and {len(results)} were expected"
+            )
+        known.update(zip(node.output, results, strict=True))
     return known[output], tensors
 
 
@@ -82,6 +92,8 @@ def _apply(
     """Outputs of one node of the tail."""
     try:
         if any(isinstance(value, Linear) for value in inputs):
+            if node.op_type not in OPERATORS:
+                raise UnknownTail(f"it holds a {node.op_type} of numbers that depend on the picture")
             return OPERATORS[node.op_type](inputs, attributes, tensors)
         if node.op_type not in CONSTANTS:
             raise UnknownTail(f"it holds a {node.op_type} of fixed numbers")
@@ -122,6 +134,8 @@ def _path(
             raise UnknownTail(f"it uses the tensor '{name}' of the input without a head between")
         key = node.output[0]
         head = _is_head(node, shapes, grids)
+        if head and name != key:
+            raise UnknownTail(f"it uses a further output of a {node.op_type} in the body")
         if not head and (node.domain or node.op_type not in KNOWN):
             raise UnknownTail(f"it holds a {node.op_type}, which is not part of any tail that is known")
         if head or key in waiting:
@@ -142,17 +156,10 @@ def _is_head(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]], grids:
     return on_grid and (node.op_type == "Conv" or node.op_type not in OPERATORS)
 
 
-def _inferred(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+def _static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shapes of all tensors for which onnx finds one."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]  # the file may say what it likes
-    try:
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-    except Exception as error:
-        raise UnknownTail(f"onnx could not work out the shapes of its tensors ({error})") from error
     found = {}
-    for name, shape in tensor_shapes(inferred.graph.value_info).items():
+    for name, shape in tensor_shapes(inferred(model)).items():
         sides = tuple(side for side in shape if isinstance(side, int))
         if len(sides) == len(shape):
             found[name] = sides

@@ -112,7 +112,8 @@ def _transpose(inputs: Sequence[Value | None], attributes: Attributes, tensors: 
 
 def _flatten(inputs: Sequence[Value | None], attributes: Attributes, tensors: HeadTensors) -> list[Value]:
     value = _variable(inputs[0])
-    rows = int(np.prod(value.shape[: _axis(attributes, value, 1)], dtype=np.int64))
+    axis = int(attributes.get("axis", 1))  # may be behind the last one
+    rows = int(np.prod(value.shape[: axis if axis >= 0 else axis + len(value.shape)], dtype=np.int64))
     return [moved(value, lambda array: array.reshape(rows, -1))]
 
 
@@ -158,9 +159,10 @@ def _split(inputs: Sequence[Value | None], attributes: Attributes, tensors: Head
     elif "split" in attributes:
         sizes = list(attributes["split"])
     else:
-        count = int(attributes["outputs"])
-        sizes = [len(part) for part in np.array_split(np.arange(value.shape[axis]), count)]
-    if sum(sizes) != value.shape[axis]:
+        count, length = int(attributes["outputs"]), value.shape[axis]
+        step = -(-length // count)
+        sizes = [min(step, length - start) for start in range(0, step * count, step)]  # the last may be shorter
+    if sum(sizes) != value.shape[axis] or min(sizes) < 1:
         raise UnknownTail("it splits a tensor into parts that do not fit")
     ends = np.cumsum(sizes)
     return [
@@ -240,8 +242,9 @@ def _sigmoid(inputs: Sequence[Value | None], attributes: Attributes, tensors: He
 def _softmax(inputs: Sequence[Value | None], attributes: Attributes, tensors: HeadTensors) -> list[Value]:
     value = _variable(inputs[0])
     elements = atoms_only(value, RAW)
-    axis = _axis(attributes, value, -1)
-    if attributes["opset"] < 13 and axis != len(value.shape) - 1:
+    before_13 = attributes["opset"] < 13  # then everything from that axis on is one distribution
+    axis = _axis(attributes, value, 1 if before_13 else -1)
+    if before_13 and axis != len(value.shape) - 1:
         raise UnknownTail("it has a softmax of before opset 13 over several axes at once")
     length = value.shape[axis]
     if elements is None or not tensors.are_distributions(np.moveaxis(elements, axis, -1)):

@@ -275,6 +275,13 @@ def byte_input(model: onnx.ModelProto) -> None:
     set_input(model, 1, 3, 64, 64, kind=TensorProto.UINT8)
 
 
+def half_borders_of_a_strange_name(model: onnx.ModelProto) -> None:
+    half_borders(model)
+    model.graph.input[0].name = "own"
+    for node in model.graph.node:
+        node.input[:] = ["own" if name == "images" else name for name in node.input]
+
+
 def protos_first(model: onnx.ModelProto) -> None:
     outputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.output]
     del model.graph.output[:]
@@ -283,6 +290,7 @@ def protos_first(model: onnx.ModelProto) -> None:
 
 READ: dict[str, tuple[Change, tuple[str, ...]]] = {
     "float16 borders": (half_borders, ()),
+    "float16 borders, input of a strange name": (half_borders_of_a_strange_name, ()),
     "uint8 input": (byte_input, ()),
     "prototypes first": (protos_first, ()),
     "names as a list": (lambda m: helper.set_model_props(m, {"names": "['part0', 'part1', 'part2']"}), ()),
@@ -295,30 +303,31 @@ READ: dict[str, tuple[Change, tuple[str, ...]]] = {
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def usual(tmp_path_factory: pytest.TempPathFactory, small_pictures: Path) -> Path:
     """The usual form, imported."""
     folder = tmp_path_factory.mktemp("usual")
     onnx.save(flat(), folder / "m.onnx")
-    return import_onnx(folder / "m.onnx", folder / "usual.bundle").path
+    return import_onnx(folder / "m.onnx", folder / "usual.bundle", images=small_pictures).path
 
 
 @pytest.mark.parametrize("what", READ)
 def test_a_model_that_older_exporters_wrote(
-    what: str, usual: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    what: str, usual: Path, small_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not refused: it comes to the same bundle as the usual form."""
     model = flat()
     change, words = READ[what]
     change(model)
     onnx.save(in_order(model), tmp_path / "m.onnx")
-    assert cli.main(["import", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "x.bundle"), *words, "--json"]) == 0
+    words = (*words, "--images", str(small_pictures), "--json")
+    assert cli.main(["import", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "x.bundle"), *words]) == 0
     printed = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    assert bool(printed["import"]["adapted"]) == (what in ("float16 borders", "uint8 input", "prototypes first"))
+    assert bool(printed["import"]["adapted"]) == ("float16" in what or what in ("uint8 input", "prototypes first"))
     frame = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     with lineside.load(str(usual)) as one, lineside.load(str(tmp_path / "x.bundle")) as other:
         assert one.manifest.names == other.manifest.names == ("part0", "part1", "part2")
         first, second = one(frame, conf=0.01, iou=1.0), other(frame, conf=0.01, iou=1.0)
-    tolerance = 0.1 if what == "float16 borders" else 1e-3
+    tolerance = 0.1 if "float16" in what else 1e-3
     assert len(first) == len(second) > 0
     mine, theirs = np.argsort(first.anchors), np.argsort(second.anchors)  # scores that round to 1 come in any order
     np.testing.assert_array_equal(first.anchors[mine], second.anchors[theirs])

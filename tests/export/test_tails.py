@@ -9,7 +9,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from helpers.tails import CHANGES, STYLES, Tail
 from lineside.export.foreign import Foreign, recognise
@@ -19,6 +19,8 @@ from lineside.export.pictures import drawn_pictures
 from lineside.export.tails import cut as cutting
 from lineside.export.tails.find import Tail as Found
 from lineside.export.tails.find import find_tail
+from lineside.export.tails.linear import Linear, UnknownTail, atoms_of
+from lineside.export.tails.operators import OPERATORS, HeadTensors
 from lineside.export.tails.order import in_order
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.contract import HeadContract
@@ -86,6 +88,20 @@ class TestCut:
         assert found.record.cut and found.graph is not None
         onnx.checker.check_model(found.graph.model, full_check=True)
 
+    @pytest.mark.parametrize("ir_version", [3, 8])
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_weights_among_the_inputs(self, ir_version: int, listed: bool) -> None:
+        """Before IR version 4 they had to be; those of the tail must not stay behind as inputs that nobody feeds."""
+        model = Tail(levels()).model()
+        model.ir_version = ir_version
+        for tensor in model.graph.initializer if listed else ():
+            model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        found = found_in(model)
+        assert found.record.cut, found.record.reason
+        assert found.graph is not None
+        left = {tensor.name for tensor in found.graph.model.graph.initializer}
+        assert {value.name for value in found.graph.model.graph.input} == ({"images"} | left if listed else {"images"})
+
     def test_constants_that_the_graph_computes(self) -> None:
         """Unsimplified and dynamic exports compute sizes and anchors with operators."""
         model = Tail(levels()).model()
@@ -103,6 +119,44 @@ class TestCut:
         model.graph.node.extend([half, sums])
         found = found_in(in_order(model))
         assert found.record.cut, found.record.reason
+
+
+class TestOperators:
+    """Where ONNX and numpy read the same words differently."""
+
+    @pytest.mark.parametrize(
+        ("node", "opset"),
+        [
+            (helper.make_node("Split", ["x"], ["y", "y1", "y2"], axis=1, num_outputs=3), 18),
+            (helper.make_node("Flatten", ["x"], ["y"], axis=4), 13),
+            (helper.make_node("Flatten", ["x"], ["y"], axis=-1), 13),
+            (helper.make_node("Transpose", ["x"], ["y"]), 13),
+            (helper.make_node("Slice", ["x"], ["y"], starts=[-3], ends=[99], axes=[1]), 9),
+            (helper.make_node("Shape", ["x"], ["y"], start=-2), 15),
+        ],
+        ids=lambda value: value.op_type if isinstance(value, onnx.NodeProto) else str(value),
+    )
+    def test_elements_go_where_onnx_puts_them(self, node: onnx.NodeProto, opset: int) -> None:
+        numbers = np.arange(70).reshape(1, 7, 2, 5)
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        results = OPERATORS[node.op_type](
+            [atoms_of(numbers)], attributes | {"opset": opset, "outputs": len(node.output)}, HeadTensors()
+        )
+        graph = helper.make_graph(
+            [node],
+            "one",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, numbers.shape)],
+            [helper.make_empty_tensor_value_info(name) for name in node.output],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        session = plain_session(model.SerializeToString(), optimise=False)
+        for mine, theirs in zip(results, session.run(None, {"x": numbers.astype(np.float32)}), strict=True):
+            np.testing.assert_array_equal(mine.atoms[0] if isinstance(mine, Linear) else mine, theirs)
+
+    def test_a_softmax_over_several_axes_is_not_followed(self) -> None:
+        """Before opset 13 that was what a softmax without an axis meant."""
+        with pytest.raises(UnknownTail, match="several axes"):
+            OPERATORS["Softmax"]([atoms_of(np.zeros((1, 4, 2, 2), np.int64))], {"opset": 12}, HeadTensors())
 
 
 class TestNotCut:
@@ -149,10 +203,10 @@ def graph_elements() -> cutting.Linear:
 
 
 @pytest.mark.parametrize("change", ["", "sigmoid twice"])
-def test_either_way_the_bundle_agrees_with_the_graph(change: str, tmp_path: Path) -> None:
+def test_either_way_the_bundle_agrees_with_the_graph(change: str, tmp_path: Path, small_pictures: Path) -> None:
     model = Tail(levels((96, 96)), batch=2, change=change).model()
     onnx.save(model, tmp_path / "m.onnx")
-    made = import_onnx(tmp_path / "m.onnx", tmp_path / "x.bundle")
+    made = import_onnx(tmp_path / "m.onnx", tmp_path / "x.bundle", images=small_pictures)
     assert made.manifest.head.kind == ("flat" if change else "levels")
     assert made.parity.passed and verify_bundle(open_bundle(tmp_path / "x.bundle")).passed
     assert len(plain_session((tmp_path / "x.bundle/model.onnx").read_bytes(), True).get_outputs()) == (
