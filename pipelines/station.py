@@ -14,6 +14,7 @@ Paths are relative to the file, so that a folder with a station in it can be mov
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from pathlib import Path
@@ -27,6 +28,7 @@ from lineside.pipelines.session import Job
 from lineside.pipelines.settings import Settings, Thresholds
 from lineside.pipelines.sources.find import find
 from lineside.runtime.errors import StationError
+from lineside.runtime.sizing import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +42,9 @@ MAX_BYTES = 1 << 20
 """A station file is a page of text."""
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Sides = Annotated[list[Count], msgspec.Meta(min_length=2, max_length=2)]  # msgspec 0.22 dies of int | tuple with limits
 Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*$")]
+Camera = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class StationSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +59,7 @@ class StationSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         engine: Engine that runs the model.
         mode: One frame soon, or many frames side by side.
         threads: Threads of one inference.
+        imgsz: Input in pixels, one number or [height, width], for a dynamic bundle.
     """
 
     conf: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
@@ -65,6 +70,7 @@ class StationSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     engine: Name = "auto"
     mode: Literal["latency", "throughput"] = "latency"
     threads: Count | None = None
+    imgsz: Count | Sides | None = None
 
 
 class Station(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +79,8 @@ class Station(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         station: Version of the form.
         bundle: The bundle, relative to the file.
-        sources: Pictures, folders, patterns, videos (relative to the file), or the number of a camera.
+        sources: Pictures, folders, patterns, videos (relative to the file), or the number of a camera, as long as nothing
+            beside the file has that name.
         segment: How the model is used.
         policy: Full queue before the model: ``latest``, ``every``, ``every:N``, ``drop-oldest:N``; chosen by source
             where it is not given.
@@ -84,7 +91,7 @@ class Station(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     station: Literal[1]
     bundle: Name
-    sources: Annotated[list[Name], msgspec.Meta(min_length=1)]
+    sources: Annotated[list[Name | Camera], msgspec.Meta(min_length=1)]
     segment: StationSegment = StationSegment()
     policy: Name | None = None
     sinks: list[SinkKind] | None = None
@@ -172,14 +179,16 @@ def job_of(station: Station, place: Path, folder: Path | None = None) -> Job:
     """
     use = station.segment
     own = None if station.folder is None else place / station.folder
+    words = [str(word) for word in station.sources]
     return Job(
         bundle=place / station.bundle,
-        sources=find([_located(word, place) for word in station.sources]),
-        title=station.sources[0] if len(station.sources) == 1 else "",
+        sources=find([_located(word, place) for word in words]),
+        title=words[0] if len(words) == 1 else "",
         settings=Settings(Thresholds(use.conf, use.iou, use.max_det, use.masks, use.agnostic)),
         engine=use.engine,
         mode=use.mode,
         threads=use.threads,
+        imgsz=None if use.imgsz is None else size_of(use.imgsz),
         policy=Policy.parse(station.policy) if station.policy else None,
         limit=station.limit,
         sinks=station.sinks,
@@ -189,8 +198,12 @@ def job_of(station: Station, place: Path, folder: Path | None = None) -> Job:
 
 def _located(word: str, place: Path) -> str:
     """A source as `find` takes it: paths relative to the file, all else as it is."""
-    is_path = not word.isdecimal() and "://" not in word and not re.match(r"synthetic(:|$)", word)
-    return str(place / word) if is_path else word
+    path = str(place / word)
+    if os.path.lexists(path):  # a folder may be called 2026
+        return path
+    if word.isdecimal() or "://" in word or re.match(r"synthetic(:|$)", word):
+        return word
+    return os.path.join(glob.escape(str(place)), word) if glob.has_magic(word) else path
 
 
 class _PlainLoader(yaml.SafeLoader):

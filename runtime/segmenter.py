@@ -196,7 +196,7 @@ class Segmenter:
         """
         _check_pictures(frames)
         batch = self.manifest.input.batch
-        parts = (tuple(frames[i : i + batch]) for i in range(0, len(frames), batch))
+        parts = (tuple(frames[k] for k in range(i, min(i + batch, len(frames)))) for i in range(0, len(frames), batch))
         return list(chain.from_iterable(self._run(part, conf, iou, max_det, masks, agnostic, stamp) for part in parts))
 
     def infer(self, tensor: Array) -> list[Array]:

@@ -111,7 +111,7 @@ class ZipTree:
         self._path = path
         try:
             with zipfile.ZipFile(path) as archive:
-                entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+                entries = [entry for entry in archive.infolist() if not _plainly(entry.filename).endswith("/")]
         except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, struct.error) as error:
             raise NotABundle(
                 f"{path} is not a readable zip file ({error}): copy it again from where it was made"
@@ -119,9 +119,10 @@ class ZipTree:
         wrong = _wrong(entries, path.stat().st_size)
         if wrong:
             raise BundleDamaged(f"{path} holds {wrong}; this zip was not made from a bundle, do not use it")
-        names = [entry.filename for entry in entries if not _is_junk(entry.filename)]
-        prefix = _common_folder(names)
-        self._entries = {name[len(prefix) :]: name for name in names}
+        names = {_plainly(entry.filename): entry.filename for entry in entries}
+        kept = [name for name in names if not _is_junk(name)]
+        prefix = _common_folder(kept)
+        self._entries = {name[len(prefix) :]: names[name] for name in kept}
 
     def names(self) -> set[str]:
         """Names of all files in the zip."""
@@ -150,9 +151,9 @@ class ZipTree:
 
 def _wrong(entries: list[zipfile.ZipInfo], packed: int) -> str:
     """What no bundle has, in words; empty where all is well. Judged by the directory of the zip, before any unpacking."""
-    names = [entry.filename for entry in entries]
+    names = [_plainly(entry.filename) for entry in entries]
     for entry in entries:
-        written = entry.orig_filename  # the other one ends at the first NUL
+        written = _plainly(entry.orig_filename)  # the other one ends at the first NUL
         if not is_plain_name(written):
             return f"{written!r}: a bundle has only plain relative names"
         if stat.S_ISLNK(entry.external_attr >> 16):
@@ -171,6 +172,12 @@ def _wrong(entries: list[zipfile.ZipInfo], packed: int) -> str:
     if total > MAX_BYTES or (total > SMALL_BYTES and total > MAX_RATIO * packed):
         return f"{total} bytes in a file of {packed}: no bundle shrinks like that"
     return ""
+
+
+def _plainly(name: str) -> str:
+    """A name as most tools write it: ``tar -a -cf x.zip .`` begins each with ``./``, old PowerShells write backslashes."""
+    name = name.replace("\\", "/")
+    return name.removeprefix("./") or name
 
 
 def _is_junk(name: str) -> bool:

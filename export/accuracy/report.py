@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from lineside.runtime.errors import BadOption, SinkError
+from lineside.runtime.plain import plain
 
 __all__ = ["AccuracyReport", "Difference", "Figures", "SizeFigures", "check_report_file", "write_report"]
 
@@ -144,7 +145,7 @@ def write_report(report: AccuracyReport, out: Path) -> None:
     Raises:
         SinkError: The disk says no.
     """
-    text = json.dumps(json.loads(msgspec.json.encode(report)), indent=2) + "\n"
+    text = json.dumps(plain(report), indent=2) + "\n"
     scratch = out.with_name(f".{out.name}.part")
     try:
         scratch.write_text(text, encoding="utf-8")

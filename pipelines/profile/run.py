@@ -42,6 +42,7 @@ class Plan:
         engine: Name of the engine.
         mode: ``latency`` or ``throughput``, see `lineside.load`.
         threads: Threads of one inference; None leaves the choice to the engine.
+        imgsz: Height and width of the input, for a dynamic bundle; None: the bundle's own.
     """
 
     bundle: Path
@@ -55,6 +56,7 @@ class Plan:
     engine: str = "auto"
     mode: Literal["latency", "throughput"] = "latency"
     threads: int | None = None
+    imgsz: tuple[int, int] | None = None
 
 
 def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], None]) -> Profile:
@@ -75,7 +77,7 @@ def run_profile(plan: Plan, say: Callable[[str], None], show: Callable[[Graph], 
     bus.listen(Problems(say))
     with (
         catch_signals() as signals,
-        lineside.load(plan.bundle, engine=plan.engine, mode=plan.mode, threads=plan.threads) as model,
+        lineside.load(plan.bundle, engine=plan.engine, mode=plan.mode, threads=plan.threads, imgsz=plan.imgsz) as model,
     ):
         closed_transform = Segment(model, plan.settings, bus=bus, owns=False)
         for number in range(_WARM_UP):

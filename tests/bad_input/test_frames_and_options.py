@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import resource
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def test_many_of_something_else(model: Segmenter, several: Any) -> None:
 def test_a_stack_is_many(model: Segmenter) -> None:
     assert len(model.many(np.stack([scene()] * 2))) == 2
     assert len(model.many(np.stack([scene()[..., 0]] * 2))) == 2
+    assert len(model.many(deque([scene()] * 3, maxlen=3))) == 3, "the last few of a line"
 
 
 @pytest.mark.parametrize("tensor", [None, "x", [1], np.zeros(3)])

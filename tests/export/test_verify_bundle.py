@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -200,6 +201,23 @@ class TestCommands:
         assert cli.main(["verify", str(copy), "--json"]) == 1
         printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert printed["passed"] is False and printed["golden"][0]["cosine"] is None
+
+    def test_a_folder_whose_name_is_no_unicode(self, real: Path, tmp_path: Path) -> None:
+        odd = shutil.copytree(real, tmp_path / "b\udcff.bundle")
+        for command in ("verify", "inspect"):
+            words = [sys.executable, "-m", "lineside", command, str(odd), "--json"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["bundle"] == str(odd)
+
+    def test_inspect_says_that_a_bundle_is_dynamic(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = tiny_bundle(tmp_path / "tiny.bundle")
+        manifest = json_manifest(folder)
+        for dynamic in (False, True):
+            contract = msgspec.structs.replace(manifest.input, dynamic=dynamic)
+            write_manifest(folder, msgspec.structs.replace(manifest, input=contract))
+            assert cli.main(["inspect", str(folder)]) == 0
+            assert ("dynamic: other sizes" in capsys.readouterr().out) is dynamic
 
     def test_inspect_without_a_report(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["inspect", str(tiny_bundle(tmp_path / "tiny.bundle"))]) == 0

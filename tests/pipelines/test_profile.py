@@ -140,7 +140,8 @@ def test_limits_and_bad_input_have_their_exit_codes(cli, bundle: Path) -> None:
     done = cli(*words, "--max-p99", "1ns")
     assert done.returncode == 1 and "policy every: p99 is" in done.stderr
     assert "from trigger, all parts wait" in done.stdout and "service time only" in done.stdout
-    for wrong, reason in (("--takt=40", "'40' is not a time"), ("--max-miss=3", "above 100 %")):
+    wrongs = {"--takt=40": "'40' is not a time", "--max-miss=3": "above 100 %", "--imgsz=96x160": "an input of 96x160"}
+    for wrong, reason in wrongs.items():
         done = cli(*words, wrong)
         assert done.returncode == 2 and reason in done.stderr and done.stdout == ""
 

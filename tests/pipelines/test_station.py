@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.media import pictures
-from lineside.pipelines.station import Station, job_of, parse_station
+from lineside.pipelines.station import Station, job_of, parse_station, read_station
 from lineside.runtime.errors import StationError
 
 PLAIN: dict[str, Any] = {"station": 1, "bundle": "x.bundle", "sources": ["parts"]}
@@ -63,11 +63,36 @@ class TestRunning:
         assert (tmp_path / "here" / "results.csv").is_file() and not (place / "found").exists()
 
     def test_a_camera_number_and_a_synthetic_source_are_no_paths(self, tmp_path: Path) -> None:
-        station = parse_station(yaml.safe_dump({**PLAIN, "sources": ["0", "synthetic:64x48"]}).encode(), "s.yaml")
+        station = parse_station(yaml.safe_dump({**PLAIN, "sources": ["0", 1, "synthetic:64x48"]}).encode(), "s.yaml")
         assert [(it.kind, it.what) for it in job_of(station, tmp_path).sources] == [
             ("camera", "0"),
+            ("camera", "1"),
             ("synthetic", "64x48"),
         ]
+
+    @pytest.mark.parametrize("word", ["2026", 2026, "parts", "part*/*.png", "**/*.png"])
+    def test_sources_lie_beside_the_file_whatever_they_and_its_folder_are_called(
+        self, tmp_path: Path, word: str | int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place = tmp_path / "line [1]*"
+        for folder in (place, tmp_path):  # The second is where the command is given: none of its business.
+            pictures(folder / "2026", [(60, 60)])
+            pictures(folder / "parts", [(60, 60)])
+        monkeypatch.chdir(tmp_path)
+        found = job_of(parse_station(yaml.safe_dump({**PLAIN, "sources": [word]}).encode(), "s.yaml"), place).sources
+        assert found and all(it.kind == "picture" and Path(it.what).is_relative_to(place) for it in found)
+
+    @pytest.mark.parametrize(("imgsz", "size"), [(96, (96, 96)), ([96, 160], (96, 160))])
+    def test_another_input_size_reaches_the_model(self, cli, place: Path, imgsz: Any, size: tuple[int, int]) -> None:
+        file = write(place, segment={"imgsz": imgsz})
+        assert job_of(read_station(file), place).imgsz == size
+        done = cli("station", file)  # The bundle is static.
+        assert done.returncode == 2 and f"an input of {size[0]}x{size[1]} (HxW)" in done.stderr
+
+    def test_check_of_a_name_that_is_no_unicode(self, cli, tmp_path: Path) -> None:
+        (tmp_path / "s.yaml").write_text('station: 1\nbundle: "\\udcff.bundle"\nsources: [synthetic]\n')
+        done = cli("station", tmp_path / "s.yaml", "--check")
+        assert done.returncode == 0 and json.loads(done.stdout)["bundle"] == "\udcff.bundle"
 
 
 WRONG = [
@@ -82,6 +107,9 @@ WRONG = [
     ({"sinks": ["jsonl", "cvs"]}, r"at `sinks\[1\]`.*allowed: jsonl, csv"),
     ({"sinks": ["csv", "csv"]}, "twice at `sinks`"),
     ({"sources": []}, "at `sources`"),
+    ({"sources": [-1]}, r"at `sources\[0\]`"),
+    ({"segment": {"imgsz": 0}}, "at `segment.imgsz`"),
+    ({"segment": {"imgsz": [64]}}, "at `segment.imgsz`"),
     ({"sources": "parts"}, "at `sources`: expected a list"),
     ({"policy": "newest"}, "at `policy`.*write latest, every"),
     ({"station": 2}, "at `station`.*allowed: 1"),

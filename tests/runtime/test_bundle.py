@@ -203,7 +203,7 @@ def with_entry(folder: Path, name: str, mode: int = stat.S_IFREG | 0o644) -> Pat
     return path
 
 
-@pytest.mark.parametrize("name", ["../evil", "/evil", "golden/../../evil", "a\\b", "golden//evil", "./evil"])
+@pytest.mark.parametrize("name", ["../evil", "/evil", "golden/../../evil", "..\\b", "golden//evil", "././evil"])
 def test_a_zip_with_a_name_that_leads_elsewhere(folder: Path, name: str) -> None:
     with pytest.raises(BundleDamaged, match="plain relative names"):
         open_bundle(with_entry(folder, name))

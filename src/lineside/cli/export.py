@@ -111,10 +111,9 @@ def input_size(text: str | None) -> tuple[int, int] | None:
 def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> None:
     """Prints a report of the parity gate, as JSON together with other facts, or as a table."""
     if as_json:
-        import msgspec
+        from lineside.runtime.plain import plain
 
-        # By way of msgspec's own JSON: it writes null for infinity and NaN, for which JSON has no word.
-        print(json.dumps(facts | {"parity": json.loads(msgspec.json.encode(report))}))
+        print(json.dumps(facts | {"parity": plain(report)}))
         return
     from lineside.cli.tables import print_table
 

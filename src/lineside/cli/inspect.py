@@ -101,7 +101,8 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
         [
             "input",
             f"{manifest['input']['name']} {manifest['input']['batch']}x3x{'x'.join(map(str, manifest['input']['size']))} "
-            f"{manifest['input']['colour']}, letterboxed with {manifest['input']['padding']}",
+            f"{manifest['input']['colour']}, letterboxed with {manifest['input']['padding']}"
+            f"{'; dynamic: other sizes with --imgsz, fewer pictures per run' if manifest['input']['dynamic'] else ''}",
         ],
         [
             "head",

@@ -46,6 +46,9 @@ def command(
     engine: Annotated[str, typer.Option(help="Engine that runs the model.")] = "auto",
     mode: Annotated[Mode, typer.Option(help="One frame soon, or many frames side by side.")] = Mode.latency,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference [default: chosen].")] = None,
+    imgsz: Annotated[
+        str | None, typer.Option(help="Input in pixels, one number or HxW; needs a bundle exported with --dynamic.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON on stdout.")] = False,
 ) -> int:
     """Measures a model the way a line sees it: parts come at the takt, and time counts from their trigger.
@@ -58,10 +61,12 @@ def command(
     Exit code: 0 done; 1 a limit given with **--max-p99** or **--max-miss** was exceeded; 2 bad input;
     130 interrupted, with what was measured until then printed and no limit checked.
     """
+    from lineside.cli.export import input_size
     from lineside.pipelines.settings import Settings, Thresholds
     from lineside.pipelines.sources.find import find
     from lineside.pipelines.units import parse_share, parse_time
 
+    size = input_size(imgsz)
     takt_ns, seconds = parse_time(takt), parse_time(duration) / 1e9
     deadline_ns = parse_time(deadline) if deadline else takt_ns
     p99_limit = parse_time(max_p99) / 1e6 if max_p99 else None
@@ -81,6 +86,7 @@ def command(
         engine=engine,
         mode=mode.value,
         threads=threads,
+        imgsz=size,
     )
     with show_progress("profiling") as show:
         profile = run_profile(plan, tell, show)

@@ -24,6 +24,8 @@ def command(
 
     Exit code: as for **lineside run**; 2 also where the file says something that cannot be meant.
     """
+    import json
+
     import msgspec
 
     from lineside.cli.inspecting import carry_out

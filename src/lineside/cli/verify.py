@@ -179,13 +179,13 @@ def _plain(
     bundle: Path, replayed: VerifyReport | None, measured: AccuracyReport | None, passed: bool
 ) -> dict[str, Any]:
     """Everything as JSON takes it; NaN, for which it has no word, becomes null."""
-    import msgspec
+    from lineside.runtime.plain import plain
 
     facts: dict[str, Any] = {"bundle": str(bundle), "golden": []}
     if replayed is not None:
-        facts = json.loads(msgspec.json.encode(replayed))
+        facts = plain(replayed)
     if measured is not None:
-        facts["accuracy"] = json.loads(msgspec.json.encode(measured))
+        facts["accuracy"] = plain(measured)
     return {**facts, "passed": passed}
 
 
