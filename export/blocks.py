@@ -14,16 +14,19 @@ import inspect
 import itertools
 import pkgutil
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lineside.export.import_faults import advice, why_not_imported
 from lineside.runtime.errors import BadOption, WeightsError
 
 __all__ = ["NO_BLOCKS", "Source", "UserBlocks", "load_blocks"]
+
+FINGERPRINT = "__lineside_sha256__"
+"""Where a module of blocks keeps the hash of what it was imported from."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,12 @@ class UserBlocks:
         )
 
     def provenance(self) -> dict[str, str]:
-        """Name and sha256 of each source, for a manifest."""
-        return {source.name: source.sha256 for source in self.sources}
+        """Name and sha256 of each source, for a manifest; another one of a name that is taken gets a number."""
+        named: dict[str, str] = {}
+        for source in self.sources:
+            names = itertools.chain([source.name], (f"{source.name} ({number})" for number in itertools.count(2)))
+            named[next(name for name in names if named.get(name, source.sha256) == source.sha256)] = source.sha256
+        return named
 
 
 NO_BLOCKS = UserBlocks()
@@ -110,7 +117,7 @@ NO_BLOCKS = UserBlocks()
 
 
 def load_blocks(given: Sequence[str], wanted: Iterable[str] = ()) -> UserBlocks:
-    """Imports files and packages of blocks.
+    """Imports files and packages of blocks; what has changed since it was imported is imported again.
 
     A file or folder inside a package is imported as part of it, so that its relative imports work. Where its name is
     taken, as for a changed copy of ultralytics' own ``block.py``, it gets another one and shadows nothing.
@@ -150,13 +157,14 @@ def _load(text: str, wanted: Sequence[str]) -> Source:
         raise BadOption(f"--modules {text}: this is no Python file: give a .py file or a package")
     path = path.absolute()
     names, root = _dotted(path, wanted)
+    sha256 = _sha256(path)
     with _quiet(root):
-        name = _import(text, path, names)
+        name = _import(text, path, names, sha256)
         module = sys.modules[name]
         broken = tuple(_walk(module)) if path.is_dir() else ()
     modules = tuple(key for key in sys.modules if key == name or (path.is_dir() and key.startswith(f"{name}.")))
     modules = tuple(key for key in modules if _lies_in(sys.modules[key], path))
-    return Source(path.name, _sha256(path), modules, broken)
+    return Source(path.name, sha256, modules, broken)
 
 
 def _importable(text: str) -> Path:
@@ -197,12 +205,15 @@ def _quiet(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _import(text: str, path: Path, names: Sequence[str]) -> str:
+def _import(text: str, path: Path, names: Sequence[str], sha256: str) -> str:
     """Imports a file or folder under a name, or under one beside it where that name is taken; returns the name."""
     parent = ".".join(names[:-1])
     name = ".".join(names)
     if name in sys.modules and _lies_in(sys.modules[name], path):
-        return name
+        if vars(sys.modules[name]).get(FINGERPRINT, sha256) == sha256:
+            return name
+        for old in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+            del sys.modules[old]
     try:
         if parent:
             importlib.import_module(parent)
@@ -225,11 +236,14 @@ def _import(text: str, path: Path, names: Sequence[str]) -> str:
             spec.loader.exec_module(module)
         if parent:
             setattr(sys.modules[parent], name.rpartition(".")[2], module)
+        setattr(module, FINGERPRINT, sha256)
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         if isinstance(error, BadOption):
             raise
-        raise BadOption(f"--modules {text} cannot be imported: {_why(error, path)}. {_advice(error)}") from error
+        raise BadOption(
+            f"--modules {text} cannot be imported: {why_not_imported(error, path)}. {advice(error)}"
+        ) from error
     return name
 
 
@@ -247,7 +261,7 @@ def _walk(package: ModuleType) -> Iterator[str]:
         try:
             importlib.import_module(info.name)
         except (Exception, SystemExit) as error:
-            yield f"{info.name} ({_why(error, Path(package.__path__[0]))})"
+            yield f"{info.name} ({why_not_imported(error, Path(package.__path__[0]))})"
 
 
 def _is_at(name: str, path: Path) -> bool:
@@ -261,25 +275,6 @@ def _lies_in(module: ModuleType, path: Path) -> bool:
     """Whether a module comes from a file, or from a folder."""
     places = [getattr(module, "__file__", None) or "", *(getattr(module, "__path__", None) or ())]
     return any(place and Path(place).absolute().is_relative_to(path) for place in places)
-
-
-def _why(error: BaseException, path: Path) -> str:
-    """What went wrong, with file and line."""
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or path).name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(path)]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}{place}"
-
-
-def _advice(error: BaseException) -> str:
-    """What to do about it."""
-    if isinstance(error, ImportError) and "relative import" in str(error):
-        return "It imports from the package around it: give the folder of that package"
-    if isinstance(error, ModuleNotFoundError):
-        return f"Install {error.name}, or give the folder that it lies in" if error.name else "Install what it needs"
-    return "Correct the file"
 
 
 def _sha256(path: Path) -> str:

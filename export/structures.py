@@ -1,14 +1,15 @@
 """Checks a model yaml before ultralytics builds it.
 
 Its parser evaluates the text under ``activation`` as Python, and calls whatever name a row has among the globals of a
-large module, functions included. A ``.safetensors`` file carries such a yaml, and promises to be harmless.
+large module, functions included, and whole models, which parse a yaml of their own that nobody has looked at. A
+``.safetensors`` file carries such a yaml, and promises to be harmless.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lineside.runtime.errors import WeightsError
@@ -18,18 +19,22 @@ __all__ = ["check_structure"]
 ACTIVATION = re.compile(r"\s*(torch\.)?nn\.\w+\([\w.,=+\- ]*\)\s*")
 """A class of ``torch.nn`` with plain arguments: no call and no string within."""
 
+FETCHING = frozenset({"TorchVision"})
+"""Blocks of ultralytics that fetch weights from the internet."""
 
-def check_structure(config: Mapping[str, Any], name: str, own: Collection[str]) -> None:
+
+def check_structure(config: Any, name: str) -> None:
     """Refuses a structure that would run something else than the making of torch modules.
 
     Args:
         config: The model yaml as a dict.
         name: What to call it in messages.
-        own: Names of the user's own blocks.
 
     Raises:
         WeightsError: It does not have the form of a model yaml, or names something else than a torch module.
     """
+    if not isinstance(config, Mapping):
+        raise WeightsError(f"The model yaml '{name}' is no mapping. Take one of ultralytics' model yamls as a pattern.")
     rows = [row for part in ("backbone", "head") for row in _rows(config, part, name)]
     activation = config.get("activation")
     if activation is not None and not (isinstance(activation, str) and ACTIVATION.fullmatch(activation)):
@@ -39,9 +44,10 @@ def check_structure(config: Mapping[str, Any], name: str, own: Collection[str]) 
         )
     for row in rows:
         block = row[2]
-        if block not in own and not _is_torch_module(block):
+        if not _is_block(block):
             raise WeightsError(
-                f"The model yaml '{name}' names {block!r:.80} as a block, which is no torch module. Correct that row."
+                f"The model yaml '{name}' names {block!r:.80} as a block, which is no torch module that a "
+                "row may hold. Correct that row."
             )
 
 
@@ -56,18 +62,20 @@ def _rows(config: Mapping[str, Any], part: str, name: str) -> list[Any]:
     return rows
 
 
-def _is_torch_module(block: Any) -> bool:
-    """Whether the parser finds a torch module, or nothing, under the name in a row."""
+def _is_block(name: Any) -> bool:
+    """Whether the parser finds a torch module that is a part of a model, or nothing, under the name in a row."""
     import torch
 
-    if not isinstance(block, str):
+    if not isinstance(name, str):
         return False
-    if block.startswith("nn."):
-        found = getattr(torch.nn, block[3:], None)
-    elif block.startswith("torchvision.ops."):
-        found = getattr(importlib.import_module("torchvision.ops"), block[16:], None)
+    tasks = importlib.import_module("ultralytics.nn.tasks")
+    if name.startswith("nn."):
+        found = getattr(torch.nn, name[3:], None)
+    elif name.startswith("torchvision.ops."):
+        found = getattr(importlib.import_module("torchvision.ops"), name[16:], None)
     else:
-        found = vars(importlib.import_module("ultralytics.nn.tasks")).get(block)
+        found = vars(tasks).get(name)
         if found is None:
-            return True  # the parser says so, and what is offered instead is named in its place
-    return isinstance(found, type) and issubclass(found, torch.nn.Module)
+            return True  # a block of the user's own; or nobody's, and then the parser says so
+    whole = isinstance(found, type) and issubclass(found, tasks.BaseModel)
+    return isinstance(found, type) and issubclass(found, torch.nn.Module) and not whole and name not in FETCHING

@@ -6,6 +6,7 @@ package, opens a connection or writes into the settings that a user keeps for ul
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -20,7 +21,7 @@ from lineside.export.yaml_blocks import ATTRIBUTE, registered
 from lineside.runtime.errors import MissingPackage, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
     from torch import nn
@@ -146,7 +147,7 @@ def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
         raise WeightsError(
             f"'{name}' is no model yaml ({_first_line(error)}). Take one of ultralytics' as a pattern."
         ) from error
-    check_structure(config, name, blocks.modules())
+    check_structure(config, name)
     head = str(config["head"][-1][2])
     task = tasks.guess_model_task(config)
     if task is not None and task not in TASKS:
@@ -166,12 +167,23 @@ def _construct(config: dict[str, Any], name: str, seed: int, task: str, blocks: 
     import torch
 
     tasks = importlib.import_module("ultralytics.nn.tasks")
-    with torch.random.fork_rng(devices=[]), registered(blocks):
+    with torch.random.fork_rng(devices=[]), registered(blocks), _own_activation():
         torch.manual_seed(seed)
         try:
             return getattr(tasks, TASKS[task])(config, verbose=False)
         except Exception as error:  # blocks of the user can fail in any way
             raise WeightsError(_not_built(config, name, error, blocks)) from error
+
+
+@contextlib.contextmanager
+def _own_activation() -> Iterator[None]:
+    """Keeps the activation that a yaml names out of later models: the parser leaves it behind where it fails."""
+    conv = importlib.import_module("ultralytics.nn.modules.conv").Conv
+    usual = conv.default_act
+    try:
+        yield
+    finally:
+        conv.default_act = usual
 
 
 def _not_built(config: dict[str, Any], name: str, error: Exception, blocks: UserBlocks) -> str:
@@ -206,11 +218,11 @@ def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         structure = json.loads(metadata["yaml"])
-        check_structure(structure, path.name, blocks.modules())
+        check_structure(structure, path.name)
         model = _construct(structure, path.name, 0, "segment", blocks)
         model.load_state_dict(state)
         model.names = {int(index): name for index, name in json.loads(metadata["names"]).items()}
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"'{path}' is no safetensors file that 'lineside train' wrote, or it is damaged: {_first_line(error)}"
         ) from error

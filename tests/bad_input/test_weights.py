@@ -18,8 +18,9 @@ from helpers.own_blocks import ATTENTION, checkpoint
 from lineside import cli
 from lineside.export import gate_pictures
 from lineside.export.pictures import drawn_pictures
-from lineside.export.ultra import prepare
+from lineside.export.ultra import load_model, prepare
 from lineside.runtime.bundle import open_bundle
+from lineside.runtime.errors import WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -286,6 +287,8 @@ def test_a_class_of_the_users_cannot_be_turned_against_him_under_safe(
         {"backbone": [[-1, 1, "torch_load", ["inner.pt"]]]},
         {"backbone": [[-1, 1, "nn.init.ones_", [3]]]},
         {"backbone": [[-1, 1, 7, [3]]]},
+        {"backbone": [[-1, 1, "DetectionModel", [{"activation": "open('MARK', 'w')", "backbone": [], "head": []}]]]},
+        {"backbone": [[-1, 1, "TorchVision", [64, "resnet18", "DEFAULT"]]]},
     ],
 )
 def test_a_hostile_structure_runs_nothing(
@@ -302,6 +305,25 @@ def test_a_hostile_structure_runs_nothing(
     torch.save(Attack(open, "MARK", "w"), tmp_path / "inner.pt")
     error = refused(capsys, tmp_path / "best.safetensors", tmp_path)
     assert "no torch module" in error and not (tmp_path / "MARK").exists()
+
+
+@pytest.mark.parametrize("structure", ["[]", '"text"', "7", "null"])
+def test_a_structure_that_is_none(structure: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(1)}, tmp_path / "best.safetensors", {"yaml": structure, "names": '{"0": "a"}'})
+    assert "no mapping" in refused(capsys, tmp_path / "best.safetensors", tmp_path)
+
+
+def test_a_structure_that_cannot_be_built_leaves_no_activation_behind(tmp_path: Path) -> None:
+    """The parser keeps a yaml's activation in a class, for all models of the process."""
+    prepare()
+    broken = dict(importlib.import_module("ultralytics.nn.tasks").yaml_model_load("yolo11n-seg.yaml"))
+    broken |= {"activation": "nn.ReLU()", "backbone": [[-1, 1, "nn.Identity", [1]], [7, 1, "Conv", [8]]]}
+    (tmp_path / "broken-seg.yaml").write_text(json.dumps(broken))
+    with pytest.raises(WeightsError, match="cannot be built"):
+        load_model(tmp_path / "broken-seg.yaml")
+    assert isinstance(load_model("yolo11n-seg.yaml").model[0].act, torch.nn.SiLU)
 
 
 def test_old_checkpoints_name_their_classes_too(tmp_path: Path) -> None:

@@ -263,3 +263,28 @@ def test_torch_blocks_of_others_are_not_offered(tmp_path: Path) -> None:
     file.write_text("from torch import nn\nfrom ultralytics.nn.modules import Conv\nclass Own(nn.Module):\n    pass\n")
     assert set(load_blocks([str(file)]).modules()) == {"Own"}
     assert issubclass(load_blocks([str(file)]).modules()["Own"], torch.nn.Module)
+
+
+def test_a_file_that_has_changed_is_imported_again(tmp_path: Path) -> None:
+    """What the manifest names is what ran, in a process that exports twice as well."""
+    package = tmp_path / "changing_blocks"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .own import Own\n")
+    for body in ("pass", "changed = True"):
+        (package / "own.py").write_text(f"from torch import nn\nclass Own(nn.Module):\n    {body}\n")
+        found = load_blocks([str(package)])
+        again = load_blocks([str(package)])
+        assert hasattr(found.modules()["Own"], "changed") is (body != "pass")
+        assert again.modules()["Own"] is found.modules()["Own"] and again.provenance() == found.provenance()
+
+
+def test_files_of_one_name_are_all_named_in_the_manifest(tmp_path: Path) -> None:
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "same_blocks.py")
+        files[-1].write_text(f"from torch import nn\nclass Of_{folder}(nn.Module):\n    pass\n")
+    found = load_blocks([str(files[0]), str(files[1]), str(files[0])])
+    assert set(found.modules()) == {"Of_a", "Of_b"}
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert found.provenance() == {"same_blocks.py": hashes[0], "same_blocks.py (2)": hashes[1]}
