@@ -193,6 +193,19 @@ def test_pictures_out_of_the_common_are_inspected(bundle: Path, tmp_path: Path) 
     assert all(it["mask"]["size"] == [3648, 5472] for it in found["large.jpg"])
 
 
+def test_damage_that_cannot_be_seen(bundle: Path, tmp_path: Path) -> None:
+    """The document says so; a format that learns to see it belongs into another row."""
+    (tmp_path / "parts").mkdir()
+    plain = io.BytesIO()
+    Image.fromarray(picture((120, 160))).save(plain, "TIFF")
+    files = {ending: encoded(ending) for ending in (".bmp", ".jpg", ".ppm")} | {".tif": plain.getvalue()}
+    for ending, whole in files.items():
+        assert damaged(whole) != whole
+        (tmp_path / "parts" / f"x{ending}").write_bytes(damaged(whole))
+    ended = run(bundle, "parts", "--out", "out", "--save-jsonl", cwd=tmp_path)
+    assert ended.code == 0 and ended.errors == [] and ended.counts["inspected"] == len(files)
+
+
 def test_more_pages_than_one_are_said(bundle: Path, tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     parts.mkdir()
