@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.base import Engine, EngineOptions
-from lineside.runtime.errors import EngineUnavailable
+from lineside.runtime.errors import EngineFailed, EngineUnavailable
 
 __all__ = ["AUTO", "ENGINES", "open_engines"]
 
@@ -34,7 +34,7 @@ def open_engines(name: str, bundle: Bundle, options: EngineOptions | None = None
 
     Raises:
         EngineUnavailable: There is no such engine, or its library is absent or too old.
-        EngineFailed: The engine refuses the model.
+        EngineFailed: The engine refuses the model, or there is not enough memory.
         ContractMismatch: The model's tensors do not fit the manifest.
     """
     name = AUTO[0] if name == "auto" else name
@@ -43,4 +43,10 @@ def open_engines(name: str, bundle: Bundle, options: EngineOptions | None = None
         raise EngineUnavailable(f"there is no engine {name!r}: choose one of auto, {', '.join(ENGINES)}")
     module, attribute = target.split(":")
     opener: Callable[[Bundle, EngineOptions], list[Engine]] = getattr(importlib.import_module(module), attribute)
-    return opener(bundle, options or EngineOptions())
+    try:
+        return opener(bundle, options or EngineOptions())
+    except MemoryError as error:
+        raise EngineFailed(
+            f"there is not enough memory for lanes with inputs of {bundle.manifest.input.shape} ({error}): "
+            "choose fewer lanes or a smaller imgsz, or export the bundle with a smaller batch"
+        ) from error

@@ -158,6 +158,14 @@ def test_weights_that_are_nan(tmp_path: Path, kind: str) -> None:
     assert "part.png" in answer.stderr and "cannot be trusted" in answer.stderr
 
 
+def test_more_than_the_memory_holds(tmp_path: Path) -> None:
+    """A bundle may ask for a batch that this machine cannot hold."""
+    folder = tiny_bundle(tmp_path / "tiny.bundle", size=(2048, 2048), batch=64)
+    cv2.imwrite(str(tmp_path / "part.png"), np.zeros((50, 50, 3), np.uint8))
+    says = ("not enough memory for lanes with inputs of (64, 3, 2048, 2048)", "choose fewer lanes")
+    refused(tmp_path, "run", folder, "part.png", says=says, memory=1 << 30)
+
+
 # onnxruntime itself
 
 LIBRARIES = {

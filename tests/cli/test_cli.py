@@ -12,7 +12,7 @@ import pytest
 from lineside import cli as program
 
 HELPERS = Path(__file__).parents[1]
-ENDINGS = ("fine", "bad_input", "check", "crash", "disk", "package", "other_package", "wait")
+ENDINGS = ("fine", "bad_input", "check", "crash", "disk", "memory", "package", "other_package", "wait")
 SCRIPT = f"""
 import sys
 sys.path.insert(0, {str(HELPERS)!r})
@@ -37,6 +37,7 @@ class TestEndings:
             (["bad_input"], 2, "error: the picture is empty: give another one"),
             (["check"], 1, "error: box differs by 3 px: export again"),
             (["disk"], 2, "error: No such file or directory: /nonexistent/file"),
+            (["memory"], 2, "error: there is not enough memory ("),
             (["package"], 2, "error: the Python package cv2 is not installed: pip install 'lineside[station]'"),
             (["crash"], 1, "internal error: ZeroDivisionError"),
             (["other_package"], 1, "internal error: ModuleNotFoundError: No module named 'flurb'"),

@@ -38,6 +38,11 @@ def disk() -> None:
     Path("/nonexistent/file").read_text()
 
 
+def memory() -> None:
+    """Asks for more than there is."""
+    bytes(sys.maxsize - 99)
+
+
 def package() -> None:
     """Needs a package that is not installed."""
     raise ModuleNotFoundError("No module named 'cv2.dnn'", name="cv2.dnn")

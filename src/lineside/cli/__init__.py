@@ -208,6 +208,8 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename is not None else ""
         return f"error: {error.strerror}{where}", 2
+    if isinstance(error, MemoryError):
+        return f"error: there is not enough memory ({str(error) or 'nothing is left'}): give it less at once", 2
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(last.filename)}:{last.lineno}"
     return (
