@@ -22,15 +22,12 @@ from lineside.runtime.segmenter import load
 SIZE = (128, 128)
 
 
-def agree(
-    bundle: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch, end2end: bool = False, overlap: float = 0.98
-) -> None:
+def agree(bundle: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch, end2end: bool = False) -> None:
     """Compares what both see; few detections stand on a threshold and may differ."""
     with load(bundle) as loaded:
         side = loaded.manifest.input.size[0]
-        # Padded by whole prototype cells and not scaled: elsewhere ultralytics scales pictures and masks a little
-        # otherwise, which turns much where nothing was trained.
-        sizes = [(side, side), (side - 40, side), (side, side - 48), (side - 32, side)]
+        # Not scaled, or halved, and padded by whole prototype cells: there both resample in the same way.
+        sizes = [(side, side), (side - 40, side), (side, side - 48), (2 * side - 80, 2 * side)]
         frames = [picture.frame for picture in drawn_pictures((), sizes)]
         lower(monkeypatch, 0.0)
         # Nobody trained this model, so that its scores are low: as many as the best fifty of a picture are compared.
@@ -52,7 +49,7 @@ def agree(
     assert compared > 50
     assert matched >= 0.98 * compared
     assert len(overlaps) == (0 if ours[0].masks is None else matched)
-    assert not overlaps or np.mean(overlaps) > overlap
+    assert min(overlaps, default=1) > 0.999
 
 
 def lower(monkeypatch: pytest.MonkeyPatch, conf: float) -> None:
@@ -62,10 +59,14 @@ def lower(monkeypatch: pytest.MonkeyPatch, conf: float) -> None:
 
 
 def match(one: Found, index: int, other: Found) -> int | None:
-    """The detection of the other side with the same class, score and box."""
-    near = np.abs(other.boxes - one.boxes[index]).max(axis=1, initial=0) < 0.2
-    near &= (np.abs(other.scores - one.scores[index]) < 1e-3) & (other.classes == one.classes[index])
-    return int(np.flatnonzero(near)[0]) if near.any() else None
+    """The detection of the other side with the same class and box, and of those the nearest score.
+
+    Many boxes of a model that nobody trained are the whole picture, and only their scores tell them apart.
+    """
+    far = np.abs(other.scores - one.scores[index])
+    same = np.abs(other.boxes - one.boxes[index]).max(axis=1, initial=0) < 0.2
+    same &= (far < 1e-3) & (other.classes == one.classes[index])
+    return int(np.argmin(np.where(same, far, np.inf))) if same.any() else None
 
 
 def iou(one: object, other: object) -> float:
@@ -83,12 +84,13 @@ def settled(yaml: str, end2end: bool = False) -> nn.Module:
 
 
 def test_masks_and_boxes(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Masks that nobody trained are noise; those of a trained model are compared in tests/test_end_to_end.py.
-    agree(real, settled("yolo11n-seg.yaml"), monkeypatch, overlap=0.8)
+    agree(real, settled("yolo11n-seg.yaml"), monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("yaml", "end2end"), [("yolo11n.yaml", False), ("yolo26n-seg.yaml", True)])
+@pytest.mark.parametrize(
+    ("yaml", "end2end"), [("yolo11n.yaml", False), ("yolo26n-seg.yaml", True), ("yolo26n-seg.yaml", False)]
+)
 def test_other_heads(yaml: str, end2end: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A detection model, and the part of a head that needs no suppression: torch uses the part that the bundle has."""
     made = export_bundle(yaml, tmp_path / "it.bundle", imgsz=SIZE, storage="fp16", end2end=end2end)
