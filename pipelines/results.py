@@ -26,7 +26,6 @@ class RunFolder:
     Args:
         folder: The folder, made if it is not there. None makes a new one in ``runs/``.
         names: Kinds of results that will be written.
-        say: Told where the leftovers of a run that was cut off have gone.
 
     Attributes:
         path: The folder.
@@ -35,13 +34,14 @@ class RunFolder:
         SinkError: It cannot be made, another run writes there, or it holds results of an earlier one.
     """
 
-    def __init__(self, folder: Path | None, names: Sequence[str], say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path | None, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._made: list[Path] = []
         self._lock: int | None = None
+        self._cleared = False
         self.path = self._make(folder)
         try:
-            self._check(say)
+            self._check()
         except BaseException:
             self.discard(files=False)
             raise
@@ -68,18 +68,34 @@ class RunFolder:
             return path
         raise SinkError(f"cannot write to {folder}: it is removed again and again; name another place with --out")
 
-    def _check(self, say: Callable[[str], None]) -> None:
-        """Makes sure that nothing is overwritten; what a run that was cut off has left behind is put aside."""
-        cut = [it for name in self._names for it in unfinished(self.path, name)]
+    def _check(self) -> None:
+        """Makes sure that nothing will be overwritten."""
+        cut = self._cut()
         taken = [FILES[name] for name in self._names if os.path.lexists(self.path / FILES[name])]
         if taken or (cut and self._lock is None):
             held = ", ".join(taken or [it.name for it in cut])
             raise SinkError(f"{self.path} already holds {held}; name another folder with --out, or move them away")
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise SinkError(f"cannot write to {self.path}: it is read-only; name another place with --out")
-        if cut:
+
+    def _cut(self) -> list[Path]:
+        return [it for name in self._names for it in unfinished(self.path, name)]
+
+    def clear(self, say: Callable[[str], None]) -> None:
+        """Puts aside what a run that was cut off has left behind.
+
+        To be called right before results are written, so that a run that never begins moves nothing.
+
+        Args:
+            say: Told where it has gone.
+
+        Raises:
+            SinkError: It cannot be moved.
+        """
+        if cut := self._cut():
             aside = self._put_aside(cut)
             say(f"{printable(str(self.path))} holds the start of a run that was cut off; it is now in {aside}")
+        self._cleared = True
 
     def _put_aside(self, files: Sequence[Path]) -> str:
         try:
@@ -98,9 +114,9 @@ class RunFolder:
         """Removes what this run has made: there is nothing in it that anybody wants. Gives up the lock.
 
         Args:
-            files: Whether to remove results too, not only folders.
+            files: Whether to remove results too, not only folders; what was there before `clear` is nobody's to remove.
         """
-        for name in self._names if files else ():
+        for name in self._names if files and self._cleared else ():
             for path in (self.path / FILES[name], *unfinished(self.path, name)):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)

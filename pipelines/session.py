@@ -200,7 +200,7 @@ class Session:
 
     def _take(self, path: Path | None) -> RunFolder:
         """Takes a folder of results for this run alone."""
-        folder = self._folder = RunFolder(path, self._names, self._say)
+        folder = self._folder = RunFolder(path, self._names)
         self._stack.callback(folder.close)
         return folder
 
@@ -213,6 +213,7 @@ class Session:
         sinks: list[Sink] = []
         if self._names:
             folder = self._folder or self._take(None)
+            folder.clear(self._say)
             options = {"xlsx": {"bundle": printable(str(self._job.bundle))}}
             sinks = [make_sink(name, folder.path, **options.get(name, {})) for name in self._names]
         if self._job.view:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["JUNK", "FolderTree", "Tree", "ZipTree", "is_plain_name"]
 
 JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-"""What file managers drop into folders: no part of a bundle, and harmless."""
+"""What file managers drop into folders: no part of a bundle, and harmless. So is what begins with ``._``: macOS keeps the
+attributes of a file so on foreign disks."""
 
 MAX_FILE_BYTES = 2 << 30
 MAX_BYTES = 8 << 30
@@ -70,7 +71,7 @@ class FolderTree:
         found: set[str] = set()
         for parent, _, files in os.walk(self._folder):
             below = PurePosixPath(Path(parent).relative_to(self._folder).as_posix())
-            found.update(str(below / file) for file in files if file not in JUNK)
+            found.update(str(below / file) for file in files if not _is_junk(file))
         return found
 
     @contextmanager
@@ -182,7 +183,8 @@ def _plainly(name: str) -> str:
 
 def _is_junk(name: str) -> bool:
     """Whether a file manager put it there; macOS keeps a tree of its own beside the files."""
-    return PurePosixPath(name).name in JUNK or name.startswith("__MACOSX/")
+    last = PurePosixPath(name).name
+    return last in JUNK or last.startswith("._") or name.startswith("__MACOSX/")
 
 
 def _common_folder(names: list[str]) -> str:

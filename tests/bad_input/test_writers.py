@@ -346,6 +346,19 @@ def test_a_folder_that_was_released_can_be_used(bundle: Path, parts: Path, tmp_p
     assert set(sound(tmp_path / "out")) == {"results.jsonl", "results.csv"}
 
 
+def test_a_run_that_never_begins_moves_nothing(bundle: Path, parts: Path, tmp_path: Path) -> None:
+    """What another run has left behind is put aside by one that writes, not by one with a wrong word in it."""
+    left = tmp_path / "out" / "results.jsonl.part"
+    left.parent.mkdir()
+    left.write_text("{}\n")
+    for wrong in (["none.bundle", parts], [bundle, parts, "--imgsz", "96"], [bundle, parts, "--threads", "0"]):
+        done = run(*wrong, "--out", "out", "--save-jsonl", cwd=tmp_path)
+        assert done.code == 2 and len(done.errors) == 1
+        assert [it.name for it in left.parent.iterdir()] == [left.name] and left.read_text() == "{}\n"
+    assert run(bundle, parts, "--out", "out", "--save-jsonl", cwd=tmp_path).code == 0
+    assert (tmp_path / "out" / "unfinished-1" / left.name).read_text() == "{}\n"
+
+
 def test_a_frame_is_what_a_sink_loses(tmp_path: Path) -> None:
     """A record that is refused for another reason than the disk keeps a file from its final name as well."""
 

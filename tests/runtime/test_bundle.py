@@ -68,7 +68,8 @@ def test_engines_latency_reports_and_file_manager_junk_come_and_go(folder: Path)
     (folder / "engines/b.plan").write_bytes(b"built here")
     (folder / "reports/latency-orin.json").write_text("{}")
     (folder / "reports/latency.json").unlink()
-    (folder / "golden/.DS_Store").write_bytes(b"junk")
+    for junk in ("golden/.DS_Store", "golden/._000.npz", "._manifest.json"):
+        (folder / junk).write_bytes(b"junk")
     assert "engines/b.plan" in open_bundle(folder).names()
 
 
