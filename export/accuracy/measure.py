@@ -144,7 +144,7 @@ class TorchSide:
 
     Raises:
         BadOption: The user's own blocks cannot be imported.
-        ContractMismatch: Weights of another task or with other classes.
+        ContractMismatch: Weights of another task, with another number of classes or with the same in another order.
         WeightsError: They cannot be loaded.
     """
 
@@ -163,6 +163,12 @@ class TorchSide:
                 f"'{weights}' is a model for '{self.model.task}' with {len(names)} classes and the bundle one for "
                 f"'{manifest.task}' with {len(manifest.names)}: give the weights that the bundle was exported from"
             )
+        for name, ours in zip(names, manifest.names, strict=True):
+            if name != ours and name in manifest.names:
+                raise ContractMismatch(
+                    f"'{weights}' has the class '{name}' where the bundle has '{ours}': "
+                    "give the weights that the bundle was exported from"
+                )
 
     @property
     def same(self) -> bool | None:
@@ -172,18 +178,22 @@ class TorchSide:
             return None
         return hashlib.sha256(self.weights.read_bytes()).hexdigest() == named
 
+    @property
+    def end2end(self) -> bool:
+        """Whether the bundle has the part of the head that needs no NMS."""
+        return self.manifest.head.kind == "end2end"
+
     def look(self, pictures: Sequence[Path]) -> Iterator[Found]:
         """Looks at pictures."""
         from lineside.export.accuracy.through_torch import through_torch
 
-        end2end = self.manifest.head.kind == "end2end"
-        return through_torch(self.model, read_frames(pictures), self.manifest.input.size, end2end)
+        return through_torch(self.model, read_frames(pictures), self.manifest.input.size, self.end2end)
 
     def validate(self, pictures: Sequence[Path], class_of: Sequence[int | None]) -> dict[str, dict[str, float]]:
         """Runs ultralytics' own validation."""
         from lineside.export.accuracy.validation import validate
 
-        return validate(self.model, pictures, class_of, max(self.manifest.input.size))
+        return validate(self.model, pictures, class_of, max(self.manifest.input.size), self.end2end)
 
 
 def picked(pictures: Sequence[Path], limit: int | None) -> tuple[Path, ...]:

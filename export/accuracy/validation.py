@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import sys
 import tempfile
@@ -22,7 +23,7 @@ VALIDATORS = {"segment": "SegmentationValidator", "detect": "DetectionValidator"
 
 
 def validate(
-    model: nn.Module, pictures: Sequence[Path], class_of: Sequence[int | None], imgsz: int
+    model: nn.Module, pictures: Sequence[Path], class_of: Sequence[int | None], imgsz: int, end2end: bool = False
 ) -> dict[str, dict[str, float]]:
     """Runs ultralytics' validator over pictures.
 
@@ -35,6 +36,7 @@ def validate(
         pictures: Picture files with sound labels.
         class_of: For each class of the model the class in the labels, or None where they have none.
         imgsz: Side of the network's input, px.
+        end2end: Whether the head that needs no NMS is used, where the model has one.
 
     Returns:
         ``mAP50`` and ``mAP50-95`` for ``box`` and, with masks, for ``mask``.
@@ -50,6 +52,7 @@ def validate(
             "conf": CONF,
             "iou": IOU,
             "max_det": MAX_DET,
+            "nms": False if end2end else None,
             "batch": 4,
             "workers": 0,
             "device": "cpu",
@@ -59,7 +62,7 @@ def validate(
         }
         package = importlib.import_module(f"ultralytics.models.yolo.{task}")
         validator = getattr(package, VALIDATORS[task])(args=options)
-        validator(model=model)
+        validator(model=copy.deepcopy(model))  # it folds BatchNorms and drops a part of the head, in place
     kinds = {"box": validator.metrics.box, **({"mask": validator.metrics.seg} if task == "segment" else {})}
     return {name: {"mAP50": float(it.map50), "mAP50-95": float(it.map)} for name, it in kinds.items()}
 

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from helpers.tiny_bundle import tiny_bundle
 from lineside import cli
@@ -22,6 +23,7 @@ from lineside.export.accuracy.through_bundle import through_bundle
 from lineside.export.accuracy.truth import label_truth
 from lineside.export.datasets import check_dataset
 from lineside.export.synth.dataset import write_dataset
+from lineside.export.ultra import load_model
 from lineside.runtime.segmenter import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,11 +215,25 @@ class TestNeedsAndLeaves:
 
 
 class TestRefused:
-    @pytest.mark.parametrize("option", ["weights", "root", "limit", "report"])
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("weights", 3), ("root", 3), ("limit", 3), ("report", 3), ("split", "val"), ("bootstrap", 1000),
+            ("seed", 0), ("margin", 0.1), ("sizes", "1,2"), ("modules", "blocks.py"),
+        ],
+    )  # fmt: skip
     def test_an_option_of_accuracy_without_data(
-        self, option: str, tiny: Path, capsys: pytest.CaptureFixture[str]
+        self, option: str, value: object, tiny: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert "give --data too" in refused(capsys, tiny, f"--{option}", 3)
+        """Also where it says what holds anyway: nothing that a user asks for is passed over."""
+        assert f"--{option} belongs to a measurement" in refused(capsys, tiny, f"--{option}", value)
+
+    @pytest.mark.parametrize("words", [["--safe"], ["--modules", "blocks.py"]])
+    def test_an_option_of_weights_without_them(
+        self, words: list[str], tiny: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert "give --data too" in refused(capsys, tiny, *words)
+        assert "give --weights too" in refused(capsys, tiny, "--data", data, *words)
 
     @pytest.mark.parametrize(
         ("option", "value", "says"),
@@ -276,6 +292,17 @@ class TestRefused:
         said = refused(capsys, tiny, "--data", data, "--weights", "yolo11n-seg.yaml")
         assert "80 classes" in said
         assert "give the weights that the bundle was exported from" in said
+
+    def test_weights_with_the_classes_in_another_order(
+        self, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = load_model("yolo11n-seg.yaml")
+        model.model[-1].nc = 2
+        model.names = {0: "part1", 1: "part0"}
+        torch.save({"model": model}, tmp_path / "best.pt")
+        bundle = tiny_bundle(tmp_path / "two.bundle", classes=2)
+        assert cli.main(["verify", str(bundle), "--data", str(data), "--weights", str(tmp_path / "best.pt")]) == 2
+        assert "has the class 'part1' where the bundle has 'part0'" in capsys.readouterr().err
 
     def test_weights_that_are_none(self, tiny: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "no weights file" in refused(capsys, tiny, "--data", data, "--weights", "gone.pt")

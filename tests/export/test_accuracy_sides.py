@@ -11,10 +11,12 @@ from torch import nn
 from lineside.export.accuracy.found import Found
 from lineside.export.accuracy.through_bundle import through_bundle
 from lineside.export.accuracy.through_torch import through_torch
+from lineside.export.accuracy.validation import validate
 from lineside.export.bundle import export_bundle
 from lineside.export.cut import fused, rounded_to_fp16
 from lineside.export.pictures import drawn_pictures
 from lineside.export.settle import settle
+from lineside.export.synth.dataset import write_dataset
 from lineside.export.ultra import load_model
 from lineside.runtime.masks import Mask
 from lineside.runtime.segmenter import load
@@ -109,3 +111,15 @@ def test_many_masks_are_made_a_few_at_a_time(real: Path, monkeypatch: pytest.Mon
         seen.append((found.boxes.tolist(), found.scores.tolist(), found.masks))
     assert len(seen[0][1]) > 20
     assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("end2end", [False, True])
+def test_validation_uses_the_part_of_the_bundle_and_leaves_the_model(end2end: bool, tmp_path: Path) -> None:
+    data = write_dataset("tube", tmp_path, 1, 1, 64, seed=1)
+    model = load_model("yolo26n-seg.yaml")
+    used: list[bool] = []
+    model.model[-1].register_forward_pre_hook(lambda head, inputs: used.append(head.end2end))
+    before = [name for name, _ in model.named_modules()]
+    validate(model, sorted((data.parent / "images/val").iterdir()), [0, *[None] * 79], 64, end2end)
+    assert set(used) == {end2end}
+    assert [name for name, _ in model.named_modules()] == before

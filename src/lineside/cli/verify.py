@@ -29,7 +29,13 @@ class Split(str, Enum):
     TEST = "test"
 
 
+OF_ACCURACY = ("weights", "split", "root", "limit", "bootstrap", "seed", "margin", "sizes", "report", "modules", "safe")
+OF_WEIGHTS = ("modules", "safe")
+"""Options that mean something only with ``--data``, and only with ``--weights``."""
+
+
 def command(
+    ctx: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="The bundle: a folder, or the same tree in a .zip.")],
     engine: Annotated[str, typer.Option(help="Engine to replay with.")] = "auto",
     data: Annotated[
@@ -66,8 +72,10 @@ def command(
 
     Example: lineside verify parts.bundle --data sets/parts/data.yaml --weights runs/parts/best.pt
     """
-    if data is None and (weights, root, limit, report) != (None, None, None, None):
-        raise BadOption("--weights, --root, --limit and --report belong to a measurement of accuracy: give --data too")
+    if data is None and (given := _given(ctx, OF_ACCURACY)):
+        raise BadOption(f"{given} belongs to a measurement of accuracy: give --data too")
+    if weights is None and (given := _given(ctx, OF_WEIGHTS)):
+        raise BadOption(f"{given} says how weights are loaded, and there are none to load: give --weights too")
     options = None
     if data is not None:
         options = _options(split, root, limit, bootstrap, seed, margin, sizes, engine, safe, modules or ())
@@ -93,6 +101,12 @@ def command(
             print("no golden files in this bundle: nothing to replay")
         print_accuracy(measured)
     return 0 if passed else 1
+
+
+def _given(ctx: typer.Context, names: Sequence[str]) -> str:
+    """The first of some options that is on the command line; empty for none."""
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    return next((f"--{name}" for name, source in sources.items() if source and source.name == "COMMANDLINE"), "")
 
 
 def _options(
