@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import pty
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import openpyxl
 import pytest
 
 from helpers.media import pictures, video
@@ -410,12 +412,18 @@ def test_a_half_written_model_in_the_cache_is_never_loaded(bundle: Path, parts: 
 def test_a_workbook_of_the_page_on_a_full_disk(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with small_disk(tmp_path / "disk", 16 * 4096, 4096) as disk, station([bundle]) as running, running.http() as http:
+    with small_disk(tmp_path / "disk", 32 * 4096, 4096) as disk, station([bundle]) as running, running.http() as http:
         assert running.graph.join(60)
         monkeypatch.setattr(tempfile, "tempdir", str(disk))
-        refused = http.get("/api/results.xlsx")
-        assert refused.status_code == 507 and "No space left on device" in refused.json()["error"]
-        (disk / "ballast").unlink()
-        assert http.get("/api/results.xlsx").status_code == httpx.codes.OK
-        assert list(disk.iterdir()) == []
+        answers = []
+        for pages in range(1, 33):  # It runs full in the parts at first, then in the workbook that they become.
+            (disk / "ballast").write_bytes(bytes((32 - pages) * 4096))
+            answer = http.get("/api/results.xlsx")
+            answers.append(answer.status_code)
+            if answer.status_code == 507:
+                assert "No space left on device" in answer.json()["error"]
+            else:
+                assert openpyxl.load_workbook(io.BytesIO(answer.content)).sheetnames == ["Detections", "Summary"]
+        assert answers[0] == 507 and answers[-1] == httpx.codes.OK and set(answers) == {507, httpx.codes.OK}
+        assert [it.name for it in disk.iterdir()] == ["ballast"]
     assert capfd.readouterr().err == ""

@@ -135,7 +135,6 @@ def test_a_fault_of_the_program_is_a_sentence_too(
         KeyError("missing"),
         RuntimeError("line\nof\ntext"),
         RecursionError("too deep"),
-        MemoryError(),
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
         AssertionError(),
         OSError("without a number"),
