@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import sys
 import tempfile
@@ -62,7 +61,7 @@ def validate(
         }
         package = importlib.import_module(f"ultralytics.models.yolo.{task}")
         validator = getattr(package, VALIDATORS[task])(args=options)
-        validator(model=copy.deepcopy(model))  # it folds BatchNorms and drops a part of the head, in place
+        validator(model=model)
     kinds = {"box": validator.metrics.box, **({"mask": validator.metrics.seg} if task == "segment" else {})}
     return {name: {"mAP50": float(it.map50), "mAP50-95": float(it.map)} for name, it in kinds.items()}
 
