@@ -4,7 +4,7 @@ Each version is installed without its dependencies into a folder of its own, and
 that runs this script. Torch's exporter was the TorchScript one at that time, so it is chosen here as well. Needs the
 package index; no part of the test suite.
 
-usage: python scripts/older_ultralytics.py [VERSION ...] [--forms raw,nms,...] [--cache DIR] [--out FILE.json]
+usage: python scripts/older_ultralytics.py [VERSION ...] [--forms raw,nms,...] [--models yolo26n-seg,...] [--cache DIR] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "nms": {"nms": True, "conf": 1e-5},
 }
 
+MODELS: dict[str, tuple[int, ...]] = {"yolov8n-seg": (8,), "yolo11n-seg": (8, 3), "yolo26n-seg": (8, 4)}
+"""Models, and the first release that has them."""
+
 IMGSZ = 96
 
 
@@ -51,20 +55,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("versions", nargs="*", default=list(VERSIONS), metavar="VERSION")
     parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--cache", type=Path, default=Path(".cache/older_ultralytics"))
     parser.add_argument("--out", type=Path, help="write all figures as JSON")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    forms = [form for form in given.forms.split(",") if form]
+    forms, models = given.forms.split(","), given.models.split(",")
     if given.child:
-        export_all(given.child, forms)
+        export_all(given.child, forms, models)
         return 0
     rows = []
     print(
         f"{'version':9} {'model':11} {'form':13} {'outputs':34} {'read as':16} {'box px':>8} {'score':>8} {'IoU':>7}  what"
     )
     for version in given.versions:
-        for row in table_of(version, forms, given.cache.absolute()):
+        for row in table_of(version, forms, models, given.cache.absolute()):
             rows.append(row)
             print(line_of(row), flush=True)
     if given.out:
@@ -72,7 +77,7 @@ def main() -> int:
     return 0
 
 
-def table_of(version: str, forms: list[str], cache: Path) -> Iterator[dict[str, Any]]:
+def table_of(version: str, forms: list[str], models: list[str], cache: Path) -> Iterator[dict[str, Any]]:
     """One row per model and form of a version."""
     packages = cache / version
     try:
@@ -90,7 +95,7 @@ def table_of(version: str, forms: list[str], cache: Path) -> Iterator[dict[str, 
     }  # fmt: skip
     (work / "settings").mkdir()
     child = subprocess.run(
-        [sys.executable, __file__, "--child", str(work), "--forms", ",".join(forms)],
+        [sys.executable, __file__, "--child", str(work), "--forms", ",".join(forms), "--models", ",".join(models)],
         cwd=work, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     listing = work / "made.json"
@@ -117,7 +122,7 @@ def install(cache: Path, version: str) -> None:
         subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def export_all(work: Path, forms: list[str]) -> None:
+def export_all(work: Path, forms: list[str], models: list[str]) -> None:
     """In a process of its own: exports every form with the ultralytics that is on the path."""
     import functools
 
@@ -127,6 +132,9 @@ def export_all(work: Path, forms: list[str]) -> None:
     torch.set_num_threads(1)
     torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
     torch.load = functools.partial(torch.load, weights_only=False)
+    board = types.ModuleType("torch.utils.tensorboard")  # the first versions want it for training
+    board.SummaryWriter = None  # type: ignore[attr-defined]
+    sys.modules[board.__name__] = board
     import ultralytics
     from ultralytics import YOLO
 
@@ -136,12 +144,7 @@ def export_all(work: Path, forms: list[str]) -> None:
 
     release = tuple(int(part) for part in ultralytics.__version__.split("."))
     made: list[dict[str, Any]] = []
-    models = (
-        ["yolov8n-seg"]
-        + (["yolo11n-seg"] if release >= (8, 3) else [])
-        + (["yolo26n-seg"] if release >= (8, 4) else [])
-    )
-    for model in models:
+    for model in (name for name in models if release >= MODELS[name]):
         for form in forms:
             options = dict(FORMS[form])
             if form == "nms" and release < (8, 3, 53):
@@ -238,6 +241,7 @@ def beside_torch(target: Path, saved: Path) -> dict[str, Any]:
     from lineside.export.parity.masks import compare_masks
     from lineside.export.parity.plain_decode import decode_end2end, decode_flat
     from lineside.export.parity.reference import Seen, to_picture
+    from lineside.export.parity.rows import follow
     from lineside.export.parity.shipped import Shipped
     from lineside.export.pictures import drawn_pictures
     from lineside.runtime.bundle import open_bundle
@@ -252,17 +256,18 @@ def beside_torch(target: Path, saved: Path) -> dict[str, Any]:
         for picture in drawn_pictures(()):
             rows, protos = arrays[f"{picture.name} rows"], arrays[f"{picture.name} protos"]
             final = rows.shape[1] == 6 + head.coefficients
-            if final != (head.kind == "end2end"):
-                return {"note": "torch's rows are of another form"}
             parts = (decode_end2end if final else decode_flat)(rows, head)
             placement = place((picture.frame.shape[0], picture.frame.shape[1]), head.input_size)
             boxes = torch.from_numpy(parts[0])
             seen = Seen(
-                placement=placement, pixels=letterboxed(picture.frame, placement), raw={}, input_boxes=boxes,
+                placement=placement, pixels=letterboxed(picture.frame, placement), raw={"rows": rows[None]}, input_boxes=boxes,
                 boxes=to_picture(boxes, placement), scores=torch.from_numpy(parts[1]),
                 coefficients=torch.from_numpy(parts[2]), protos=torch.from_numpy(protos), final=final,
             )  # fmt: skip
-            found = shipped.best(shipped.look([picture.frame])[0], 64)
+            view = shipped.look([picture.frame])[0]
+            if head.kind == "end2end":  # rows of nearly the same score come in any order
+                seen = (follow if final else at_rows)(view.outputs[0][0], seen)
+            found = shipped.best(view, 64)
             anchors, masks = compare_anchors(found, seen, budget), compare_masks(found, seen)
             box, score = max(box, anchors.box_px), max(score, anchors.score)
             other += anchors.missing + anchors.added + anchors.class_differs
@@ -270,6 +275,19 @@ def beside_torch(target: Path, saved: Path) -> dict[str, Any]:
     finally:
         shipped.close()
     return {"box_px": box, "score": score, "others": other, "mask_iou": iou}
+
+
+def at_rows(rows: Any, seen: Any) -> Any:
+    """Torch's anchors in the order of the rows that an embedded suppression picked among them, matched by their boxes."""
+    import dataclasses
+
+    import torch
+
+    order = torch.cdist(torch.from_numpy(rows[:, :4]).double(), seen.input_boxes).argmin(1)
+    return dataclasses.replace(
+        seen, input_boxes=seen.input_boxes[order], boxes=seen.boxes[order], scores=seen.scores[order],
+        coefficients=seen.coefficients[order],
+    )  # fmt: skip
 
 
 def line_of(row: dict[str, Any]) -> str:

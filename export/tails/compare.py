@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from lineside.export.parity.plain_onnx import plain_session
 from lineside.export.pictures import Picture
 from lineside.export.tails.linear import UnknownTail
 from lineside.runtime.contract import HeadContract
+from lineside.runtime.errors import EngineFailed
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.postprocess import decode
 
@@ -82,15 +84,14 @@ def compare_tail(
 
     Raises:
         UnknownTail: Beyond a limit, or an anchor is missing.
-        EngineFailed: onnxruntime refuses one of the graphs.
+        EngineFailed: onnxruntime refuses or cannot run one of the graphs.
     """
     # Float16 arithmetic differs with what is fused, so both sides run as the runtime runs them.
     before, after = plain_session(whole, optimise=half), plain_session(cut, optimise=half)
     inputs = _inputs(flat.input_size, pictures, batch)
     worst = np.zeros(3)
     for tensor in inputs:
-        feeds = {before.get_inputs()[0].name: tensor}
-        own, tensors = before.run(None, feeds), after.run(None, feeds)
+        own, tensors = _run(before, tensor), _run(after, tensor)
         for slot in range(batch):
             mine = [np.asarray(each[slot : slot + 1], np.float32) for each in tensors]
             theirs = [np.asarray(each[slot], np.float32) for each in own]
@@ -113,6 +114,16 @@ def compare_tail(
             f"{figures.masks:.3g} off (at most {figures.limit_px:.3g} px, {figures.limit_score:g} and {MASKS:g})"
         )
     return figures
+
+
+def _run(session: Any, tensor: Tensor) -> list[Tensor]:
+    """Outputs of a session."""
+    try:
+        found: list[Tensor] = session.run(None, {session.get_inputs()[0].name: tensor})
+    except Exception as error:  # onnxruntime has a dozen exception types without a common base
+        reason = str(error).strip().partition("\n")[0]
+        raise EngineFailed(f"onnxruntime cannot run the model ({reason})") from error
+    return found
 
 
 def _mask_difference(own: list[Tensor], tensors: list[Tensor], flat: HeadContract) -> float:

@@ -181,6 +181,14 @@ class TestNotCut:
         assert not found.record.cut
         assert "off (at most" in found.record.reason
 
+    def test_a_graph_that_does_not_run_without_its_tail(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        model = Tail(levels()).model()
+        graph = cutting.cut_graph(model, recognise(model).head, recognise(model).input)
+        graph.model.graph.input.add().CopyFrom(helper.make_tensor_value_info("more", TensorProto.FLOAT, (1,)))
+        monkeypatch.setattr("lineside.export.tails.find.cut_graph", lambda *arguments: graph)
+        found = found_in(model)
+        assert not found.record.cut and "onnxruntime cannot run" in found.record.reason
+
     def test_rows_that_are_detections(self) -> None:
         model = Tail(levels()).model()
         foreign = recognise(model)
