@@ -26,7 +26,7 @@ from lineside.pipelines.sinks import make_sink
 from lineside.pipelines.sources import make_source
 from lineside.pipelines.sources.find import Found
 from lineside.pipelines.summary import Summary, Tally
-from lineside.runtime.errors import SourceError
+from lineside.runtime.errors import SinkError, SourceError
 
 if TYPE_CHECKING:
     from lineside.pipelines.view import View
@@ -196,6 +196,11 @@ class Session:
         job = self._job
         self._names = tuple(usual_sinks([it.kind for it in job.sources]) if job.sinks is None else job.sinks)
         if self._names and job.folder is not None:
+            if job.folder.resolve().is_relative_to(job.bundle.resolve()):
+                raise SinkError(
+                    f"{printable(str(job.folder))} lies in the bundle, which nothing may be added to; name another "
+                    "place with --out"
+                )
             self._take(job.folder)
 
     def _take(self, path: Path | None) -> RunFolder:

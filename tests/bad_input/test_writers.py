@@ -29,6 +29,7 @@ from lineside.pipelines.names import printable
 from lineside.pipelines.segment import Segment
 from lineside.pipelines.sinks import FILES, make_sink
 from lineside.pipelines.sources.memory import Memory
+from lineside.runtime.bundle import open_bundle
 from lineside.runtime.errors import SinkError
 
 COUNT = 40
@@ -169,6 +170,14 @@ def test_targets_that_cannot_be_written_to(bundle: Path, parts: Path, tmp_path: 
         assert default.code == 2 and "cannot make a folder in runs" in default.errors[0]
         assert not list((disk / "there").iterdir())
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_results_in_the_bundle_itself_would_damage_it(bundle: Path, parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(bundle)
+    for out in (bundle, bundle / "engines" / "new", tmp_path / "link" / "x"):
+        done = run(bundle, parts, "--out", out, "--save-jsonl", cwd=tmp_path)
+        assert done.code == 2 and len(done.errors) == 1 and "lies in the bundle" in done.errors[0]
+    assert open_bundle(bundle).names() == ["manifest.json", "model.onnx"]
 
 
 def test_one_sink_that_cannot_be_opened_leaves_nothing_of_the_others(bundle: Path, parts: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from lineside.export.datasets import check_dataset
 from lineside.export.synth.dataset import write_dataset
 from lineside.export.ultra import load_model
 from lineside.runtime.segmenter import load
+from lineside.runtime.verify import VerifyReport
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 14
@@ -97,6 +98,9 @@ class TestFigures:
     def test_blocks_that_a_simple_model_finds(self, tiny: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
         result = answer(capsys, tiny, "--data", data)
         assert result["passed"] is True
+        # A program finds the same keys whether there was something to replay or not.
+        assert set(result) == {*VerifyReport.__struct_fields__, "accuracy"}
+        assert (result["engine"], result["tolerance"], result["golden"]) == (None, None, [])
         it = result["accuracy"]
         assert (it["pictures"], it["empty"], it["objects"], it["unseen"]) == (PICTURES, 3, PICTURES - 3, 0)
         assert it["figures"]["mask"]["map50"] > 0.9

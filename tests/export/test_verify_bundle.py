@@ -17,7 +17,7 @@ from helpers.tiny_bundle import tiny_bundle
 from lineside import cli
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.errors import BundleDamaged, CheckFailed, EngineUnavailable
-from lineside.runtime.verify import verify_bundle
+from lineside.runtime.verify import VerifyReport, verify_bundle
 
 BLOCKED = """
 import sys
@@ -208,7 +208,10 @@ class TestCommands:
             words = [sys.executable, "-m", "lineside", command, str(odd), "--json"]
             done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout)["bundle"] == str(odd)
+            facts = json.loads(done.stdout)
+            assert facts["bundle"] == str(odd)
+            if command == "verify":
+                assert set(facts) == {*VerifyReport.__struct_fields__, "accuracy"} and facts["accuracy"] is None
 
     def test_inspect_says_that_a_bundle_is_dynamic(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         folder = tiny_bundle(tmp_path / "tiny.bundle")

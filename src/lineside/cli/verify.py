@@ -192,15 +192,13 @@ def _measure(
 def _plain(
     bundle: Path, replayed: VerifyReport | None, measured: AccuracyReport | None, passed: bool
 ) -> dict[str, Any]:
-    """Everything as JSON takes it; NaN, for which it has no word, becomes null."""
+    """Everything as JSON takes it, under the same keys whatever was done; what was not is null."""
     from lineside.runtime.plain import plain
+    from lineside.runtime.verify import VerifyReport
 
-    facts: dict[str, Any] = {"bundle": str(bundle), "golden": []}
-    if replayed is not None:
-        facts = plain(replayed)
-    if measured is not None:
-        facts["accuracy"] = plain(measured)
-    return {**facts, "passed": passed}
+    nothing: dict[str, Any] = {**dict.fromkeys(VerifyReport.__struct_fields__), "bundle": str(bundle), "golden": []}
+    facts = nothing if replayed is None else plain(replayed)
+    return {**facts, "accuracy": None if measured is None else plain(measured), "passed": passed}
 
 
 def _print_replay(report: VerifyReport) -> None:
