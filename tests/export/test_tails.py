@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from helpers.tails import CHANGES, STYLES, Tail
 from lineside.export.foreign import Foreign, recognise
 from lineside.export.importing import import_onnx
+from lineside.export.parity.letterbox import letterboxed, place
 from lineside.export.parity.plain_onnx import plain_session
 from lineside.export.pictures import drawn_pictures
 from lineside.export.tails import cut as cutting
@@ -220,3 +222,22 @@ def test_either_way_the_bundle_agrees_with_the_graph(change: str, tmp_path: Path
     assert len(plain_session((tmp_path / "x.bundle/model.onnx").read_bytes(), True).get_outputs()) == (
         2 if change else 10
     )
+
+
+def test_a_quantised_graph_runs_as_it_is(small_pictures: Path, tmp_path: Path) -> None:
+    """Its tail computes in whole numbers, which is not what the runtime would compute."""
+    head = levels((96, 96))
+    frames = [letterboxed(picture.frame, place(picture.frame.shape[:2], (96, 96))) for picture in PICTURES]
+    inputs = [frame.transpose(2, 0, 1)[None].astype(np.float32) / 255 for frame in frames]
+
+    class Calibration(CalibrationDataReader):  # type: ignore[misc]
+        rest = iter(inputs)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(({"images": each} for each in self.rest), None)
+
+    onnx.save(Tail(head).model(), tmp_path / "float.onnx")
+    quantize_static(tmp_path / "float.onnx", tmp_path / "m.onnx", Calibration(), op_types_to_quantize=["Conv"])
+    made = import_onnx(tmp_path / "m.onnx", tmp_path / "x.bundle", images=small_pictures)
+    assert not made.record.tail.cut and "DequantizeLinear" in made.record.tail.reason
+    assert made.manifest.head.kind == "flat" and made.parity.passed and made.verified.passed
