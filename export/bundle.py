@@ -17,11 +17,10 @@ from lineside.export.class_paths import class_paths
 from lineside.export.cut import WeightsStorage, cut_tail, fused, rounded_to_fp16
 from lineside.export.gate_pictures import gate_pictures
 from lineside.export.graph.finish import Sides, finish
+from lineside.export.graph.folds import FOLDS
 from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
 from lineside.export.graph.simplify import SIMPLIFY, SIMPLIFY_DYNAMIC
-from lineside.export.graph.subpixel import FOLD_DOUBLING
-from lineside.export.graph.upsampled import FOLD_UPSAMPLING
 from lineside.export.heads import END2END_ROWS, find_head
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
@@ -212,8 +211,7 @@ def build_graph(
         traced,
         [
             SIMPLIFY_DYNAMIC if dynamic else SIMPLIFY,
-            FOLD_DOUBLING,
-            FOLD_UPSAMPLING,
+            *FOLDS,
             *([STORE_HALF] if storage == "fp16" else []),
             finish(sides[INPUT], outputs, metadata),
         ],

@@ -20,6 +20,7 @@ from lineside.export.cut import WeightsStorage
 from lineside.export.foreign import Foreign, load_onnx, metadata_of, recognise
 from lineside.export.gate_pictures import gate_pictures
 from lineside.export.graph.finish import tensor_shapes
+from lineside.export.graph.folds import folded
 from lineside.export.literals import literal
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.letterbox import place
@@ -139,13 +140,13 @@ def import_onnx(
     update(1, STEPS + len(pictures), "looking for the decode tail")
     graph = simplified(graph) if fixed else graph
     tail = find_tail(given, graph, foreign, pictures, keep_tail)
+    shipped, folds = folded(tail.graph.model) if tail.graph else (graph, ())
     record = ImportRecord(
         form=foreign.head.kind,
         exporter=_exporter(foreign.metadata, graph),
-        adapted=(*adapted, *fixed),
+        adapted=(*adapted, *fixed, *folds),
         tail=tail.record,
     )
-    shipped = tail.graph.model if tail.graph else graph
     head = tail.graph.head if tail.graph else foreign.head
     manifest = _manifest(target, source, shipped, foreign, head)
     reference, described = _reference(given, graph, foreign, tail)
