@@ -12,6 +12,7 @@ from typing import Any
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
 from lineside.export.class_paths import class_paths, foreign, installed, missing
+from lineside.export.structures import FETCHING
 from lineside.runtime.errors import WeightsError
 
 __all__ = ["model_of", "pickle_warning", "read_checkpoint", "warn_of_pickle"]
@@ -76,6 +77,12 @@ def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS
     if safe and not tasks._SafeLoad.SUPPORTED:
         raise WeightsError("--safe needs torch 2.6 or newer: install it, or leave --safe out for a file that you trust")
     paths = class_paths(path)
+    fetching = tuple(it for it in paths if it.name in FETCHING)
+    if safe and fetching:
+        raise WeightsError(
+            f"'{path}' is refused by --safe, nothing of it was run: it names {_names(fetching)}, which fetches weights "
+            "from the network. Leave --safe out if you trust whoever made the weights."
+        )
     with installed(blocks, paths, safe):
         if not safe:
             absent = missing(paths)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lineside.runtime.errors import WeightsError
 
-__all__ = ["check_structure"]
+__all__ = ["FETCHING", "check_structure"]
 
 ACTIVATION = re.compile(r"\s*(torch\.)?nn\.\w+\([\w.,=+\- ]*\)\s*")
 """A class of ``torch.nn`` with plain arguments: no call and no string within."""

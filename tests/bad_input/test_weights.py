@@ -261,6 +261,21 @@ def test_a_hostile_pickle_runs_nothing_under_safe(
         assert "names builtins.eval" in capsys.readouterr().err
 
 
+class Fetching:
+    """Pickled as a call of ultralytics' module that downloads weights when it is made."""
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        from ultralytics.nn.modules.block import TorchVision
+
+        return TorchVision, ("resnet18", "DEFAULT")
+
+
+def test_no_class_that_downloads_is_made_under_safe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": Fetching()}, tmp_path / "best.pt")
+    error = refused(capsys, tmp_path / "best.pt", tmp_path, "--safe")
+    assert "TorchVision, which fetches weights from the network" in error
+
+
 def test_a_class_of_the_users_cannot_be_turned_against_him_under_safe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
