@@ -271,6 +271,7 @@ class Fetching:
 
 
 def test_no_class_that_downloads_is_made_under_safe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare()  # before pickling imports ultralytics, which speaks on stdout unless told not to
     torch.save({"model": Fetching()}, tmp_path / "best.pt")
     error = refused(capsys, tmp_path / "best.pt", tmp_path, "--safe")
     assert "TorchVision, which fetches weights from the network" in error
