@@ -16,10 +16,12 @@ from lineside.runtime.errors import SinkError
 __all__ = ["Images"]
 
 _QUALITY = 90
+_LONGEST = 65500
+"""Longest side of a JPEG in pixels, by libjpeg's word."""
 
 
 class Images:
-    """Writes a JPEG per frame, ``000017_NAME.jpg`` after its number and its file.
+    """Writes a JPEG per frame, ``000017_NAME.jpg`` after its number and its file; a PNG where it is too long for one.
 
     The folder is called ``images.part`` until every frame is in it.
 
@@ -48,9 +50,14 @@ class Images:
         assert self._overlay is not None and frame.pixels is not None
         cv2 = opencv()
         picture = self._overlay.draw(frame.pixels, frame.detections)
-        _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        ending, options = (
+            (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]) if max(picture.shape) <= _LONGEST else (".png", [])
+        )
+        written, data = cv2.imencode(ending, picture, options)
+        if not written:
+            raise SinkError(f"OpenCV cannot write a picture of shape {picture.shape} as {ending}")
         stem = f"_{shortened(Path(frame.name).stem)}" if frame.name else ""
-        replace_bytes(self._part / f"{frame.sequence:06d}{stem}.jpg", data.tobytes())
+        replace_bytes(self._part / f"{frame.sequence:06d}{stem}{ending}", data.tobytes())
 
     def close(self, missing: int = 0) -> None:
         """See `Sink.close`.

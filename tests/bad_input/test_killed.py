@@ -26,6 +26,8 @@ from helpers.media import pictures, video
 from helpers.running import ALL, Ended, ended, records, run, small_disk, sound, words
 from helpers.tiny_bundle import tiny_bundle
 from helpers.viewing import station
+from lineside.cli.endings import tidy_endings
+from lineside.cli.progress import progress
 from lineside.export.staging import staged
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.graph import Graph
@@ -215,7 +217,7 @@ def test_a_terminal_that_goes_away_is_a_clean_stop(bundle: Path, tmp_path: Path)
         with started(bundle, tmp_path, *ALL, **options) as process:
             os.close(slave)
             os.close(master)  # The window is closed.
-            code = process.wait(60)
+            code = process.wait(300)
     complete(ended(code, printed.read_text(), ""), tmp_path, "SIGHUP")
 
 
@@ -342,13 +344,28 @@ def test_drawing_that_is_ended_politely_leaves_nothing(tmp_path: Path, stop: sig
             assert process.poll() is None
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
-        for _ in range(10):  # OpenCV may swallow an interrupt that comes while it reads its arguments.
-            process.send_signal(stop)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-                break
-        _, errors = process.communicate(timeout=60)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in errors and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_interrupt_that_a_library_swallows_is_raised_again(
+    stop: signal.Signals,
+) -> None:
+    """OpenCV loses one that comes while it reads its arguments."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
+    try:
+        with tidy_endings(), progress("drawing") as update:
+            update(0, 10)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(stop)
+            with pytest.raises(KeyboardInterrupt):
+                update(1, 10)
+        with tidy_endings(), progress("drawing") as update:
+            update(2, 10)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_file_that_takes_long_to_finish_is_waited_for(

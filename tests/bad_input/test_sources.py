@@ -187,6 +187,8 @@ def test_pictures_out_of_the_common_are_inspected(bundle: Path, tmp_path: Path) 
     lines = {Path(line["file"]).name: line for line in records(tmp_path / "out" / "results.jsonl")}
     assert lines["wider.png"]["error"] == reason
     assert {name: tuple(line["size"]) for name, line in lines.items()} == sizes
+    drawn = {path.name.partition("_")[2] for path in (tmp_path / "out" / "images").iterdir()}
+    assert {"plain.jpg", "wide.png"} <= drawn  # no JPEG is longer than 65500 pixels
     found = {name: line.get("detections") for name, line in lines.items()}
     assert found["plain.png"] and found["deep.png"] == found["deep.tif"] == found["plain.png"]
     assert all(len(found[name]) > 0 for name in ("cmyk.jpg", "palette.png", "large.jpg", "turned.jpg"))

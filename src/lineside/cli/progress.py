@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from lineside.cli.endings import check_ending
+
 __all__ = ["Update", "progress"]
 
 
@@ -15,7 +17,11 @@ class Update(Protocol):
     """What `progress` hands out."""
 
     def __call__(self, done: float, total: float, note: str = "") -> None:
-        """Tells how much is done, and optionally something about it."""
+        """Tells how much is done, and optionally something about it.
+
+        Raises:
+            KeyboardInterrupt: A signal has asked for the end, see `lineside.cli.endings`.
+        """
 
 
 @contextmanager
@@ -44,6 +50,7 @@ def progress(title: str, every: float = 5.0) -> Iterator[Update]:
             task = bar.add_task(title, total=None, note="")
 
             def draw(done: float, total: float, note: str = "") -> None:
+                check_ending()
                 bar.update(task, completed=done, total=total, note=note)
 
             yield draw
@@ -52,6 +59,7 @@ def progress(title: str, every: float = 5.0) -> Iterator[Update]:
     state = {"next": time.monotonic() + every}
 
     def say(done: float, total: float, note: str = "") -> None:
+        check_ending()
         if done >= total or time.monotonic() >= state["next"]:
             state["next"] = time.monotonic() + every
             print(f"{title}: {100 * done / total:.0f}% {note}".rstrip(), file=sys.stderr, flush=True)
