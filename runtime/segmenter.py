@@ -52,9 +52,8 @@ def load(
         engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``.
         mode: ``latency`` answers one picture as soon as possible; ``throughput`` runs several pictures side by side.
         threads: Threads of one run, at most 1024; None: all physical cores for ``latency``, one for ``throughput``.
-        lanes: How many threads may call the model at once, at most 256; None: two for ``latency`` (one picture is
-            prepared or finished while the other is executed), one per physical core for ``throughput``. There lanes
-            times threads may be 1024 at most.
+        lanes: How many threads may call the model at once, at most 256; None: one for ``latency`` (a run has
+            all cores), one per physical core for ``throughput``. There lanes times threads may be 1024 at most.
         imgsz: Input size in pixels, one number or (height, width), multiples of the model's greatest stride; only for a
             bundle that was exported with ``--dynamic``. None: the bundle's own.
 

@@ -27,8 +27,9 @@ from lineside.runtime.manifest import Manifest
 
 __all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines"]
 
-LATENCY_LANES = 2
-"""In ``latency`` mode one picture is prepared or finished while the other one is in the session."""
+LATENCY_LANES = 1
+"""In ``latency`` mode the session has all cores: a second lane would only take them from it, and cost a tenth of the
+rate (measured on two cores by ``benchmarks/loop.py``)."""
 
 MOST_LANES = 256
 """Lanes that are opened unasked, each with a session of its own."""
@@ -45,7 +46,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
 
     Args:
         bundle: A verified bundle.
-        options: ``latency`` opens one session for all lanes (default 2, all physical cores), ``throughput`` one session
+        options: ``latency`` opens one session for all lanes (default 1, all physical cores), ``throughput`` one session
             per lane (default: a lane per physical core, one thread each).
 
     Returns:

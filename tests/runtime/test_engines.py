@@ -176,7 +176,7 @@ def test_modes_open_sessions_of_so_many_threads(
     found = open_engines("onnxruntime", bundle, EngineOptions(mode=mode, threads=threads, lanes=lanes))  # type: ignore[arg-type]
     assert [options.intra_op_num_threads for options in opened] == sessions
     assert {o.get_session_config_entry("session.intra_op.allow_spinning") for o in opened} == {"0"}
-    assert len(found) == (lanes or (2 if mode == "latency" else 3))
+    assert len(found) == (lanes or (1 if mode == "latency" else 3))
 
 
 def test_lanes_of_one_session_may_run_at_once(bundle: Bundle) -> None:

@@ -89,7 +89,7 @@ def test_a_call_is_letterbox_engine_and_decode(bundles: Callable[..., Path], kin
 def test_what_is_loaded_and_what_runs_it(bundles: Callable[..., Path], model: Segmenter) -> None:
     assert model.engine_name == "onnxruntime"
     assert model.manifest == open_bundle(bundles()).manifest
-    assert model.lanes == 2
+    assert model.lanes == 1
     assert lineside.load(str(bundles()), engine="onnxruntime", lanes=5).lanes == 5
     assert "tiny levels" in repr(model) and "onnxruntime" in repr(model)
 
