@@ -47,8 +47,7 @@ def test_results_are_those_of_the_model_in_every_lane(bundle: Path) -> None:
 
 def test_latest_is_latest(bundle: Path) -> None:
     """A lane that waits for the engine with a frame in its hands would make that frame old."""
-    with lineside.load(bundle) as model:
-        assert model.lanes == 2
+    with lineside.load(bundle, lanes=2) as model:
         assert Segment(model, lanes=fresh_lanes("latest", "latency")).lanes == 1
         assert Segment(model, lanes=fresh_lanes("every", "latency")).lanes == 2
         assert Segment(model, lanes=fresh_lanes("latest", "throughput")).lanes == 2
