@@ -24,7 +24,6 @@ import pytest
 
 from helpers.media import pictures, video
 from helpers.running import ALL, Ended, ended, records, run, small_disk, sound, words
-from helpers.tiny_bundle import tiny_bundle
 from helpers.viewing import station
 from lineside.cli.endings import tidy_endings
 from lineside.cli.progress import progress
@@ -45,11 +44,6 @@ def kill(happens, args):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(kill)
 """
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.bundle")
 
 
 @pytest.fixture(scope="module")

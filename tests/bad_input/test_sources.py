@@ -18,14 +18,8 @@ from PIL import Image
 
 from helpers.media import picture, pictures, video
 from helpers.running import records, run
-from helpers.tiny_bundle import tiny_bundle
 
 FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.bundle")
 
 
 def encoded(ending: str, size: tuple[int, int] = (120, 160)) -> bytes:
