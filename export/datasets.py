@@ -159,7 +159,7 @@ def write_resolved(report: DatasetReport, out: Path) -> Path:
         content[split] = [str(source) for source in sources]
     content["names"] = dict(enumerate(report.names))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    out.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return out
 
 

@@ -82,5 +82,5 @@ def _linked(folder: Path, pictures: Sequence[Path], class_of: Sequence[int | Non
     names = dict(model.names)  # type: ignore[arg-type]
     content = {"path": str(folder), "train": "images/val", "val": "images/val", "names": names}
     data = folder / "data.yaml"
-    data.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    data.write_text(yaml.safe_dump(content), encoding="utf-8")
     return data

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.media import pictures
@@ -170,7 +170,10 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
     sinks=st.none() | st.lists(st.sampled_from(["jsonl", "csv", "xlsx", "coco", "images", "video"]), unique=True),
     policy=st.none() | st.sampled_from(["latest", "every", "every:3", "drop-oldest:9"]),
 )
+@example(bundle="\x85", sources=["\u2028"], conf=None, sinks=None, policy=None)
 def test_what_is_written_is_what_is_read(bundle, sources, conf, sinks, policy) -> None:
     said = {**PLAIN, "bundle": bundle, "sources": sources, "segment": {"conf": conf}, "sinks": sinks, "policy": policy}
-    station = parse_station(yaml.safe_dump(said, allow_unicode=True).encode(), "s.yaml")
-    assert station == msgspec.convert(said, Station)
+    station = msgspec.convert(said, Station)
+    assert parse_station(yaml.safe_dump(said).encode(), "s.yaml") == station
+    if "\x85" not in "".join([bundle, *sources]):  # a line break of YAML, which PyYAML does not escape where it writes plain
+        assert parse_station(yaml.safe_dump(said, allow_unicode=True).encode(), "s.yaml") == station
