@@ -50,13 +50,18 @@ class Judged:
     Attributes:
         precision: ``(T, R, K, A)`` at IoU thresholds 0.5, 0.55 … 0.95, 101 recalls, each class, and each range of sizes
             (the first is all sizes); -1 where there is no object. It is pycocotools' own.
-        curves: One per class, all sizes.
+        curves_by_size: For each range of sizes (the first is all sizes) one curve per class.
         pairs: For masks, what was matched at IoU 0.5, all scores.
     """
 
     precision: npt.NDArray[np.float64]
-    curves: tuple[Curve, ...]
+    curves_by_size: tuple[tuple[Curve, ...], ...]
     pairs: tuple[Pair, ...]
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """One per class, all sizes."""
+        return self.curves_by_size[0]
 
     def ap(self, threshold: int | None = None, kind: int | None = None, size: int = 0) -> float:
         """Average precision.
@@ -127,11 +132,17 @@ def judge(
     with quiet():
         evaluation.evaluate()
         evaluation.accumulate()
-    per_class = [_of_all_sizes(evaluation, index) for index in range(truth.classes)]
+    by_size = [
+        [_notes(evaluation, index, size) for index in range(truth.classes)]
+        for size in range(len(evaluation.params.areaRng))
+    ]
+    thresholds = len(evaluation.params.iouThrs)
     return Judged(
         precision=np.asarray(evaluation.eval["precision"])[..., 0],
-        curves=tuple(_curve(entries, len(images), len(evaluation.params.iouThrs)) for entries in per_class),
-        pairs=tuple(_pairs(per_class, results)) if kind == "mask" else (),
+        curves_by_size=tuple(
+            tuple(_curve(entries, len(images), thresholds) for entries in per_class) for per_class in by_size
+        ),
+        pairs=tuple(_pairs(by_size[0], results)) if kind == "mask" else (),
     )
 
 
@@ -183,10 +194,10 @@ def _results(found: Sequence[Found], kind: Kind, class_of: Sequence[int | None])
     return entries
 
 
-def _of_all_sizes(evaluation: Any, kind: int) -> list[dict[str, Any]]:
-    """What the evaluator noted for one class, all sizes, picture by picture."""
+def _notes(evaluation: Any, kind: int, size: int) -> list[dict[str, Any]]:
+    """What the evaluator noted for one class and one range of sizes, picture by picture."""
     images, ranges = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
-    first = kind * ranges * images
+    first = (kind * ranges + size) * images
     return [entry for entry in evaluation.evalImgs[first : first + images] if entry is not None]
 
 

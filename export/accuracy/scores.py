@@ -78,17 +78,18 @@ def score(
     return Scores(judged, figures, boundaries)
 
 
-def redrawn(scores: Scores, draws: npt.NDArray[np.int64]) -> dict[str, Floats]:
+def redrawn(scores: Scores, draws: npt.NDArray[np.int64], size: int = 0) -> dict[str, Floats]:
     """Average precision for redrawn sets of pictures.
 
     Args:
         scores: Scores of one model.
         draws: ``(B, I)``: how often each picture was drawn.
+        size: Range of sizes that counts; the first is all sizes.
 
     Returns:
         ``(B,)`` by name, ``mAP50`` and ``mAP50-95``: means over the classes that a draw holds; NaN where it holds none.
     """
-    per_class = np.stack([average_precision(curve, draws) for curve in scores.judged.curves])
+    per_class = np.stack([average_precision(curve, draws) for curve in scores.judged.curves_by_size[size]])
     count = (~np.isnan(per_class[..., 0])).sum(axis=0)
     with np.errstate(invalid="ignore"):
         mean = np.nansum(per_class, axis=0) / count[:, None]

@@ -108,13 +108,15 @@ class TestRandomScenes:
         if not len(truth) or not sum(len(found[i].scores) for i in order):
             return
         draw = np.bincount(order, minlength=pictures)[None]
-        want = oracle(truth, found, kind, folder, order)[:, :, :, 0]
-        for index, curve in enumerate(judged(truth, found, kind).curves):
-            (have,) = average_precision(curve, draw)
-            if (want[:, :, index] > -1).any():
-                assert have == pytest.approx(want[:, :, index].mean(axis=1), abs=1e-12)
-            else:
-                assert np.isnan(have).all()
+        every = oracle(truth, found, kind, folder, order)
+        for size, curves in enumerate(judged(truth, found, kind).curves_by_size):
+            for index, curve in enumerate(curves):
+                (have,) = average_precision(curve, draw)
+                if (every[:, :, index, size] > -1).any():
+                    assert have == pytest.approx(every[:, :, index, size].mean(axis=1), abs=1e-12)
+                else:
+                    assert np.isnan(have).all()
+        want = every[:, :, :, 0]
         scores = score(truth, found, kind, range(classes), [str(i) for i in range(classes)], LIMITS)
         if (want > -1).any():
             values = redrawn(scores, draw)
