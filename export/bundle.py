@@ -22,6 +22,7 @@ from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
 from lineside.export.graph.simplify import SIMPLIFY, SIMPLIFY_DYNAMIC
 from lineside.export.heads import END2END_ROWS, find_head
+from lineside.export.ops.declare import DECLARE, used_ops
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
@@ -146,6 +147,7 @@ def export_bundle(
         model=MODEL,
         weights_storage=storage,
         opset=OPSET,
+        custom_ops=used_ops(graph),
         provenance=provenance_of(weights, model, facts, blocks),
     )
     with staged(target, force) as folder:
@@ -213,6 +215,7 @@ def build_graph(
             SIMPLIFY_DYNAMIC if dynamic else SIMPLIFY,
             *FOLDS,
             *([STORE_HALF] if storage == "fp16" else []),
+            DECLARE,
             finish(sides[INPUT], outputs, metadata),
         ],
     )

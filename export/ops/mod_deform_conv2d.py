@@ -1,0 +1,193 @@
+"""Modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", 2019, eq. 2) as one operator.
+
+    y(p) = sum over taps t of  w_t * m_t(p) * x(p * stride - padding + dilation * t + offset_t(p))
+
+``x`` at a fractional place is bilinear, and a corner outside of the picture counts as zero. Channels of ``offset`` are,
+for each deform group, for each tap (row-major), first dy, then dx.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import torch
+from torch.nn import functional
+
+from lineside.export.ops.body import Body
+from lineside.export.ops.op import CustomOp, Shape
+
+__all__ = ["ModDeformConv2d"]
+
+Pair = tuple[int, int]
+
+_NAME = re.compile(
+    r"ModDeformConv2d_k(?P<kernel>\d+(?:x\d+)?)_s(?P<stride>\d+(?:x\d+)?)(?:_p(?P<padding>\d+(?:x\d+)?))?"
+    r"(?:_d(?P<dilation>\d+(?:x\d+)?))?(?:_g(?P<groups>\d+))?(?:_dg(?P<deform_groups>\d+))?"
+)
+
+
+def _pair(text: str) -> Pair:
+    """Height and width out of ``3`` or ``3x5``."""
+    first, _, second = text.partition("x")
+    return int(first), int(second or first)
+
+
+def _text(pair: Pair) -> str:
+    """``3`` or ``3x5``."""
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
+@dataclass(frozen=True)
+class ModDeformConv2d(CustomOp):
+    """The operator in one configuration; every pair is (height, width).
+
+    Its name is ``ModDeformConv2d_k<kernel>_s<stride>``, followed by those of ``_p<padding>``, ``_d<dilation>``,
+    ``_g<groups>`` and ``_dg<deform_groups>`` that are not as usual: a padding that keeps the resolution at stride 1,
+    and 1 for the others. A pair with two values is written ``3x5``.
+
+    Inputs, in the order of TensorRT's plugin: ``x`` (n, c, h, w), ``offset`` (n, 2 * deform_groups * taps, oh, ow) in
+    pixels of x, ``mask`` (n, deform_groups * taps, oh, ow) as it multiplies, ``weight`` (o, c / groups, kh, kw) and,
+    where there is one, ``bias`` (o). Output ``y`` (n, o, oh, ow). All floating point of one type.
+
+    Attributes:
+        kernel: Taps.
+        stride: Step of the taps' centre.
+        padding: How far the first tap's centre starts outside; None for the usual one.
+        dilation: Distance between taps.
+        groups: Groups of the convolution.
+        deform_groups: Groups of input channels with offsets and masks of their own.
+    """
+
+    base: ClassVar[str] = "ModDeformConv2d"
+    inputs: ClassVar[tuple[str, ...]] = ("x", "offset", "mask", "weight", "bias")
+    optional: ClassVar[int] = 1
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+
+    kernel: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    deform_groups: int = 1
+
+    @property
+    def taps(self) -> int:
+        """Number of taps of the kernel."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def name(self) -> str:
+        """See the class."""
+        usual = (_usual_padding(self.kernel, self.dilation), (1, 1), 1, 1)
+        parts = [f"{self.base}_k{_text(self.kernel)}_s{_text(self.stride)}"]
+        if self.padding != usual[0]:
+            parts.append(f"p{_text(self.padding)}")
+        if self.dilation != usual[1]:
+            parts.append(f"d{_text(self.dilation)}")
+        if self.groups != usual[2]:
+            parts.append(f"g{self.groups}")
+        if self.deform_groups != usual[3]:
+            parts.append(f"dg{self.deform_groups}")
+        return "_".join(parts)
+
+    @classmethod
+    def parse(cls, name: str) -> ModDeformConv2d | None:
+        """The operator of that name, or None."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        kernel, dilation = _pair(match["kernel"]), _pair(match["dilation"] or "1")
+        op = cls(
+            kernel,
+            _pair(match["stride"]),
+            _pair(match["padding"]) if match["padding"] else _usual_padding(kernel, dilation),
+            dilation,
+            int(match["groups"] or 1),
+            int(match["deform_groups"] or 1),
+        )
+        return op if op.name == name else None
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """Shape of y."""
+        x, weight = inputs[0], inputs[3]
+        sides = zip(x[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return ((x[0], weight[0], *((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)),)
+
+    def torch(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """One bilinear sampling for all taps, then a 1x1 convolution over channels and taps."""
+        x, offset, mask, weight = tensors[:4]
+        (n, c, h, w), (oh, ow), dg, taps = x.shape, offset.shape[2:], self.deform_groups, self.taps
+        rows, columns = self._places(oh, ow, x)
+        delta = offset.reshape(n * dg, taps, 2, oh, ow)
+        # A pixel's centre is half a pixel inside of it: place p is (2 * p + 1) / side - 1 between -1 and 1.
+        grid = torch.stack(
+            [(delta[:, :, 1] + columns) * (2 / w) + (1 / w - 1), (delta[:, :, 0] + rows) * (2 / h) + (1 / h - 1)], -1
+        )
+        samples = functional.grid_sample(
+            x.reshape(n * dg, c // dg, h, w), grid.reshape(n * dg, taps * oh, ow, 2), align_corners=False
+        )
+        samples = samples * mask.reshape(n * dg, 1, taps * oh, ow)
+        return functional.conv2d(
+            samples.reshape(n, c * taps, oh, ow),
+            weight.reshape(weight.shape[0], -1, 1, 1),
+            tensors[4] if len(tensors) > 4 else None,
+            groups=self.groups,
+        )
+
+    def _places(self, oh: int, ow: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows (taps, oh, 1) and columns (taps, 1, ow) of the taps without offsets, in pixels of x."""
+        (kh, kw), places = self.kernel, []
+        for count, k, s, p, d in zip((oh, ow), self.kernel, self.stride, self.padding, self.dilation, strict=True):
+            steps = torch.arange(count, dtype=like.dtype, device=like.device) * s - p
+            places.append(steps + torch.arange(k, dtype=like.dtype, device=like.device).unsqueeze(1) * d)
+        return places[0].repeat_interleave(kw, 0).unsqueeze(2), places[1].repeat(kh, 1).unsqueeze(1)
+
+    def body(self) -> onnx.FunctionProto:
+        """The torch form in standard operators; sides are read from the inputs, and engines fold what is static."""
+        body, dg, taps = Body(self), self.deform_groups, self.taps
+        hw, out = body.sides("x", 2, 4), body.sides("offset", 2, 4)
+        batch, outputs = body.sides("x", 0, 1), body.sides("weight", 0, 1)
+        groups = body.node("Mul", batch, body.ints(dg))
+        taps_out = body.node("Mul", out, body.ints(taps, 1))
+        delta = body.node("Reshape", "offset", body.node("Concat", groups, body.ints(taps, 2), out, axis=0))
+        delta = body.node("Transpose", delta, perm=[0, 1, 3, 4, 2])
+        # (dy, dx) becomes (x, y): reversed along the last axis.
+        delta = body.node("Gather", delta, body.ints(1, 0), axis=4)
+        places = self._body_places(body, out)
+        width = body.node("Cast", body.node("Gather", hw, body.ints(1, 0)), to=onnx.TensorProto.FLOAT)
+        grid = body.node("Mul", body.node("Add", delta, places), body.node("Div", body.floats(2), width))
+        grid = body.node("Add", grid, body.node("Sub", body.node("Reciprocal", width), body.floats(1)))
+        grid = body.node("Reshape", grid, body.node("Concat", groups, taps_out, body.ints(2), axis=0))
+        x = body.node("Reshape", "x", body.node("Concat", groups, body.ints(-1), hw, axis=0))
+        samples = body.node("GridSample", x, grid, mode="bilinear", padding_mode="zeros", align_corners=0)
+        mask = body.node("Reshape", "mask", body.node("Concat", groups, body.ints(1), taps_out, axis=0))
+        samples = body.node("Mul", samples, mask)
+        samples = body.node("Reshape", samples, body.node("Concat", batch, body.ints(-1), out, axis=0))
+        weight = body.node("Reshape", "weight", body.node("Concat", outputs, body.ints(-1, 1, 1), axis=0))
+        body.node("Conv", samples, weight, "bias", output="y", group=self.groups, kernel_shape=[1, 1])
+        return body.function()
+
+    def _body_places(self, body: Body, out: str) -> str:
+        """Columns and rows of the taps without offsets, (taps, oh, ow, 2) float32."""
+        (kh, kw), axes = self.kernel, []
+        for axis, (k, s, p, d) in enumerate(zip(self.kernel, self.stride, self.padding, self.dilation, strict=True)):
+            count = body.node("Gather", out, body.constant(axis, np.int64))
+            steps = body.node("Range", body.constant(0, np.int64), count, body.constant(1, np.int64))
+            steps = body.node("Cast", steps, to=onnx.TensorProto.FLOAT)
+            steps = body.node("Add", body.node("Mul", steps, body.floats(s)), body.floats(-p))
+            shape = (k, 1) if axis == 0 else (1, k)
+            taps = np.broadcast_to((np.arange(k) * d).reshape(shape), (kh, kw)).reshape(-1)
+            sides = (-1, 1, 1, 1)
+            steps = body.node("Reshape", steps, body.ints(*((1, -1, 1, 1) if axis == 0 else (1, 1, -1, 1))))
+            axes.append(body.node("Add", steps, body.constant(taps.reshape(sides), np.float32)))
+        shape_of_all = body.node("Concat", body.ints(self.taps), out, body.ints(1), axis=0)
+        return body.node("Concat", *(body.node("Expand", part, shape_of_all) for part in reversed(axes)), axis=3)
+
+
+def _usual_padding(kernel: Pair, dilation: Pair) -> Pair:
+    """What keeps the resolution at stride 1."""
+    return kernel[0] // 2 * dilation[0], kernel[1] // 2 * dilation[1]
