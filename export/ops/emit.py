@@ -26,7 +26,7 @@ def call(op: CustomOp, *tensors: torch.Tensor) -> Any:
         shape, since only the node counts.
     """
     if torch.onnx.is_in_onnx_export():
-        results = _Node.apply(op, *tensors)  # type: ignore[no-untyped-call]
+        results = _Node.apply(op, *tensors)
         return results if len(op.outputs) > 1 else results[0]
     return op.torch(*tensors)
 

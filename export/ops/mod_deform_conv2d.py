@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 import onnx
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from lineside.export.ops.body import Body
@@ -117,7 +118,7 @@ class ModDeformConv2d(CustomOp):
         sides = zip(x[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
         return ((x[0], weight[0], *((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)),)
 
-    def torch(self, *tensors: torch.Tensor) -> torch.Tensor:
+    def torch(self, *tensors: Tensor) -> Tensor:
         """One bilinear sampling for all taps, then a 1x1 convolution over channels and taps."""
         x, offset, mask, weight = tensors[:4]
         (n, c, h, w), (oh, ow), dg, taps = x.shape, offset.shape[2:], self.deform_groups, self.taps
@@ -138,7 +139,7 @@ class ModDeformConv2d(CustomOp):
             groups=self.groups,
         )
 
-    def _places(self, oh: int, ow: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _places(self, oh: int, ow: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (taps, oh, 1) and columns (taps, 1, ow) of the taps without offsets, in pixels of x."""
         (kh, kw), places = self.kernel, []
         for count, k, s, p, d in zip((oh, ow), self.kernel, self.stride, self.padding, self.dilation, strict=True):

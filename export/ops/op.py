@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import onnx
-import torch
+from torch import Tensor
 
 __all__ = ["DOMAIN", "PLUGIN", "VERSION", "Attribute", "CustomOp", "Shape"]
 
@@ -63,7 +63,7 @@ class CustomOp(ABC):
         """Shapes of the outputs for inputs of these shapes; plain arithmetic that checks nothing."""
 
     @abstractmethod
-    def torch(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    def torch(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Computes it in torch, differentiable; a tuple where there is more than one output."""
 
     @abstractmethod
