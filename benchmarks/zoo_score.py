@@ -11,6 +11,7 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,7 @@ def _latency(bundles: dict[Run, Path]) -> tuple[dict[str, dict[str, float]], flo
     candidates: dict[str, Callable[[], float]] = {}
     for name, path in first.items():
         session = onnxruntime.InferenceSession(path / "model.onnx", options, providers=["CPUExecutionProvider"])
-        candidates[name] = lambda session=session: _timed(lambda: session.run(None, {"images": picture}))
+        candidates[name] = partial(_timed, partial(session.run, None, {"images": picture}))
     load = Load()
     turns = take_turns(candidates, rounds=ROUNDS, seconds=300)
     rows = turns.rounds

@@ -42,8 +42,8 @@ def _module(case: Case) -> nn.Module:
     residual = hyper.get("residual", "global")
     if "level1_0.conv.weight" in names:
         classes, channels = names["classifier.0.conv.weight"].shape[0], names["level1_0.conv.weight"].shape[1]
-        stages = [_blocks(names, f"level{stage}.") + 1 for stage in (2, 3)]
-        return cgnet.CGNet(classes, *stages, residual=residual, channels=channels)
+        second, third = (_blocks(names, f"level{stage}.") + 1 for stage in (2, 3))
+        return cgnet.CGNet(classes, second, third, residual, channels)
     if "reduce.conv.weight" in names:
         c2, c1 = names["conv1x1.conv.weight"].shape[:2]
         return cgnet.ContextGuidedDown(hyper.get("nIn", c1), hyper.get("nOut", c2), reduction=reduction, **usual)

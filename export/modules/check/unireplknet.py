@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
-
 import torch
 from torch import nn
 
@@ -102,4 +100,4 @@ def _named(case: Case, ending: str, found: torch.Tensor | list[torch.Tensor]) ->
         return {f"p{index}{ending}": y for index, y in enumerate(found, 2)}
     wanted = [name for name in case.expected if not name.startswith("merged_")]
     other = tuple(end for end in DEPLOYED if end != ending) if ending else DEPLOYED
-    return {name: cast(torch.Tensor, found) for name in wanted if name.endswith(ending) and not name.endswith(other)}
+    return {name: found for name in wanted if name.endswith(ending) and not name.endswith(other)}

@@ -74,8 +74,8 @@ class UniRepLKNetBlock(nn.Module):
         linear = Pointwise(hidden, channels, bias=deploy)
         last = {"0": linear} if deploy else {"0": linear, "2": nn.BatchNorm2d(channels)}
         self.pwconv2 = nn.Sequential(OrderedDict(last))
-        scaled = layer_scale is not None and not deploy
-        self.gamma = nn.Parameter(torch.full((channels,), layer_scale)) if scaled else None
+        scale = None if deploy or layer_scale is None else torch.full((channels,), layer_scale)
+        self.gamma = None if scale is None else nn.Parameter(scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps ``(B, C, H, W)`` to the same shape."""

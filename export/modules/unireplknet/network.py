@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -106,7 +107,7 @@ class UniRepLKNet(nn.Module):
         self.kernels = tuple(tuple(stage) for stage in kernels)
         self.output, self.classes, self.channels, self.ffn_factor = output, classes, channels, ffn_factor
         self.downsample_layers = nn.ModuleList(
-            [_stem(channels, dims[0]), *(_down(c, d) for c, d in zip(dims, dims[1:], strict=False))]
+            [_stem(channels, dims[0]), *(_down(c, d) for c, d in itertools.pairwise(dims))]
         )
         blocks = sum(depths)
         numbers = iter(range(blocks))

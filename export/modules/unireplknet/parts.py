@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -110,4 +108,4 @@ def linear_of_pixels(weight: torch.Tensor, bias: torch.Tensor) -> Pointwise:
     """
     layer = Pointwise(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight.float(), "bias": bias.float()})
-    return cast(Pointwise, layer.to(weight.device))
+    return layer.to(weight.device)
