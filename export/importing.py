@@ -41,10 +41,10 @@ __all__ = ["ImportRecord", "Imported", "import_onnx"]
 
 RECORD = "reports/import.json"
 
-ONNXRUNTIME_OF_OPSET = {19: "1.17", 20: "1.17", 21: "1.18", 22: "1.20", 23: "1.23"}
+ONNXRUNTIME_OF_OPSET = {19: "1.17", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.23"}
 """First onnxruntime that runs an opset; up to 18 the oldest that Lineside supports does."""
 
-ONNXRUNTIME_OF_IR = {10: "1.18", 11: "1.22", 12: "1.23"}
+ONNXRUNTIME_OF_IR = {10: "1.18", 11: "1.23", 12: "1.24"}
 """First onnxruntime that reads a version of the file format; up to 9 the oldest that Lineside supports does."""
 
 OLDEST = "1.17"
