@@ -10,6 +10,8 @@ from lineside.export.ops.op import CustomOp
 __all__ = ["OPS", "find_op"]
 
 OPS = {
+    "Carafe": "lineside.export.ops.carafe:Carafe",
+    "MSDeformAttn": "lineside.export.ops.ms_deform_attn:MSDeformAttn",
     "ModDeformConv2d": "lineside.export.ops.mod_deform_conv2d:ModDeformConv2d",
 }
 """Class of an operator by its name without configuration."""

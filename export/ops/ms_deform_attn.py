@@ -1,0 +1,129 @@
+"""Multi-scale deformable attention (Zhu et al., "Deformable DETR", 2021, eq. 3) as one operator.
+
+    out[q, m] = sum over levels l and points p of  weight[q, m, l, p] * value_l[m](location[q, m, l, p])
+
+``value_l[m]`` at a fractional place is bilinear, and a corner outside of its map counts as zero. A location goes from
+(0, 0) at the outer edge of the first pixel to (1, 1) at that of the last one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx
+import torch
+from torch.nn import functional
+
+from lineside.export.ops.body import Body
+from lineside.export.ops.op import CustomOp, Shape
+
+__all__ = ["MSDeformAttn"]
+
+_NAME = re.compile(r"MSDeformAttn_l(?P<levels>\d+)")
+
+
+@dataclass(frozen=True)
+class MSDeformAttn(CustomOp):
+    """The operator for a number of levels; its name is ``MSDeformAttn_l<levels>``.
+
+    Inputs and output are those of TensorRT's plugin ``MultiscaleDeformableAttnPlugin_TRT``, which has no attributes:
+
+    - ``value`` (n, s, m, d): the pixels of all levels behind each other, row by row; m heads with d channels.
+    - ``spatial_shapes`` (levels, 2) int32: height and width of each level.
+    - ``level_start_index`` (levels,) int32: the first pixel of each level among the s.
+    - ``sampling_locations`` (n, q, m, levels, points, 2): x and y.
+    - ``attention_weights`` (n, q, m, levels, points): as they multiply.
+    - ``output`` (n, q, m, d).
+
+    Attributes:
+        levels: Number of maps.
+    """
+
+    base: ClassVar[str] = "MSDeformAttn"
+    inputs: ClassVar[tuple[str, ...]] = (
+        "value",
+        "spatial_shapes",
+        "level_start_index",
+        "sampling_locations",
+        "attention_weights",
+    )
+    outputs: ClassVar[tuple[str, ...]] = ("output",)
+
+    levels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.levels < 1:
+            raise ValueError("there is no attention over less than one level")
+
+    @property
+    def name(self) -> str:
+        """See the class."""
+        return f"{self.base}_l{self.levels}"
+
+    @classmethod
+    def parse(cls, name: str) -> MSDeformAttn | None:
+        """The operator of that name, or None."""
+        match = _NAME.fullmatch(name)
+        if match is None or int(match["levels"]) < 1:
+            return None
+        op = cls(int(match["levels"]))
+        return op if op.name == name else None
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """Shape of the output."""
+        n, _, m, d = inputs[0]
+        return ((n, inputs[3][1], m, d),)
+
+    def torch(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """One bilinear sampling per level, weighted and added up."""
+        value, shapes, starts, locations, weights = tensors
+        n, s, m, d = value.shape
+        queries, points = locations.shape[1], locations.shape[4]
+        maps = value.permute(0, 2, 3, 1).reshape(n * m, d, s)
+        grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).reshape(self.levels, n * m, queries, points, 2)
+        factors = weights.permute(3, 0, 2, 1, 4).reshape(self.levels, n * m, 1, queries, points)
+        total = maps.new_zeros(n * m, d, queries)
+        for level, (start, (h, w)) in enumerate(zip(starts.tolist(), shapes.tolist(), strict=True)):
+            plane = maps[:, :, start : start + h * w].reshape(n * m, d, h, w)
+            samples = functional.grid_sample(plane, grids[level].to(plane.dtype), align_corners=False)
+            total = total + (samples * factors[level]).sum(-1)
+        return total.reshape(n, m * d, queries).transpose(1, 2).reshape(n, queries, m, d)
+
+    def body(self) -> onnx.FunctionProto:
+        """The torch form with one four-dimensional GridSample per level, the only kind that TensorRT knows.
+
+        Sides, and the shapes and starts of the levels, are read from the inputs; engines fold what is static.
+        """
+        body = Body(self)
+        batch, queries = body.sides("value", 0, 1), body.sides("sampling_locations", 1, 2)
+        heads_width, points = body.sides("value", 2, 4), body.sides("sampling_locations", 4, 5)
+        heads, width = body.sides("value", 2, 3), body.sides("value", 3, 4)
+        maps = body.node("Mul", batch, heads)
+        shapes, starts = (body.node("Cast", name, to=onnx.TensorProto.INT64) for name in self.inputs[1:3])
+        planes = body.node("Transpose", "value", perm=[0, 2, 3, 1])
+        planes = body.node("Reshape", planes, body.node("Concat", maps, width, body.ints(-1), axis=0))
+        grids = body.node("Add", "sampling_locations", "sampling_locations")
+        grids = body.node("Sub", grids, body.node("CastLike", body.floats(1), grids))
+        grids = body.node("Transpose", grids, perm=[3, 0, 2, 1, 4, 5])
+        factors = body.node("Transpose", "attention_weights", perm=[3, 0, 2, 1, 4])
+        per_level = body.node("Concat", maps, queries, points, body.ints(2), axis=0)
+        weighing = body.node("Concat", maps, body.ints(1), queries, points, axis=0)
+        total = ""
+        for level in range(self.levels):
+            index = body.ints(level)
+            hw = body.node("Squeeze", body.node("Gather", shapes, index), body.ints(0))
+            start = body.node("Gather", starts, index)
+            end = body.node("Add", start, body.node("ReduceProd", hw, keepdims=1))
+            plane = body.node("Slice", planes, start, end, body.ints(2))
+            plane = body.node("Reshape", plane, body.node("Concat", maps, width, hw, axis=0))
+            grid = body.node("Reshape", body.node("Gather", grids, index), per_level)
+            samples = body.node("GridSample", plane, grid, mode="bilinear", padding_mode="zeros", align_corners=0)
+            factor = body.node("Reshape", body.node("Gather", factors, index), weighing)
+            part = body.node("ReduceSum", body.node("Mul", samples, factor), body.ints(3), keepdims=0)
+            total = body.node("Add", total, part) if total else part
+        total = body.node("Reshape", total, body.node("Concat", batch, body.ints(-1), queries, axis=0))
+        total = body.node("Transpose", total, perm=[0, 2, 1])
+        body.node("Reshape", total, body.node("Concat", batch, queries, heads_width, axis=0), output="output")
+        return body.function()
