@@ -18,7 +18,7 @@ from lineside.export.blocks import NO_BLOCKS, UserBlocks
 from lineside.export.checkpoint import model_of, read_checkpoint
 from lineside.export.structures import check_structure
 from lineside.export.yaml_blocks import ATTRIBUTE, registered
-from lineside.runtime.errors import MissingPackage, WeightsError
+from lineside.runtime.errors import LinesideError, MissingPackage, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,6 +138,8 @@ def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
     tasks = importlib.import_module("ultralytics.nn.tasks")
     try:
         config = tasks.yaml_model_load(name)
+    except LinesideError:
+        raise
     except OSError as error:
         raise WeightsError(
             f"There is no model yaml '{name}', neither as a file nor in ultralytics ({_first_line(error)}). "
@@ -171,6 +173,8 @@ def _construct(config: dict[str, Any], name: str, seed: int, task: str, blocks: 
         torch.manual_seed(seed)
         try:
             return getattr(tasks, TASKS[task])(config, verbose=False)
+        except LinesideError:
+            raise
         except Exception as error:  # blocks of the user can fail in any way
             raise WeightsError(_not_built(config, name, error, blocks)) from error
 
