@@ -19,7 +19,10 @@ FP16_MIN_ELEMENTS = 256
 
 
 def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
-    """A copy of the model with every BatchNorm folded into its convolution.
+    """A copy of the model with every BatchNorm folded into its convolution, and every block in its deploy form.
+
+    A module that has a method ``deployed() -> nn.Module`` is trained in one form and run in another of the same
+    function: what the method returns takes its place.
 
     A block of the user's own that is a ``Conv`` by inheritance and computes something else keeps its BatchNorm: folding
     would put the computation of ``Conv`` in the place of its own.
@@ -35,6 +38,7 @@ def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
     head = twin.model[-1]
     if getattr(head, "end2end", end2end) != end2end:
         head.end2end = end2end
+    _put_deploy_forms(twin)
     own = [(layer, layer.bn) for layer in twin.modules() if _computes_otherwise(layer)]
     for layer, _ in own:
         del layer.bn  # what ultralytics recognises a layer by that it has not folded yet
@@ -42,6 +46,24 @@ def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
     for layer, norm in own:
         layer.bn = norm
     return folded
+
+
+_MARKS = ("i", "f", "type", "np")
+"""What ultralytics writes onto a layer of a model: number, inputs, class and parameters."""
+
+
+def _put_deploy_forms(model: nn.Module) -> None:
+    """Replaces every module inside a model that has a deploy form by that form."""
+    for name, child in list(model.named_children()):
+        deployed = getattr(child, "deployed", None)
+        if not callable(deployed):
+            _put_deploy_forms(child)
+            continue
+        form = deployed()
+        for mark in _MARKS:
+            if hasattr(child, mark):
+                setattr(form, mark, getattr(child, mark))
+        setattr(model, name, form.train(child.training))
 
 
 def _computes_otherwise(layer: nn.Module) -> bool:

@@ -82,6 +82,7 @@ class UniRepLKNet(nn.Module):
         ffn_factor: Channels of the feed-forward parts as a multiple of those of the block.
         layer_scale: What ``gamma`` of the blocks starts with; None leaves it out.
         drop_path: Share of samples that skip the last block in training; it grows linearly from 0 at the first.
+        levels: The stages whose maps are put out, from 0; for ``features`` only. Other stages have no norm.
         deploy: Build the deploy form (`deployed` fills it).
 
     Raises:
@@ -99,12 +100,14 @@ class UniRepLKNet(nn.Module):
         ffn_factor: float = 4.0,
         layer_scale: float | None = LAYER_SCALE,
         drop_path: float = 0.0,
+        levels: Sequence[int] = (0, 1, 2, 3),
         deploy: bool = False,
     ) -> None:
         super().__init__()
         _check(depths, dims, kernels)
         self.depths, self.dims = tuple(depths), tuple(dims)
         self.kernels = tuple(tuple(stage) for stage in kernels)
+        self.levels = tuple(levels)
         self.output, self.classes, self.channels, self.ffn_factor = output, classes, channels, ffn_factor
         self.downsample_layers = nn.ModuleList(
             [_stem(channels, dims[0]), *(_down(c, d) for c, d in itertools.pairwise(dims))]
@@ -131,8 +134,8 @@ class UniRepLKNet(nn.Module):
             self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
             self.head = nn.Linear(dims[-1], classes)
         else:
-            for index, dim in enumerate(dims):
-                self.add_module(f"norm{index}", LayerNorm2d(dim))
+            for index in self.levels:
+                self.add_module(f"norm{index}", LayerNorm2d(dims[index]))
         self.apply(_initialise)
 
     @classmethod
@@ -163,13 +166,13 @@ class UniRepLKNet(nn.Module):
             x: ``(B, channels, H, W)``.
 
         Returns:
-            ``features``: four maps ``(B, dims[i], H / STRIDES[i], W / STRIDES[i])``, sides rounded up; ``logits``:
-            ``(B, classes)``.
+            ``features``: a map ``(B, dims[i], H / STRIDES[i], W / STRIDES[i])`` for each stage i of ``levels``, sides
+            rounded up; ``logits``: ``(B, classes)``.
         """
         maps = []
         for index, (down, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
             x = stage(down(x))
-            if self.output == "features":
+            if self.output == "features" and index in self.levels:
                 maps.append(self.get_submodule(f"norm{index}")(x))
         if self.output == "features":
             return maps
@@ -186,6 +189,7 @@ class UniRepLKNet(nn.Module):
             self.channels,
             self.ffn_factor,
             None,
+            levels=self.levels,
             deploy=True,
         )
         twin.to(next(self.parameters()).device)

@@ -34,7 +34,7 @@ class GRN(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalises ``(B, H, W, C)`` or ``(B, C, H, W)``; same shape and dtype."""
         sides, channel = ((1, 2), 3) if self.channels_last else ((2, 3), 1)
-        norm = torch.linalg.vector_norm(x, dim=sides, keepdim=True)
+        norm: torch.Tensor = torch.linalg.vector_norm(x, dim=sides, keepdim=True)
         gain = self._shaped(self.gamma) * (norm / (norm.mean(dim=channel, keepdim=True) + self.eps)) + 1
         return x * gain if self.beta is None else x * gain + self._shaped(self.beta)
 

@@ -63,10 +63,10 @@ class DilatedReparamBlock(nn.Module):
         y = cast(torch.Tensor, self.lk_origin(x))
         if self.deploy:
             return y
-        y = self.origin_bn(y)
+        y = cast(torch.Tensor, self.origin_bn(y))
         for side, dilation in self.branches:
             conv, norm = self._branch(side, dilation)
-            y = y + norm(conv(x))
+            y = y + cast(torch.Tensor, norm(conv(x)))
         return y
 
     def merged(self) -> tuple[torch.Tensor, torch.Tensor]:
