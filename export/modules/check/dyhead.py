@@ -1,0 +1,92 @@
+"""Answers the reference vectors of the dynamic head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from torch import Tensor
+
+from lineside.export.modules.check.case import EXACT, SAMPLED, Case, NoHandler
+from lineside.export.modules.dyhead import DyHeadBlock, DyReLU, HighLevelOffset
+
+__all__ = ["TOLERANCE", "answer", "tolerance"]
+
+TOLERANCE = SAMPLED
+
+TASK = "task_attn_module."
+"""Upstream this activation has 1x1 convolutions where ours has linear layers."""
+
+
+def tolerance(case: Case) -> float:
+    """What is allowed to a case: only a block samples between pixels."""
+    return SAMPLED if _is_block(case.params) else EXACT
+
+
+def answer(case: Case) -> Mapping[str, Tensor]:
+    """What our modules give for the inputs and parameters of a case.
+
+    Raises:
+        NoHandler: It is neither a dynamic ReLU nor a block of the head.
+    """
+    if _is_block(case.params):
+        return _block(case)
+    if len(case.inputs) == 1 and _is_activation(case.params):
+        return _activation(case)
+    raise NoHandler(f"{case.case} is neither a dynamic ReLU nor a block of a dynamic head")
+
+
+def _is_block(params: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith("spatial_conv_") for name in params)
+
+
+def _is_activation(params: Mapping[str, Tensor]) -> bool:
+    return any(name in params for name in ("fc.0.weight", "conv1.conv.weight"))
+
+
+def _activation(case: Case) -> Mapping[str, Tensor]:
+    """The dynamic ReLU."""
+    x = next(iter(case.inputs.values()))
+    hyper, params = case.hyper, _linear(case.params)
+    inp = int(hyper.get("inp", x.shape[1]))
+    module = DyReLU(
+        inp,
+        reduction=int(hyper.get("reduction", 4)),
+        lambda_a=float(hyper.get("lambda_a", 1.0)),
+        pieces=2 if hyper.get("K2", True) else 1,
+        use_bias=bool(hyper.get("use_bias", True)),
+        use_spatial=bool(hyper.get("use_spatial", False)),
+        oup=int(hyper.get("oup", inp)),
+    ).eval()
+    module.load_state_dict(params)
+    return dict.fromkeys(case.expected, module(x))
+
+
+def _block(case: Case) -> Mapping[str, Tensor]:
+    """One block: inputs x0, x1, ..., the finest first, and outputs y0, y1, ..."""
+    names = sorted(case.inputs, key=_number)
+    inside = int(case.hyper.get("in_channels", case.inputs[names[0]].shape[1]))
+    offsets = cast(HighLevelOffset, case.hyper.get("high_level_offset", "crop"))
+    norm = "spatial_conv_mid.norm.weight" in case.params
+    block = DyHeadBlock(inside, int(case.hyper.get("out_channels", inside)), offsets, norm).eval()
+    block.load_state_dict(_linear(case.params))
+    found = block([case.inputs[name] for name in names])
+    return dict(zip(sorted(case.expected, key=_number), found, strict=True))
+
+
+def _number(name: str) -> int:
+    """The level in a name such as ``x0``."""
+    digits = "".join(letter for letter in name if letter.isdigit())
+    return int(digits or 0)
+
+
+def _linear(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters under our names, the 1x1 convolutions of the activation as linear layers."""
+    renamed = {}
+    for name, tensor in params.items():
+        for old, new in (("conv1.conv.", "fc.0."), ("conv2.conv.", "fc.2.")):
+            if name.startswith((old, TASK + old)):
+                name = name.replace(old, new)
+                tensor = tensor.flatten(1) if tensor.ndim == 4 else tensor
+        renamed[name] = tensor
+    return renamed
