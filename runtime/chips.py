@@ -215,7 +215,8 @@ def _tiles(box: Cells, limit: npt.NDArray[Any], size: npt.NDArray[Any]) -> list[
 
 def _absorbed(boxes: Cells, size: npt.NDArray[Any]) -> Cells:
     """Hull of the first box and of those others that can join it within the window, nearest first."""
-    hull, others = boxes[0], boxes[1:]
+    hull: Cells = boxes[0]
+    others = boxes[1:]
     while len(others):
         joined = np.concatenate([np.minimum(others[:, :2], hull[:2]), np.maximum(others[:, 2:], hull[2:])], 1)
         sides = joined[:, 2:] - joined[:, :2]

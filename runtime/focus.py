@@ -22,6 +22,7 @@ __all__ = [
     "FOCUS",
     "IGNORED",
     "NOTHING",
+    "REFERENCE_SIDE",
     "STRIDE",
     "FocusSizes",
     "focus_labels",
