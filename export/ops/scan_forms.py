@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["FORMS", "associative", "pairwise", "plain", "recurrence_form", "two_level"]
+__all__ = ["FORMS", "Form", "associative", "chunk_length", "pairwise", "plain", "recurrence_form", "two_level"]
 
 PAIRWISE_CHUNK = 16
 """Steps of one chunk of `pairwise`; its work grows with them, the number of chunks shrinks."""
@@ -80,6 +80,7 @@ def associative(a: Tensor, b: Tensor) -> Tensor:
 
 
 Form = Callable[[Tensor, Tensor], Tensor]
+"""States from factors and inputs; see `plain`."""
 
 FORMS: dict[str, Form] = {"ref": plain, "easy": pairwise, "two-level": two_level, "associative": associative}
 """All forms by name; ``easy`` is the name that VMamba gave to its form by chunks."""
@@ -120,7 +121,7 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _run(solver: Solver, a: Tensor, b: Tensor, reverse: bool = False) -> Tensor:
-    result: Tensor = _Recurrence.apply(a, b, solver, reverse)  # type: ignore[no-untyped-call]
+    result: Tensor = _Recurrence.apply(a, b, solver, reverse)
     return result
 
 

@@ -13,6 +13,7 @@ OPS = {
     "Carafe": "lineside.export.ops.carafe:Carafe",
     "MSDeformAttn": "lineside.export.ops.ms_deform_attn:MSDeformAttn",
     "ModDeformConv2d": "lineside.export.ops.mod_deform_conv2d:ModDeformConv2d",
+    "SelectiveScan": "lineside.export.ops.selective_scan:SelectiveScan",
 }
 """Class of an operator by its name without configuration."""
 

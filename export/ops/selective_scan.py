@@ -1,0 +1,231 @@
+"""The selective scan (Gu and Dao, "Mamba", 2023, eq. 2 and algorithm 2) as one operator.
+
+    dt = softplus(delta + bias)
+    h_t = exp(dt_t A) * h_{t-1} + dt_t * B_t * u_t,    h_{-1} = 0
+    y_t = C_t . h_t + D * u_t,                         then y * silu(z)
+
+``A``, ``B`` and ``C`` have N entries for each channel, ``B`` and ``C`` change from step to step and are shared by the
+channels of a group. All of it is computed in float32 (float64 stays), whatever goes in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper
+from torch.nn import functional
+
+from lineside.export.ops.body import Body
+from lineside.export.ops.op import CustomOp, Shape
+from lineside.export.ops.scan_forms import Form, two_level
+
+__all__ = ["SelectiveScan", "scan"]
+
+FLOAT = onnx.TensorProto.FLOAT
+
+WIDE = 2
+"""From that many states a channel on, factors and inputs of the recurrence are made inside the loop of the body: they are
+that many times as large as what they are made of, and filling memory with them costs more than small nodes do."""
+
+_NAME = re.compile(
+    r"SelectiveScan_n(?P<states>[1-9]\d*)(?P<softplus>_softplus)?(?P<bias>_bias)?(?P<skip>_skip)?(?P<gate>_gate)?"
+    r"(?P<last>_last)?"
+)
+
+
+def scan(
+    op: SelectiveScan, tensors: tuple[torch.Tensor, ...], form: Form = two_level
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Computes the scan in torch, differentiable.
+
+    Args:
+        op: Which inputs there are.
+        tensors: The inputs of the operator, see `SelectiveScan`.
+        form: How the recurrence is solved, one of `lineside.export.ops.scan_forms.FORMS`.
+
+    Returns:
+        y (B, D, L) of the type of u, and the last state (B, D, N) in float32 or, where u has it, float64.
+    """
+    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        given = dict(zip(op.inputs, (tensor.to(dtype) for tensor in tensors), strict=True))
+        u, delta, a, b, c = (given[name] for name in ("u", "delta", "A", "B", "C"))
+        groups = b.shape[1]
+        if "delta_bias" in given:
+            delta = delta + given["delta_bias"].unsqueeze(1)
+        dt = functional.softplus(delta) if op.softplus else delta
+        # Time first, since the steps of the recurrence are then slices of contiguous memory.
+        dt, x = (_grouped(value.permute(2, 0, 1), groups) for value in (dt, dt * u))
+        b, c = (value.permute(3, 0, 1, 2).unsqueeze(3) for value in (b, c))
+        states = form(torch.exp(dt * a.reshape(groups, -1, op.states)), x * b)
+        y = (states * c).squeeze(-1) if op.states == 1 else states.matmul(c.transpose(3, 4)).squeeze(-1)
+        y = y.flatten(2).permute(1, 2, 0)
+        if "D" in given:
+            y = y + given["D"].unsqueeze(1) * u
+        if "z" in given:
+            y = y * functional.silu(given["z"])
+    return y.to(tensors[0].dtype), states[-1].flatten(1, 2)
+
+
+def _grouped(values: torch.Tensor, groups: int) -> torch.Tensor:
+    """(L, B, D) as (L, B, G, D / G, 1)."""
+    return values.reshape(*values.shape[:2], groups, -1, 1)
+
+
+@dataclass(frozen=True)
+class SelectiveScan(CustomOp):
+    """The operator in one configuration.
+
+    Its name is ``SelectiveScan_n<states>``, followed by those of ``_softplus``, ``_bias``, ``_skip``, ``_gate`` and
+    ``_last`` that it has. Inputs: ``u`` and ``delta`` (B, D, L), ``A`` (D, N), ``B`` and ``C`` (B, G, N, L), where group
+    g serves the channels ``g * D / G`` and on; then, where the name has them, ``delta_bias`` (D), ``D`` (D, the skip) and
+    ``z`` (B, D, L, the gate). Outputs: ``y`` (B, D, L) of the type of u and, with ``last``, ``last_state`` (B, D, N)
+    float32.
+
+    Attributes:
+        states: N.
+        softplus: Whether dt is the softplus of delta; it has to be, unless delta is positive.
+        bias: Whether ``delta_bias`` is added to delta.
+        skip: Whether ``D * u`` is added.
+        gate: Whether the result is multiplied with ``silu(z)``.
+        last: Whether the state after the last step is a second output.
+    """
+
+    base: ClassVar[str] = "SelectiveScan"
+
+    states: int
+    softplus: bool = True
+    bias: bool = True
+    skip: bool = True
+    gate: bool = False
+    last: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the inputs that this configuration has."""
+        more = (("delta_bias", self.bias), ("D", self.skip), ("z", self.gate))
+        return ("u", "delta", "A", "B", "C", *(name for name, there in more if there))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the outputs that this configuration has."""
+        return ("y", "last_state") if self.last else ("y",)
+
+    @property
+    def name(self) -> str:
+        """See the class."""
+        flags = ("softplus", "bias", "skip", "gate", "last")
+        return "_".join((f"{self.base}_n{self.states}", *(flag for flag in flags if getattr(self, flag))))
+
+    @classmethod
+    def parse(cls, name: str) -> SelectiveScan | None:
+        """The operator of that name, or None."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        flags = {flag: bool(match[flag]) for flag in ("softplus", "bias", "skip", "gate", "last")}
+        return cls(int(match["states"]), **flags)
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """Shapes of y and of the last state."""
+        return (inputs[0], (*inputs[0][:2], self.states))[: len(self.outputs)]
+
+    def torch(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The two-level form: of those that are safe, the fastest to train with."""
+        y, last_state = scan(self, tensors)
+        return (y, last_state) if self.last else y
+
+    def body(self) -> onnx.FunctionProto:
+        """One Scan over the steps; the sides are read from the inputs, and engines fold what is static."""
+        body = Body(self)
+        u, delta, a, b, c = (body.node("Cast", name, to=FLOAT) for name in self.inputs[:5])
+        groups = body.sides("B", 1, 2)
+        if self.bias:
+            delta = body.node("Add", delta, self._column(body, "delta_bias"))
+        dt = _softplus(body, delta) if self.softplus else delta
+        split = body.node("Concat", body.ints(0, 0), groups, body.ints(1, -1), axis=0)
+        dt, x = (
+            body.node("Reshape", body.node("Transpose", value, perm=[2, 0, 1]), split)
+            for value in (dt, body.node("Mul", dt, u))
+        )
+        a = body.node("Reshape", a, body.node("Concat", groups, body.ints(-1, self.states), axis=0))
+        a = body.node("Transpose", a, perm=[0, 2, 1])
+        b, c = (
+            body.node("Unsqueeze", body.node("Transpose", value, perm=[3, 0, 1, 2]), body.ints(4)) for value in (b, c)
+        )
+        sides = body.node("Concat", body.sides(dt, 1, 3), body.ints(self.states), body.sides(dt, 4, 5), axis=0)
+        start = body.node("ConstantOfShape", sides)
+        last_state, y = self._loop(body, start, dt, x, a, b, c)
+        self._end(body, u, y, last_state)
+        return body.function()
+
+    def _loop(self, body: Body, start: str, dt: str, x: str, a: str, b: str, c: str) -> tuple[str, str]:
+        """The last state (B, G, N, D/G) and the results of all steps (L, B, G, [1,] D/G)."""
+        node, inside = helper.make_node, []
+        given: dict[str, str]
+        if self.states < WIDE:
+            factors, values = body.node("Exp", body.node("Mul", dt, a)), body.node("Mul", x, b)
+            given = {"factor": factors, "value": values, "c": c}
+        else:
+            given = {"dt": dt, "x": x, "b": b, "c": c}
+            inside += [
+                node("Mul", ["dt", a], ["exponent"]),
+                node("Exp", ["exponent"], ["factor"]),
+                node("Mul", ["x", "b"], ["value"]),
+            ]
+        inside += [
+            node("Mul", ["factor", "state"], ["kept"]),
+            node("Add", ["kept", "value"], ["next"]),
+        ]
+        if self.states > 1:
+            inside += [
+                node("Mul", ["next", "c"], ["products"]),
+                node("Constant", [], ["axis"], value_ints=[2]),
+                node("ReduceSum", ["products", "axis"], ["result"], keepdims=0),
+            ]
+        else:
+            inside.append(node("Mul", ["next", "c"], ["result"]))
+        sent, returned = (
+            [helper.make_tensor_value_info(name, FLOAT, None) for name in several]
+            for several in (("state", *given), ("next", "result"))
+        )
+        step = helper.make_graph(inside, "step", sent, returned)
+        last_state, y = body.nodes("Scan", start, *given.values(), outputs=2, body=step, num_scan_inputs=len(given))
+        return last_state, y
+
+    def _end(self, body: Body, u: str, y: str, last_state: str) -> None:
+        """What follows the recurrence."""
+        y = body.node("Reshape", y, body.ints(0, 0, -1))
+        y = body.node("Transpose", y, perm=[1, 2, 0])
+        if self.skip:
+            y = body.node("Add", y, body.node("Mul", u, self._column(body, "D")))
+        if self.gate:
+            z = body.node("Cast", "z", to=FLOAT)
+            y = body.node("Mul", y, body.node("Mul", z, body.node("Sigmoid", z)))
+        body.node("CastLike", y, "u", output="y")
+        if self.last:
+            last_state = body.node("Transpose", last_state, perm=[0, 1, 3, 2])
+            body.node("Reshape", last_state, body.ints(0, -1, self.states), output="last_state")
+
+    def _column(self, body: Body, name: str) -> str:
+        """A value per channel, to go with (B, D, L)."""
+        return body.node("Unsqueeze", body.node("Cast", name, to=FLOAT), body.ints(1))
+
+
+def _softplus(body: Body, x: str) -> str:
+    """``max(x, 0) + log(1 + e)`` with ``e = exp(-|x|)``, in operators that engines run vectorised, unlike Softplus.
+
+    ``1 + e`` loses the last digits of a small e, which is all there is of a small dt. What it lost is known,
+    ``e - ((1 + e) - 1)``, and to the first order it adds itself over ``1 + e`` to the logarithm.
+    """
+    one = body.constant(1, np.float32)
+    e = body.node("Exp", body.node("Neg", body.node("Abs", x)))
+    whole = body.node("Add", e, one)
+    lost = body.node("Sub", e, body.node("Sub", whole, one))
+    log = body.node("Add", body.node("Log", whole), body.node("Div", lost, whole))
+    return body.node("Add", body.node("Relu", x), log)
