@@ -22,7 +22,9 @@ from lineside.export.graph.half_weights import STORE_HALF
 from lineside.export.graph.passes import PassRecord, run_passes
 from lineside.export.graph.simplify import SIMPLIFY, SIMPLIFY_DYNAMIC
 from lineside.export.heads import END2END_ROWS, find_head
+from lineside.export.oldest_onnxruntime import oldest_onnxruntime
 from lineside.export.ops.declare import DECLARE, used_ops
+from lineside.export.ops.native_deform import NATIVE_DEFORM, NATIVE_OPSET, Deform
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
@@ -76,6 +78,7 @@ def export_bundle(
     end2end: bool = False,
     dynamic: bool = False,
     storage: WeightsStorage = "fp32",
+    deform: Deform = "portable",
     images: str | os.PathLike[str] | None = None,
     modules: Sequence[str] = (),
     safe: bool = False,
@@ -93,6 +96,7 @@ def export_bundle(
         end2end: Export the one-to-one part of the head, which needs no suppression, instead of the one-to-many part.
         dynamic: Leave batch, height and width free; ``imgsz`` is then the size of a load that names none.
         storage: Element type in which weights are stored; arithmetic is float32 either way.
+        deform: Write deformable convolutions so that every onnxruntime runs them, or as the standard operator.
         images: Folder with pictures for the gate; seeded drawings of the task, and the photographs that installed
             packages carry, when None.
         modules: Files and packages with blocks of the user's own; see `lineside.export.blocks.load_blocks`.
@@ -137,7 +141,7 @@ def export_bundle(
     update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")
     plain = fused(model, end2end)
     exact = rounded_to_fp16(plain) if storage == "fp16" else model
-    graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage, dynamic)
+    graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage, dynamic, deform)
     manifest = Manifest(
         name=target.name.removesuffix(".bundle"),
         task="segment" if head.coefficients else "detect",
@@ -146,8 +150,9 @@ def export_bundle(
         head=head,
         model=MODEL,
         weights_storage=storage,
-        opset=OPSET,
+        opset=_opset(deform),
         custom_ops=used_ops(graph),
+        min_onnxruntime=oldest_onnxruntime(graph),
         provenance=provenance_of(weights, model, facts, blocks),
     )
     with staged(target, force) as folder:
@@ -182,6 +187,7 @@ def build_graph(
     names: Sequence[str],
     storage: WeightsStorage,
     dynamic: bool = False,
+    deform: Deform = "portable",
 ) -> tuple[onnx.ModelProto, list[PassRecord]]:
     """Turns a fused model into the graph of a bundle.
 
@@ -192,6 +198,7 @@ def build_graph(
         names: Class names, left in the file's metadata.
         storage: Element type in which weights are stored.
         dynamic: Leave batch, height and width free.
+        deform: Form of deformable convolutions; see `export_bundle`.
 
     Returns:
         The graph, and what each pass did.
@@ -207,7 +214,7 @@ def build_graph(
         sides = {name: free_sides(side, head.input_size) for name, side in zip(sides, (shape, *known), strict=True)}
     metadata = {"head": head.kind, "names": repr(dict(enumerate(names))), "imgsz": repr(list(head.input_size))}
     cut = cut_tail(model, head.input_size, head.kind == "end2end")
-    traced = to_onnx(cut, shape, head.output_names, free=sides if dynamic else None)
+    traced = to_onnx(cut, shape, head.output_names, _opset(deform), free=sides if dynamic else None)
     outputs = {name: sides[name] for name in head.output_names}
     return run_passes(
         traced,
@@ -215,10 +222,16 @@ def build_graph(
             SIMPLIFY_DYNAMIC if dynamic else SIMPLIFY,
             *FOLDS,
             *([STORE_HALF] if storage == "fp16" else []),
+            *([NATIVE_DEFORM] if deform == "native" else []),
             DECLARE,
             finish(sides[INPUT], outputs, metadata),
         ],
     )
+
+
+def _opset(deform: Deform) -> int:
+    """Opset of the graph: that of every export, unless an operator of a later one is asked for."""
+    return NATIVE_OPSET if deform == "native" else OPSET
 
 
 def _other_trial(model: nn.Module, head: HeadContract, batch: int) -> Trial:

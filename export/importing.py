@@ -22,6 +22,7 @@ from lineside.export.gate_pictures import gate_pictures
 from lineside.export.graph.finish import tensor_shapes
 from lineside.export.graph.folds import folded
 from lineside.export.literals import literal
+from lineside.export.oldest_onnxruntime import oldest_onnxruntime
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.letterbox import place
 from lineside.export.parity.plain_onnx import OnnxReference, plain_session, with_outputs
@@ -40,14 +41,6 @@ from lineside.runtime.verify import VerifyReport
 __all__ = ["ImportRecord", "Imported", "import_onnx"]
 
 RECORD = "reports/import.json"
-
-ONNXRUNTIME_OF_OPSET = {19: "1.17", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.23"}
-"""First onnxruntime that runs an opset; up to 18 the oldest that Lineside supports does."""
-
-ONNXRUNTIME_OF_IR = {10: "1.18", 11: "1.23", 12: "1.24"}
-"""First onnxruntime that reads a version of the file format; up to 9 the oldest that Lineside supports does."""
-
-OLDEST = "1.17"
 
 TIE_SCORE = 1e-6
 """Probabilities that come out of a graph are known to about 1e-7."""
@@ -132,7 +125,7 @@ def import_onnx(
     adapted = float_borders(graph)
     fixed = pinned(graph, metadata_of(graph), imgsz, batch)
     foreign = recognise(graph, names)
-    _oldest_onnxruntime(foreign.opset, graph.ir_version)
+    oldest_onnxruntime(graph)
     given = _serialised(graph)
     _check_outputs(given, graph, foreign.input)
     chosen = gate_pictures(foreign.names, images, FP32.pictures)
@@ -245,7 +238,7 @@ def _manifest(target: Path, source: Path, graph: onnx.ModelProto, foreign: Forei
         weights_storage=_storage(graph),
         opset=foreign.opset,
         custom_ops=tuple(sorted({function.name for function in graph.functions})),
-        min_onnxruntime=_oldest_onnxruntime(foreign.opset, graph.ir_version),
+        min_onnxruntime=oldest_onnxruntime(graph),
         provenance=_provenance(source, foreign.metadata, graph),
     )
 
@@ -281,14 +274,3 @@ def _storage(graph: onnx.ModelProto) -> WeightsStorage:
         if tensor.data_type in sizes:
             sizes[tensor.data_type] += int(np.prod(tensor.dims, dtype=np.int64))
     return "fp16" if sizes[TensorProto.FLOAT16] > sizes[TensorProto.FLOAT] else "fp32"
-
-
-def _oldest_onnxruntime(opset: int, ir_version: int) -> str:
-    """First onnxruntime that runs such a file."""
-    if opset > max(ONNXRUNTIME_OF_OPSET) or ir_version > max(ONNXRUNTIME_OF_IR):
-        raise ExportError(
-            f"the model has opset {opset} and IR version {ir_version}, newer than Lineside knows "
-            f"({max(ONNXRUNTIME_OF_OPSET)} and {max(ONNXRUNTIME_OF_IR)}): export it with an older opset, such as 18"
-        )
-    needed = [OLDEST, ONNXRUNTIME_OF_OPSET.get(opset, OLDEST), ONNXRUNTIME_OF_IR.get(ir_version, OLDEST)]
-    return max(needed, key=lambda text: tuple(map(int, text.split("."))))

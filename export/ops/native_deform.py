@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import onnx
 from onnx import helper
 
@@ -10,7 +12,10 @@ from lineside.export.ops.mod_deform_conv2d import ModDeformConv2d
 from lineside.export.ops.op import DOMAIN
 from lineside.export.ops.table import find_op
 
-__all__ = ["NATIVE_DEFORM", "NATIVE_OPSET", "standard_node"]
+__all__ = ["NATIVE_DEFORM", "NATIVE_OPSET", "Deform", "standard_node"]
+
+Deform = Literal["portable", "native"]
+"""How a graph holds deformable convolutions: as our function, or as the standard operator."""
 
 NATIVE_OPSET = 19
 """First opset with ``DeformConv``."""
@@ -67,4 +72,4 @@ def _has_some(model: onnx.ModelProto) -> str | None:
 
 
 NATIVE_DEFORM = GraphPass("native DeformConv", _to_standard, requires=_has_some)
-"""The same values as the portable body, and faster where there is a kernel; see `lineside.export.min_onnxruntime`."""
+"""The same values as the portable body, and faster where there is a kernel; see `lineside.export.oldest_onnxruntime`."""

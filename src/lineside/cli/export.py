@@ -23,6 +23,13 @@ class Storage(str, Enum):
     FP16 = "fp16"
 
 
+class Deform(str, Enum):
+    """Form of deformable convolutions in the graph."""
+
+    PORTABLE = "portable"
+    NATIVE = "native"
+
+
 def command(
     weights: Annotated[
         str, typer.Argument(help="A .pt checkpoint, its .safetensors copy, or a model yaml (random weights).")
@@ -41,6 +48,10 @@ def command(
     storage: Annotated[
         Storage, typer.Option("--weights", help="How weights are stored; arithmetic is FP32 either way.")
     ] = Storage.FP32,
+    deform: Annotated[
+        Deform,
+        typer.Option(help="Deformable convolutions: for every onnxruntime, or DeformConv (1.25 and newer, faster)."),
+    ] = Deform.PORTABLE,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder with at least 8 pictures for the parity gate. Default: drawings and photographs."),
@@ -72,7 +83,7 @@ def command(
         with progress("export") as update:
             made = export_bundle(
                 weights, out, imgsz=size, batch=batch, end2end=end2end, dynamic=dynamic, storage=storage.value,
-                images=images, modules=modules or (), safe=safe, force=force, update=update,
+                deform=deform.value, images=images, modules=modules or (), safe=safe, force=force, update=update,
             )  # fmt: skip
     except ParityFailed as failure:
         show_report(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
