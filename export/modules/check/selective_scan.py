@@ -1,0 +1,77 @@
+"""Answers the vectors of the selective scan: the scan itself, reading and merging of maps, and SS2D."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lineside.export.modules.check.case import EXACT, Case, NoHandler
+from lineside.export.modules.selective_scan import SS2D, cross_merge, cross_scan, selective_scan
+
+__all__ = ["TOLERANCE", "answer"]
+
+TOLERANCE = EXACT
+
+
+def answer(case: Case) -> Mapping[str, torch.Tensor]:
+    """What our module gives for a case, told by the names of its tensors.
+
+    Raises:
+        NoHandler: It is none of the three kinds.
+    """
+    if "in_proj.weight" in case.params:
+        results = _ss2d(case)
+    elif {"u", "delta", "A", "B", "C"} <= set(case.inputs):
+        results = _scan(case)
+    elif {"cross_scan", "cross_merge"} & set(case.expected):
+        results = _maps(case)
+    else:
+        raise NoHandler(f"no scan, SS2D or reading of maps ({', '.join(case.inputs)})")
+    if not set(case.expected) <= set(results):
+        raise NoHandler(f"{', '.join(sorted(set(case.expected) - set(results)))} is not known here")
+    return {name: results[name] for name in case.expected}
+
+
+def _scan(case: Case) -> dict[str, torch.Tensor]:
+    tensors = case.inputs
+    y, last_state = selective_scan(
+        *(tensors[name] for name in ("u", "delta", "A", "B", "C")),
+        tensors.get("D"),
+        tensors.get("z"),
+        tensors.get("delta_bias"),
+        bool(case.hyper.get("delta_softplus", False)),
+        return_last_state=True,
+    )
+    return {"out": y, "last_state": last_state}
+
+
+def _maps(case: Case) -> dict[str, torch.Tensor]:
+    scans, results = int(case.hyper.get("scans", 0)), {}
+    if "x" in case.inputs:
+        results["cross_scan"] = cross_scan(case.inputs["x"], scans)
+    if "y_in" in case.inputs:
+        y = case.inputs["y_in"]
+        results["cross_merge"] = cross_merge(y.flatten(3), y.shape[3], y.shape[4], scans)
+    return results
+
+
+def _ss2d(case: Case) -> dict[str, torch.Tensor]:
+    """SS2D; what the hyper-parameters leave out is read from the parameters' shapes."""
+    hyper, params = case.hyper, case.params
+    inner, d_model = params["out_norm.weight"].shape[0], params["in_proj.weight"].shape[1]
+    rank: Any = hyper.get("dt_rank", "auto")
+    conv = params.get("conv2d.weight")
+    module = SS2D(
+        d_model=int(hyper.get("d_model", d_model)),
+        d_state=int(hyper.get("d_state", params["A_logs"].shape[1])),
+        ssm_ratio=float(hyper.get("ssm_ratio", inner / d_model)),
+        dt_rank=rank if rank == "auto" else int(rank),
+        d_conv=1 if conv is None else conv.shape[2],
+        layout=str(hyper.get("layout", "NHWC")),
+        scans=int(hyper.get("scans", 0)),
+    )
+    module.load_state_dict(dict(params))
+    with torch.no_grad():
+        return {"y": module.eval()(case.inputs["x"])}
