@@ -37,6 +37,7 @@ class _Form:
 _FORMS = {
     "Segment": _Form(masks=True),
     "Segment26": _Form(masks=True, protos_from_all=True),
+    "Segment_DyHead": _Form(masks=True),
     "Detect": _Form(masks=False),
     "v10Detect": _Form(masks=False),
 }
@@ -75,6 +76,9 @@ class Head:
 class LevelsHead(nn.Module):
     """Takes the place of a head: the same convolutions, their outputs untouched.
 
+    A head may have a method ``towers(features)``: its stacks read what that returns, a list of one tensor per level. The
+    prototypes always read the features themselves.
+
     Args:
         head: The head to take over.
     """
@@ -84,12 +88,14 @@ class LevelsHead(nn.Module):
         self.stacks = nn.ModuleList(head.stacks)
         self.per_level = len(head.stacks) // len(head.contract.strides)
         self.protos, self.protos_from_all = head.protos, head.protos_from_all
+        self.head = head.module if hasattr(head.module, "towers") else None
         # ultralytics walks the layers by these two marks: which layers feed this one, and its own number.
         self.f, self.i = head.module.f, head.module.i
 
     def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Outputs in the order of the contract: box, cls and mc of each level, then the prototypes."""
-        outputs = [stack(features[index // self.per_level]) for index, stack in enumerate(self.stacks)]
+        levels = features if self.head is None else cast(Any, self.head).towers(features)
+        outputs = [stack(levels[index // self.per_level]) for index, stack in enumerate(self.stacks)]
         if self.protos is not None:
             outputs.append(self.protos(features if self.protos_from_all else features[0]))
         return tuple(outputs)
