@@ -37,6 +37,7 @@ class _Form:
 _FORMS = {
     "Segment": _Form(masks=True),
     "Segment26": _Form(masks=True, protos_from_all=True),
+    "Segment_Focus": _Form(masks=True),
     "Segment_DyHead": _Form(masks=True),
     "Detect": _Form(masks=False),
     "v10Detect": _Form(masks=False),
@@ -56,6 +57,8 @@ class Head:
         protos: Makes the prototypes; None for a model without masks.
         protos_from_all: The prototypes take the list of all levels, not the finest level alone.
         contract: Layout of the outputs for one input size.
+        focus: Says of each cell of one level whether a small object lies there, ``(batch, 2, h, w)`` logits or, in its
+            deploy form, ``(batch, 1, h, w)``; None for a model that does not.
     """
 
     module: nn.Module
@@ -65,6 +68,7 @@ class Head:
     protos: nn.Module | None
     protos_from_all: bool
     contract: HeadContract
+    focus: nn.Module | None = None
 
     @property
     def stacks(self) -> list[nn.Module]:
@@ -89,15 +93,20 @@ class LevelsHead(nn.Module):
         self.per_level = len(head.stacks) // len(head.contract.strides)
         self.protos, self.protos_from_all = head.protos, head.protos_from_all
         self.head = head.module if hasattr(head.module, "towers") else None
+        self.focus, self.focus_level = _one_logit(head.focus), 0
+        if head.focus is not None:
+            self.focus_level = head.contract.strides.index(head.contract.focus)
         # ultralytics walks the layers by these two marks: which layers feed this one, and its own number.
         self.f, self.i = head.module.f, head.module.i
 
     def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Outputs in the order of the contract: box, cls and mc of each level, then the prototypes."""
+        """Outputs in the order of the contract: box, cls and mc of each level, the prototypes, the focus map."""
         levels = features if self.head is None else cast(Any, self.head).towers(features)
         outputs = [stack(levels[index // self.per_level]) for index, stack in enumerate(self.stacks)]
         if self.protos is not None:
             outputs.append(self.protos(features if self.protos_from_all else features[0]))
+        if self.focus is not None:
+            outputs.append(self.focus(features[self.focus_level]))
         return tuple(outputs)
 
 
@@ -153,13 +162,15 @@ def find_head(model: nn.Module, input_size: tuple[int, int], end2end: bool = Fal
         )
     purposes = ("cv2", "cv3", *(("cv4",) if form.masks else ()))
     lists = [_stacks(module, f"one2one_{name}" if end2end else name) for name in purposes]
+    focus, strides = _focus(module, end2end), _strides(module)
     contract = HeadContract(
         kind="end2end" if end2end else "levels",
         classes=_count(module, "nc"),
         coefficients=_count(module, "nm") if form.masks else 0,
         input_size=input_size,
-        strides=_strides(module),
+        strides=strides,
         reg_max=_count(module, "reg_max"),
+        focus=strides[_count(module, "focus_level")] if focus is not None else 0,
     )
     if any(len(stacks) != len(contract.strides) for stacks in lists):
         raise ExportError(
@@ -174,7 +185,27 @@ def find_head(model: nn.Module, input_size: tuple[int, int], end2end: bool = Fal
         protos=_protos(module, contract) if form.masks else None,
         protos_from_all=form.protos_from_all,
         contract=contract,
+        focus=focus,
     )
+
+
+def _focus(module: nn.Module, end2end: bool) -> nn.Module | None:
+    """The FocusPixel branch; an end-to-end graph has no place for it."""
+    focus = getattr(module, "focus", None)
+    if not isinstance(focus, nn.Module):
+        return None
+    if end2end:
+        raise ExportError(
+            f"the {type(module).__name__} head has a focus map, which an end-to-end graph cannot put out: leave out "
+            "--end2end"
+        )
+    return focus
+
+
+def _one_logit(focus: nn.Module | None) -> nn.Module | None:
+    """A FocusPixel branch with one output per cell, the logit of focus."""
+    deployed = getattr(focus, "deployed", None)
+    return cast(nn.Module, deployed()) if callable(deployed) else focus
 
 
 def _protos(module: nn.Module, contract: HeadContract) -> nn.Module:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lineside.runtime.manifest import Manifest
     from lineside.runtime.masks import Mask, Masks
     from lineside.runtime.postprocess import decode
+    from lineside.runtime.raw import Raw
     from lineside.runtime.segmenter import Segmenter, load
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Manifest",
     "Mask",
     "Masks",
+    "Raw",
     "Segmenter",
     "decode",
     "load",
@@ -42,6 +44,7 @@ _HOMES = {
     "Manifest": "lineside.runtime.manifest",
     "Mask": "lineside.runtime.masks",
     "Masks": "lineside.runtime.masks",
+    "Raw": "lineside.runtime.raw",
     "Segmenter": "lineside.runtime.segmenter",
     "decode": "lineside.runtime.postprocess",
     "load": "lineside.runtime.segmenter",

@@ -75,6 +75,8 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ``flat``: ``(1, 4+classes+coefficients, anchors)`` with xywh in input pixels and probabilities, then ``protos``.
     ``end2end``: ``(1, K, 6+coefficients)`` rows of xyxy in input pixels, score, class, coefficients, then ``protos``.
     A detection-only model has ``coefficients == 0`` and neither ``mc`` nor ``protos``.
+    A model with a FocusPixel branch puts out ``focus (1, 1, H/focus, W/focus)`` logits behind everything else; decoding
+    does not read it (see `lineside.runtime.focus`).
 
     Attributes:
         kind: Which of the three layouts.
@@ -83,10 +85,11 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         input_size: Height and width of the input in pixels.
         strides: Pixels per grid cell of each level, ascending.
         reg_max: Bins of the box distribution per side; 1 where a distance is predicted directly.
+        focus: Pixels of the input per cell of the focus map, one of the strides; 0 for a model without one.
 
     Raises:
-        BadOption: An unknown kind, a count that is not positive or absurdly large, or an input size that is not a
-            multiple of the strides.
+        BadOption: An unknown kind, a count that is not positive or absurdly large, an input size that is not a
+            multiple of the strides, or a focus map that is not on one of the levels.
     """
 
     kind: HeadKind
@@ -95,6 +98,7 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     input_size: tuple[int, int]
     strides: tuple[int, ...] = (8, 16, 32)
     reg_max: int = 16
+    focus: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
@@ -119,6 +123,11 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise BadOption(
                 f"head contract with input_size={self.input_size}: both sides must be multiples of {self.strides[-1]}"
             )
+        if self.focus and (self.kind != "levels" or self.focus not in self.strides):
+            raise BadOption(
+                f"head contract of kind {self.kind!r} with focus={self.focus}: a focus map belongs to the kind 'levels' "
+                f"and has one of its strides, {', '.join(map(str, self.strides))}"
+            )
 
     @property
     def grids(self) -> tuple[tuple[int, int], ...]:
@@ -138,7 +147,7 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the output tensors, in order, as our exporter writes them."""
-        tail = ("protos",) if self.coefficients else ()
+        tail = (*(("protos",) if self.coefficients else ()), *(("focus",) if self.focus else ()))
         if self.kind != "levels":
             return ("output0", *tail)
         kinds = ("box", "cls", "mc") if self.coefficients else ("box", "cls")
@@ -154,6 +163,8 @@ class HeadContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             One shape per output; None stands for the number of rows of ``end2end``, which each model chooses.
         """
         tail = ((batch, self.coefficients, *self.protos_size),) if self.coefficients else ()
+        if self.focus:
+            tail = (*tail, (batch, 1, *(side // self.focus for side in self.input_size)))
         if self.kind == "flat":
             return ((batch, 4 + self.classes + self.coefficients, self.anchors), *tail)
         if self.kind == "end2end":

@@ -188,6 +188,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
     data = msgspec.to_builtins(manifest)
     if not manifest.input.dynamic:
         del data["input"]["dynamic"]  # readers that do not know the word can read every static bundle
+    if not manifest.head.focus:
+        del data["head"]["focus"]  # and every bundle without a focus map
     return msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
 
 

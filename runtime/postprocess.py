@@ -76,7 +76,8 @@ class Postprocessor:
     def __init__(self, head: HeadContract) -> None:
         self.head = head
         self._names = tuple(str(i) for i in range(head.classes))
-        self._shapes = head.output_shapes()
+        # A focus map is the last output, and nothing here reads it.
+        self._read = list(zip(head.output_names, head.output_shapes(), strict=True))[: -1 if head.focus else None]
         self._decoder = _native.Decoder(
             head.kind, head.classes, head.coefficients, *head.input_size, list(head.strides), head.reg_max
         )
@@ -140,7 +141,7 @@ class Postprocessor:
                 f"{', '.join(names)}"
             )
         tensors = []
-        for name, want, output in zip(names, self._shapes, outputs, strict=True):
+        for (name, want), output in zip(self._read, outputs, strict=False):
             array = np.asarray(output)
             if array.dtype.kind != "f" or not _fits(array.shape, want):
                 wanted = ", ".join("any" if side is None else str(side) for side in want)

@@ -21,6 +21,7 @@ from lineside.runtime.errors import BadFrame, BadOption, EngineFailed
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.postprocess import Postprocessor, check_options
 from lineside.runtime.preprocess import Preprocessor
+from lineside.runtime.raw import Raw
 from lineside.runtime.sizing import at_size
 
 __all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
@@ -197,6 +198,25 @@ class Segmenter:
         batch = self.manifest.input.batch
         parts = (tuple(frames[k] for k in range(i, min(i + batch, len(frames)))) for i in range(0, len(frames), batch))
         return list(chain.from_iterable(self._run(part, conf, iou, max_det, masks, agnostic, stamp) for part in parts))
+
+    def raw(self, frame: Frame) -> Raw:
+        """Runs the model on one picture and decodes nothing: every output tensor, the focus map among them.
+
+        Args:
+            frame: As for a call.
+
+        Returns:
+            Copies of the outputs, and how the picture lies in the input.
+
+        Raises:
+            BadFrame: As for a call, and so is the other error.
+            EngineFailed: The engine refused to run, or the model is closed.
+        """
+        with self._lane() as lane:
+            box = lane.preprocessor.prepare(frame, lane.slots[0])
+            outputs = lane.engine.infer({self.manifest.input.name: lane.filled(1)})
+            named = zip(self.manifest.head.output_names, outputs, strict=True)
+            return Raw(box, {name: output[:1].copy() for name, output in named})
 
     def infer(self, tensor: Array) -> list[Array]:
         """Executes the model on a prepared input, without pre- and postprocessing.

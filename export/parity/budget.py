@@ -21,6 +21,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             because float32 sigmoids differ by about 1e-7.
         mask_iou: Least mean IoU of the masks, over a picture.
         masks: At least so many masks that are not empty, over all pictures.
+        focus: Greatest difference of a probability in the focus map.
     """
 
     pictures: int = 8
@@ -32,6 +33,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     tie_score: float = 0.0
     mask_iou: float = 0.99
     masks: int = 8
+    focus: float = 1e-3
 
 
 FP32 = Budget()

@@ -1,4 +1,4 @@
-"""The gate itself: three levels on every picture, then the verdict."""
+"""The gate itself: every level on every picture, then the verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from lineside.export.parity.anchors import compare_anchors
 from lineside.export.parity.budget import Budget
 from lineside.export.parity.masks import compare_masks
-from lineside.export.parity.raw import compare_raw
+from lineside.export.parity.raw import compare_focus, compare_raw
 from lineside.export.parity.reference import Reference
 from lineside.export.parity.result import ParityReport, PictureReport
 from lineside.export.parity.rows import follow, parts_of
@@ -62,7 +62,7 @@ def run_gate(
             reports.append(compare(picture, view, shipped, reference, head, budget))
             if progress:
                 progress(len(reports))
-    verdicts = judge(reports, budget, masks=head.coefficients > 0)
+    verdicts = judge(reports, budget, masks=head.coefficients > 0, focus=head.focus > 0)
     return ParityReport(
         passed=all(verdict.passed for verdict in verdicts),
         reference=described,
@@ -77,7 +77,7 @@ def run_gate(
 def compare(
     picture: Picture, view: View, shipped: Shipped, reference: Reference, head: HeadContract, budget: Budget
 ) -> PictureReport:
-    """Compares one picture on all three levels."""
+    """Compares one picture on all levels."""
     seen = reference(picture.frame)
     raw = dict(zip(head.output_names, view.outputs, strict=True))
     if seen.final:
@@ -94,4 +94,5 @@ def compare(
         raw=compare_raw(raw, seen.raw),
         anchors=compare_anchors(found, seen, budget),
         masks=compare_masks(found, seen),
+        focus=compare_focus(raw["focus"], seen.raw["focus"]) if head.focus else None,
     )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lineside.export.parity.result import RawMeasure
 
-__all__ = ["compare_raw", "cosine"]
+__all__ = ["compare_focus", "compare_raw", "cosine"]
 
 Tensor = npt.NDArray[np.float32]
 
@@ -43,3 +43,20 @@ def compare_raw(shipped: Mapping[str, Tensor], torch_side: Mapping[str, Tensor])
         worst = float(np.abs(found.astype(np.float64) - want).max())
         measures.append(RawMeasure(output=name, cosine=cosine(found, want), max_abs=worst))
     return tuple(measures)
+
+
+def compare_focus(shipped: Tensor, torch_side: Tensor) -> float:
+    """Greatest difference of a probability between two focus maps.
+
+    Args:
+        shipped: ``(1, 1, h, w)`` logits of the graph that ships.
+        torch_side: The same of torch.
+
+    Returns:
+        From 0 to 1; infinity where the shapes differ or the map is empty, NaN where a value is no number.
+    """
+    if shipped.shape != torch_side.shape or not shipped.size:
+        return float("inf")
+    with np.errstate(over="ignore"):  # the exponential of a large number is infinite, and the probability 0
+        mine, theirs = (1 / (1 + np.exp(-part.astype(np.float64))) for part in (shipped, torch_side))
+    return float(np.abs(mine - theirs).max())

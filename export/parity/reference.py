@@ -164,10 +164,12 @@ def _tapped(head: Head) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
         yield {}
         return
     found: dict[str, npt.NDArray[np.float32]] = dict.fromkeys(names, np.empty(0, np.float32))
-    modules = [*head.stacks, *([head.protos] if head.protos is not None else [])]
+    modules = [*head.stacks, *(part for part in (head.protos, head.focus) if part is not None)]
 
     def tap(name: str) -> Any:
         def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            if module is head.focus and output.shape[1] == 2:  # two logits, of which the difference is put out
+                output = output[:, 1:] - output[:, :1]
             found[name] = output.detach().clone().numpy()
 
         return keep

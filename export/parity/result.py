@@ -10,7 +10,7 @@ from lineside.export.parity.budget import Budget
 
 __all__ = ["AnchorMeasure", "Level", "MaskMeasure", "ParityReport", "PictureReport", "RawMeasure", "Verdict"]
 
-Level = Literal["raw", "anchors", "masks"]
+Level = Literal["raw", "anchors", "masks", "focus"]
 
 
 class RawMeasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +76,7 @@ class PictureReport(msgspec.Struct, frozen=True, kw_only=True):
         raw: One measure per output.
         anchors: The best anchors.
         masks: Their masks.
+        focus: Greatest difference of a probability in the focus map; None for a model without one.
     """
 
     picture: str
@@ -84,6 +85,7 @@ class PictureReport(msgspec.Struct, frozen=True, kw_only=True):
     raw: tuple[RawMeasure, ...]
     anchors: AnchorMeasure
     masks: MaskMeasure
+    focus: float | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,16 +13,19 @@ Finding = tuple[float, str]
 """How far out a picture is (above 1 it fails), and why."""
 
 
-def judge(reports: Sequence[PictureReport], budget: Budget, masks: bool = True) -> tuple[Verdict, ...]:
+def judge(
+    reports: Sequence[PictureReport], budget: Budget, masks: bool = True, focus: bool = False
+) -> tuple[Verdict, ...]:
     """Judges every level.
 
     Args:
         reports: One per picture.
         budget: The limits.
         masks: The model has masks; without them that level is left out.
+        focus: The model has a focus map, else that level is left out.
 
     Returns:
-        One verdict per level, in the order raw, anchors, masks. Too few pictures, or nothing to compare, fails.
+        One verdict per level, in the order raw, anchors, masks, focus. Too few pictures, or nothing to compare, fails.
     """
     checks: dict[Level, Callable[[PictureReport, Budget], Finding]] = {
         "raw": _raw,
@@ -30,6 +33,8 @@ def judge(reports: Sequence[PictureReport], budget: Budget, masks: bool = True) 
     }
     if masks:
         checks["masks"] = _masks
+    if focus:
+        checks["focus"] = _focus
     return tuple(_level(level, check, reports, budget) for level, check in checks.items())
 
 
@@ -101,4 +106,12 @@ def _masks(report: PictureReport, budget: Budget) -> Finding:
         return 0.0, ""
     return _over(1 - found.mean_iou, 1 - budget.mask_iou), (
         f"the masks have mean IoU {found.mean_iou:.4f} with the reference (at least {budget.mask_iou:g})"
+    )
+
+
+def _focus(report: PictureReport, budget: Budget) -> Finding:
+    if report.focus is None:
+        return float("inf"), "there was no focus map to compare"
+    return _over(report.focus, budget.focus), (
+        f"a probability of the focus map is off by {report.focus:.3g} (at most {budget.focus:g})"
     )

@@ -18,9 +18,6 @@ from lineside.runtime.focus import REFERENCE_SIDE, STRIDE, FocusSizes
 
 __all__ = ["FocusLoss", "Segment_Focus"]
 
-LEVEL = 1
-"""Which of the head's inputs the branch reads: P4, whose stride is that of the focus map."""
-
 Batch = Mapping[str, torch.Tensor]
 
 
@@ -47,6 +44,9 @@ class Segment_Focus(Segment):  # noqa: N801 - the name in model yamls
         BadOption: Not ``0 <= a < b <= c``.
     """
 
+    focus_level = 1
+    """Which of the inputs the branch reads: P4, whose stride is that of the focus map."""
+
     def __init__(
         self,
         nc: int = 80,
@@ -63,7 +63,7 @@ class Segment_Focus(Segment):  # noqa: N801 - the name in model yamls
     ) -> None:
         super().__init__(nc, nm, npr, reg_max, end2end, ch)
         FocusSizes(a, b, c)  # says what is wrong with them
-        self.focus = FocusPixel(ch[LEVEL])
+        self.focus = FocusPixel(ch[self.focus_level])
         self.sizes, self.reference, self.gain = (float(a), float(b), float(c)), float(reference), float(gain)
 
     def forward(self, x: list[torch.Tensor]) -> Any:
@@ -71,7 +71,7 @@ class Segment_Focus(Segment):  # noqa: N801 - the name in model yamls
         outputs = super().forward(x)
         raw = raw_predictions(outputs)
         if raw is not None:
-            raw["focus"] = self.focus(x[LEVEL])
+            raw["focus"] = self.focus(x[self.focus_level])
         return outputs
 
     def targets(self, batch: Batch, logits: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,7 @@ def _summary(report: dict[str, Any]) -> dict[str, Any]:
         "cosine": min(measure["cosine"] for picture in pictures for measure in picture["raw"]),
         "box_px": max((anchors["box_px"] for anchors in compared), default=None),
         "score": max((anchors["score"] for anchors in compared), default=None),
+        "focus": max((picture["focus"] for picture in pictures if picture.get("focus") is not None), default=None),
         "mask_iou": min((mask["mean_iou"] for mask in masks), default=None),
         "native_iou": min((mask["native_iou"] for mask in masks), default=None),
         "rounding": report.get("rounding") or {},
@@ -107,7 +108,8 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
         [
             "head",
             f"{head['kind']}: {head['classes']} classes, {head['coefficients']} mask coefficients, strides "
-            f"{', '.join(map(str, head['strides']))}, reg_max {head['reg_max']}",
+            f"{', '.join(map(str, head['strides']))}, reg_max {head['reg_max']}"
+            + (f"; focus map, a cell per {head['focus']} px" if head["focus"] else ""),
         ],
         ["thresholds", f"conf {limits['conf']:g}, iou {limits['iou']:g}, at most {limits['max_det']}"],
         [
@@ -129,7 +131,8 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
             [
                 f"on {parity['pictures']} pictures",
                 f"cosine at least {parity['cosine']:.7f}, boxes within {parity['box_px']:.1e} px, scores within "
-                f"{parity['score']:.1e}, mask IoU at least {masks}",
+                f"{parity['score']:.1e}, mask IoU at least {masks}"
+                + ("" if parity["focus"] is None else f", focus map within {parity['focus']:.1e}"),
             ]
         )
     return rows
