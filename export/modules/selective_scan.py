@@ -7,7 +7,6 @@ reading them in four directions: Liu et al., "VMamba: Visual State Space Model",
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -102,7 +101,7 @@ def _check(u: Tensor, delta: Tensor, a: Tensor, z: Tensor | None) -> None:
 
 
 def _grouped(values: Tensor, u: Tensor, a: Tensor) -> Tensor:
-    """b or c as (B, G, N, L).
+    """One of b and c as (B, G, N, L).
 
     Raises:
         ValueError: It is none of the three kinds.
@@ -125,11 +124,13 @@ def _grouped(values: Tensor, u: Tensor, a: Tensor) -> Tensor:
 def _same_groups(b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Both with the number of groups that serves both."""
     groups = math.lcm(b.shape[1], c.shape[1])
-    both = (
-        value.repeat_interleave(groups // value.shape[1], 1) if value.shape[1] < groups else value for value in (b, c)
-    )
-    first, second = both
-    return first, second
+    return _repeated(b, groups), _repeated(c, groups)
+
+
+def _repeated(values: Tensor, groups: int) -> Tensor:
+    """Every group so often, in its place, that there are that many."""
+    times = groups // values.shape[1]
+    return values.repeat_interleave(times, 1) if times > 1 else values
 
 
 def _rotations(x: Tensor) -> Tensor:
@@ -138,8 +139,8 @@ def _rotations(x: Tensor) -> Tensor:
 
 def _rotations_back(y: Tensor, height: int, width: int) -> Tensor:
     sides = ((height, width), (width, height)) * 2
-    maps = (torch.rot90(y[:, k].unflatten(2, side), -k, (2, 3)) for k, side in enumerate(sides))
-    return sum(maps, torch.zeros(())).flatten(2)
+    maps = (torch.rot90(y[:, k].reshape(*y[:, k].shape[:2], *side), -k, (2, 3)) for k, side in enumerate(sides))
+    return torch.stack(list(maps)).sum(0).flatten(2)
 
 
 def cross_scan(x: Tensor, scans: int = 0) -> Tensor:
@@ -237,7 +238,7 @@ class SS2D(nn.Module):
             raise ValueError(f"the layout is NHWC or NCHW, not {layout!r}")
         _check_scans(scans)
         recurrence_form(form)
-        inner, k = int(ssm_ratio * d_model), NUMBER_OF_SCANS
+        inner, k = math.floor(ssm_ratio * d_model + 1e-6), NUMBER_OF_SCANS
         self.d_state, self.dt_rank = d_state, math.ceil(d_model / 16) if dt_rank == "auto" else dt_rank
         self.layout, self.scans, self.form = layout, scans, form
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
@@ -259,15 +260,16 @@ class SS2D(nn.Module):
         if self.layout == "NCHW":
             x = x.permute(0, 2, 3, 1)
         x, z = self.in_proj(x).chunk(2, -1)
-        y = self._scan(functional.silu(self.conv2d(x.permute(0, 3, 1, 2))))
-        y = self.out_proj(self.out_norm(y) * functional.silu(z))
+        read = self._scan(functional.silu(self.conv2d(x.permute(0, 3, 1, 2))))
+        y: Tensor = self.out_proj(self.out_norm(read) * functional.silu(z))
         return y.permute(0, 3, 1, 2) if self.layout == "NCHW" else y
 
     def _scan(self, x: Tensor) -> Tensor:
         """(B, C, H, W) by way of the sequences to (B, H, W, C)."""
         batch, channels, height, width = x.shape
         sequences = cross_scan(x, self.scans)
-        small, b, c = (self.x_proj_weight @ sequences).split((self.dt_rank, self.d_state, self.d_state), 2)
+        widths = [self.dt_rank, self.d_state, self.d_state]
+        small, b, c = torch.split(self.x_proj_weight @ sequences, widths, 2)
         y = selective_scan(
             sequences.flatten(1, 2),
             (self.dt_projs_weight @ small).flatten(1, 2),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -37,11 +36,15 @@ def answer(case: Case) -> Mapping[str, torch.Tensor]:
 def _scan(case: Case) -> dict[str, torch.Tensor]:
     tensors = case.inputs
     y, last_state = selective_scan(
-        *(tensors[name] for name in ("u", "delta", "A", "B", "C")),
+        tensors["u"],
+        tensors["delta"],
+        tensors["A"],
+        tensors["B"],
+        tensors["C"],
         tensors.get("D"),
         tensors.get("z"),
         tensors.get("delta_bias"),
-        bool(case.hyper.get("delta_softplus", False)),
+        delta_softplus=bool(case.hyper.get("delta_softplus", False)),
         return_last_state=True,
     )
     return {"out": y, "last_state": last_state}
@@ -58,16 +61,15 @@ def _maps(case: Case) -> dict[str, torch.Tensor]:
 
 
 def _ss2d(case: Case) -> dict[str, torch.Tensor]:
-    """SS2D; what the hyper-parameters leave out is read from the parameters' shapes."""
+    """SS2D; its sizes are those of the parameters, which the hyper-parameters d_model, ssm_ratio … only repeat."""
     hyper, params = case.hyper, case.params
-    inner, d_model = params["out_norm.weight"].shape[0], params["in_proj.weight"].shape[1]
-    rank: Any = hyper.get("dt_rank", "auto")
+    (inner,), d_model = params["out_norm.weight"].shape, params["in_proj.weight"].shape[1]
     conv = params.get("conv2d.weight")
     module = SS2D(
-        d_model=int(hyper.get("d_model", d_model)),
-        d_state=int(hyper.get("d_state", params["A_logs"].shape[1])),
-        ssm_ratio=float(hyper.get("ssm_ratio", inner / d_model)),
-        dt_rank=rank if rank == "auto" else int(rank),
+        d_model=d_model,
+        d_state=params["A_logs"].shape[1],
+        ssm_ratio=inner / d_model,
+        dt_rank=params["dt_projs_weight"].shape[2],
         d_conv=1 if conv is None else conv.shape[2],
         layout=str(hyper.get("layout", "NHWC")),
         scans=int(hyper.get("scans", 0)),
