@@ -87,7 +87,7 @@ class MSDeformAttn(CustomOp):
         total = maps.new_zeros(n * m, d, queries)
         for level, (start, (h, w)) in enumerate(zip(starts.tolist(), shapes.tolist(), strict=True)):
             plane = maps[:, :, start : start + h * w].reshape(n * m, d, h, w)
-            samples = functional.grid_sample(plane, grids[level].to(plane.dtype), align_corners=False)
+            samples = functional.grid_sample(plane.to(grids.dtype), grids[level], align_corners=False)
             total = total + (samples * factors[level]).sum(-1)
         return total.reshape(n, m * d, queries).transpose(1, 2).reshape(n, queries, m, d)
 
