@@ -161,7 +161,8 @@ class FastKANConv(nn.Module):
     def _group(self, x: torch.Tensor, at: int) -> torch.Tensor:
         """One group."""
         bumps = self.rbf(self.layer_norm[at](x), dim=2).flatten(1, 2)
-        return self.base_conv[at](self.base_activation(x)) + self.spline_conv[at](self.dropout(bumps))
+        y: torch.Tensor = self.base_conv[at](self.base_activation(x)) + self.spline_conv[at](self.dropout(bumps))
+        return y
 
 
 class FastKANConv1d(FastKANConv):

@@ -11,7 +11,17 @@ from torch import nn
 
 from lineside.export.modules.rmt.positions import Relation, turned
 
-__all__ = ["DWConv2d", "MaSA", "MaSAd"]
+__all__ = ["MASK_BYTES", "WEIGHTS_BYTES", "DWConv2d", "MaSA", "MaSAd"]
+
+BYTES = 4
+"""Of a float32."""
+
+MASK_BYTES = 16_000_000
+"""Largest mask that a graph may hold as a constant."""
+
+WEIGHTS_BYTES = 256_000_000
+"""Attention weights of one picture beyond which a whole map is too large to be looked at at once; several such tensors
+live at the same time while a graph runs."""
 
 
 class DWConv2d(nn.Module):
@@ -30,7 +40,8 @@ class DWConv2d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch, H, W, C)`` to ``(batch, H', W', C)``."""
-        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y: torch.Tensor = self.conv(x.permute(0, 3, 1, 2))
+        return y.permute(0, 2, 3, 1)
 
 
 class _Retention(nn.Module):
@@ -40,6 +51,8 @@ class _Retention(nn.Module):
         embed_dim: Channels of all heads.
         num_heads: Heads.
     """
+
+    lineside_static = "its masks of distances are made for one size of the map"
 
     def __init__(self, embed_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -65,12 +78,12 @@ class _Retention(nn.Module):
         """
         q, k, v = self.q_proj(x), self.k_proj(x) * self.scale, self.v_proj(x)
         lepe = self.lepe(v)
-        q, k, v = (each.unflatten(-1, (self.num_heads, self.head_dim)) for each in (q, k, v))
+        q, k, v = (each.reshape(*x.shape[:3], self.num_heads, self.head_dim) for each in (q, k, v))
         if relation.sin is not None and relation.cos is not None:
             sin, cos = relation.sin[:, :, None], relation.cos[:, :, None]
             q, k = q * cos + turned(q) * sin, k * cos + turned(k) * sin
-        seen: torch.Tensor = self.attend(q, k, v, relation).flatten(-2)
-        return self.out_proj(seen + lepe)
+        y: torch.Tensor = self.out_proj(self.attend(q, k, v, relation).flatten(-2) + lepe)
+        return y
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, relation: Relation) -> torch.Tensor:
         """What each cell gathers from the others: ``(batch, H, W, heads, d)`` each, and the result too."""
@@ -80,6 +93,9 @@ class _Retention(nn.Module):
 class MaSA(_Retention):
     """Every cell sees every cell: ``softmax(q k^T + mask) v``, cost and memory of ``(H * W) ** 2`` per head.
 
+    A graph holds the mask of its size as a constant; where that would be larger than `MASK_BYTES`, the parts for rows
+    and columns are added one after the other instead, which takes a pass over the weights more and no memory.
+
     Args:
         embed_dim: Channels of all heads.
         num_heads: Heads.
@@ -87,10 +103,34 @@ class MaSA(_Retention):
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, relation: Relation) -> torch.Tensor:
         """See the base class."""
-        height, width = q.shape[1:3]
+        batch, height, width, heads, dim = q.shape
+        cells = height * width
         q, k, v = (each.flatten(1, 2).transpose(1, 2) for each in (q, k, v))
-        weights = (q @ k.transpose(-1, -2) + relation.mask_whole()).softmax(-1)
-        return (weights @ v).transpose(1, 2).unflatten(1, (height, width))
+        logits = q @ k.transpose(-1, -2)
+        if heads * cells * cells * BYTES > MASK_BYTES:
+            apart = logits.reshape(batch, heads, height, width, height, width)
+            apart = apart + relation.mask_h[:, :, None, :, None] + relation.mask_w[:, None, :, None, :]
+            logits = apart.reshape(batch, heads, cells, cells)
+        else:
+            logits = logits + relation.mask_whole()
+        return (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, height, width, heads, dim)
+
+    def lineside_limit(self, height: int, width: int) -> str | None:
+        """Why this block cannot be exported for a map of that size; None where it can.
+
+        Args:
+            height: Rows of the map.
+            width: Columns.
+        """
+        weights = self.num_heads * (height * width) ** 2 * BYTES
+        if weights <= WEIGHTS_BYTES:
+            return None
+        return (
+            f"attends from each of {height}x{width} cells to all, with {self.num_heads} heads: that is "
+            f"{weights / 1e6:,.0f} MB of weights for one picture, and {WEIGHTS_BYTES / 1e6:,.0f} MB is the most: use "
+            "MaSAd, which goes along rows and columns, in its place (C2PSA_MaSAd, or chunk: true for that stage), or "
+            "a smaller --imgsz"
+        )
 
 
 class MaSAd(_Retention):

@@ -50,6 +50,7 @@ class RMTConfig:
         rotary: Queries and keys are rotated by their position as well.
         drop_path: Chance that training leaves out a residual of the last block; it rises from 0 at the first one.
         extra_norms: A LayerNorm of its own in front of each output.
+        outputs: Stages whose maps are returned.
         checkpointing: Training keeps the inputs of blocks only and computes the rest again for the backward pass.
     """
 
@@ -65,12 +66,15 @@ class RMTConfig:
     rotary: bool = False
     drop_path: float = 0.0
     extra_norms: bool = True
+    outputs: tuple[int, ...] = (0, 1, 2, 3)
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, tuple) and len(value) != STAGES:
+            if name != "outputs" and isinstance(value, tuple) and len(value) != STAGES:
                 raise ValueError(f"RMT has {STAGES} stages, and {name} has {len(value)} entries")
+        if not self.outputs or not set(self.outputs) <= set(range(STAGES)):
+            raise ValueError(f"outputs are stages from 0 to {STAGES - 1}, not {self.outputs}")
 
 
 VARIANTS: dict[str, RMTConfig] = {
@@ -118,7 +122,8 @@ class FeedForwardNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch, H, W, C)`` to the same shape."""
         z = self.act(self.fc1(x))
-        return self.fc2(z + self.dwconv(z))
+        y: torch.Tensor = self.fc2(z + self.dwconv(z))
+        return y
 
 
 class RetBlock(nn.Module):
@@ -204,7 +209,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch, in_chans, H, W)`` to ``(batch, H / 4, W / 4, embed_dim)``, sides rounded up."""
-        return self.proj(x).permute(0, 2, 3, 1)
+        y: torch.Tensor = self.proj(x)
+        return y.permute(0, 2, 3, 1)
 
 
 class PatchMerging(nn.Module):
@@ -222,7 +228,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(batch, H, W, dim)`` to ``(batch, H / 2, W / 2, out_dim)``, sides rounded up."""
-        return self.norm(self.reduction(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        y: torch.Tensor = self.norm(self.reduction(x.permute(0, 3, 1, 2)))
+        return y.permute(0, 2, 3, 1)
 
 
 class RetStage(nn.Module):
@@ -251,7 +258,7 @@ class RetStage(nn.Module):
             )
             for drop_path in drop_paths
         )
-        last = stage == STAGES - 1
+        last = stage == max(config.outputs)
         self.downsample = None if last else PatchMerging(dim, config.embed_dims[stage + 1])
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -273,7 +280,7 @@ class RetStage(nn.Module):
 
 
 class RMT(nn.Module):
-    """Backbone with maps at strides 4, 8, 16 and 32.
+    """Backbone with maps at strides 4, 8, 16 and 32, or some of them.
 
     Args:
         config: What it is made of.
@@ -289,17 +296,18 @@ class RMT(nn.Module):
         self.patch_embed = PatchEmbed(in_chans, config.embed_dims[0])
         self.layers = nn.ModuleList(
             RetStage(config, stage, chances[starts[stage] : starts[stage] + config.depths[stage]])
-            for stage in range(STAGES)
+            for stage in range(max(config.outputs) + 1)
         )
         self.extra_norms = nn.ModuleList(
-            nn.LayerNorm(dim) if config.extra_norms else nn.Identity() for dim in config.embed_dims
+            nn.LayerNorm(dim) if config.extra_norms and stage in config.outputs else nn.Identity()
+            for stage, dim in enumerate(config.embed_dims)
         )
         self.apply(_begin)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the outputs."""
-        return self.config.embed_dims
+        return tuple(self.config.embed_dims[stage] for stage in self.config.outputs)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Maps of a picture.
@@ -308,13 +316,15 @@ class RMT(nn.Module):
             x: ``(batch, in_chans, H, W)``.
 
         Returns:
-            ``(batch, embed_dims[i], H / 2 ** (i + 2), W / 2 ** (i + 2))``, sides rounded up.
+            ``(batch, embed_dims[i], H / 2 ** (i + 2), W / 2 ** (i + 2))`` for each stage i of the outputs, sides
+            rounded up.
         """
         x = self.patch_embed(x)
         maps = []
-        for stage, norm in zip(self.layers, self.extra_norms, strict=True):
-            found, x = stage(x)
-            maps.append(norm(found).permute(0, 3, 1, 2).contiguous())
+        for stage in range(max(self.config.outputs) + 1):
+            found, x = self.layers[stage](x)
+            if stage in self.config.outputs:
+                maps.append(self.extra_norms[stage](found).permute(0, 3, 1, 2).contiguous())
         return maps
 
 

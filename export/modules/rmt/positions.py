@@ -133,7 +133,7 @@ class RelPos2d(nn.Module):
 
 def turned(x: torch.Tensor) -> torch.Tensor:
     """Pairs of neighbouring channels turned by a right angle: ``(a, b)`` becomes ``(-b, a)``; any shape, d even."""
-    pairs = x.unflatten(-1, (x.shape[-1] // 2, 2))
+    pairs = x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
     return torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
 
 
