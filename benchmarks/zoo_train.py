@@ -148,11 +148,14 @@ def prepare_set(place: Place) -> Path:
 
 
 def fingerprint(yaml: str) -> str:
-    """Hash of a model's structure and of the names and shapes of its weights."""
+    """Hash of a model's structure, of the names and shapes of its weights, and of those that begin as a constant."""
     from lineside.export.ultra import load_model, model_yaml
 
     model = load_model(yaml)
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    shapes = {
+        name: (tuple(value.shape), float(value.flatten()[0]) if value.unique().numel() == 1 else None)
+        for name, value in model.state_dict().items()
+    }
     text = json.dumps([model_yaml(model), sorted(map(str, shapes.items()))], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -15,7 +15,7 @@ from lineside.export.class_paths import class_paths, foreign, installed, missing
 from lineside.export.structures import FETCHING
 from lineside.runtime.errors import WeightsError
 
-__all__ = ["model_of", "pickle_warning", "read_checkpoint", "warn_of_pickle"]
+__all__ = ["model_of", "pickle_warning", "read_checkpoint", "safe_copy", "warn_of_pickle"]
 
 MOST_NAMES = 8
 """So many names of classes are put into a message."""
@@ -50,6 +50,33 @@ def warn_of_pickle(weights: str | Path, remedy: str = ", or use --safe") -> None
     text = pickle_warning(weights, remedy)
     if text is not None:
         print(text, file=sys.stderr, flush=True)
+
+
+def safe_copy(path: str | Path) -> Path | None:
+    """The safetensors file beside a checkpoint, where it is the copy of this very checkpoint.
+
+    Args:
+        path: A ``.pt`` file.
+
+    Returns:
+        The file of the same name with the ending ``.safetensors``, if the hash in its metadata is that of the checkpoint;
+        None otherwise. What the copy holds is as harmless as any safetensors file, whoever made it.
+    """
+    import hashlib
+
+    path = Path(path)
+    copy = path.with_suffix(".safetensors")
+    if path.suffix.lower() != ".pt" or not path.is_file() or not copy.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(copy), framework="np") as file:
+            source = (file.metadata() or {}).get("source_sha256")
+    except (SafetensorError, OSError):
+        return None
+    with path.open("rb") as stream:
+        return copy if hashlib.file_digest(stream, "sha256").hexdigest() == source else None
 
 
 def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS) -> Mapping[str, Any]:

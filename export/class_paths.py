@@ -46,6 +46,9 @@ BUILTINS = frozenset(
 )
 """Built-in names that any checkpoint may name."""
 
+OURS = ("lineside.export.modules.", "lineside.export.ops.", "lineside.export.yolo.")
+"""Packages whose classes any checkpoint of a model with blocks of Lineside may name."""
+
 RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """Modules under the names that Python 2 gave them, which pickles still use."""
 
@@ -125,11 +128,12 @@ def _scan(stream: IO[bytes], found: dict[ClassPath, None]) -> None:
 
 
 def foreign(paths: Iterable[ClassPath]) -> tuple[ClassPath, ...]:
-    """Those of some class paths that are neither torch's nor ultralytics' own; imports nothing but ultralytics."""
+    """Those of some class paths that are neither torch's, ultralytics' nor Lineside's; imports nothing but these."""
     return tuple(
         path
         for path in paths
         if not (path.module == "builtins" and path.name in BUILTINS)
+        and not (_is_ours(path) and _resolve(path) is not None)
         and (
             path.module.partition(".")[0] not in FAMILIAR
             or (path.module.startswith("ultralytics.") and not _is_ultralytics(path))
@@ -150,7 +154,7 @@ def installed(blocks: UserBlocks, paths: Iterable[ClassPath], safe: bool) -> Ite
         blocks: The user's blocks.
         paths: What the checkpoint names.
         safe: No other module is imported because a checkpoint names it, and the blocks that it names join the
-            classes that torch's restricted loading admits.
+            classes that torch's restricted loading admits, as do Lineside's own.
 
     Raises:
         WeightsError: Two blocks of the user have the name that the checkpoint asks for.
@@ -158,6 +162,10 @@ def installed(blocks: UserBlocks, paths: Iterable[ClassPath], safe: bool) -> Ite
     with ExitStack() as undo:
         admitted: list[tuple[Any, str]] = []
         own = {name for source in blocks.sources for name in source.modules}
+        for path in (path for path in paths if safe and _is_ours(path)):
+            found = _resolve(path)
+            if isinstance(found, type) and found.__module__ == path.module:
+                admitted.append((found, str(path)))
         for path in (path for path in paths if path.module in own or foreign([path])) if own else ():
             block = blocks.find(path.module, path.name)
             if block is None:
@@ -170,10 +178,17 @@ def installed(blocks: UserBlocks, paths: Iterable[ClassPath], safe: bool) -> Ite
             import torch
 
             modules = [
-                entry for entry in admitted if isinstance(entry[0], type) and issubclass(entry[0], torch.nn.Module)
+                (found, name)
+                for found, name in admitted
+                if isinstance(found, type) and (name.startswith(OURS) or issubclass(found, torch.nn.Module))
             ]
             undo.enter_context(torch.serialization.safe_globals(modules))  # type: ignore[arg-type]
         yield
+
+
+def _is_ours(path: ClassPath) -> bool:
+    """Whether a path leads into the packages where Lineside's blocks are."""
+    return path.module.startswith(OURS) and not path.module.endswith(".__main__")
 
 
 def _is_ultralytics(path: ClassPath) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
-from lineside.export.checkpoint import read_checkpoint
+from lineside.export.checkpoint import read_checkpoint, safe_copy
 from lineside.export.ultra import is_structure, model_yaml, prepare
 from lineside.runtime.manifest import Provenance
 
@@ -56,6 +56,7 @@ def checkpoint_facts(weights: str | Path, safe: bool = False, blocks: UserBlocks
         blocks: The user's own blocks.
     """
     path = Path(weights)
+    path = (safe_copy(path) if safe else None) or path
     if is_structure(path):
         return CheckpointFacts()
     if path.suffix.lower() == ".safetensors":

@@ -46,6 +46,7 @@ def to_onnx(
     output_names: Sequence[str],
     opset: int = OPSET,
     free: Mapping[str, Sides] | None = None,
+    leave_unknown: bool = False,
 ) -> onnx.ModelProto:
     """Traces a model into an ONNX graph.
 
@@ -55,6 +56,8 @@ def to_onnx(
         output_names: Names of the outputs, in order.
         opset: Opset of the default domain.
         free: Shapes of the input and of outputs of which those sides that are symbols stay free.
+        leave_unknown: Leave operators without an ONNX form in the graph under their torch names, such as
+            ``aten::special_bessel_j0``, instead of raising. No engine runs such a graph; it shows where they are.
 
     Returns:
         The graph as torch writes it, not simplified; its input is named `INPUT`.
@@ -83,6 +86,7 @@ def to_onnx(
                 },
                 do_constant_folding=True,
                 dynamo=False,
+                **({"operator_export_type": torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH} if leave_unknown else {}),
             )
         except Exception as error:
             text = (str(error).strip().splitlines() or [type(error).__name__])[0]

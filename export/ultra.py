@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
-from lineside.export.checkpoint import model_of, read_checkpoint
+from lineside.export.checkpoint import model_of, read_checkpoint, safe_copy
 from lineside.export.structures import check_structure
 from lineside.export.yaml_blocks import ATTRIBUTE, registered
 from lineside.runtime.errors import LinesideError, MissingPackage, WeightsError
@@ -74,7 +74,8 @@ def load_model(
     """Loads a YOLO segmentation or detection model, or builds one with random weights from a model yaml.
 
     A ``.pt`` file is a pickle: loading it runs code that its author chose. Load only files that you trust, or pass
-    ``safe=True``, which admits only the classes that ultralytics itself knows and the user's own blocks.
+    ``safe=True``: then the weights come from the safetensors copy beside it (`lineside.export.checkpoint.safe_copy`) and
+    nothing is unpickled; without one only the classes of ultralytics, of Lineside and the user's own blocks are admitted.
     A ``.safetensors`` file holds numbers and a model yaml only, and is safe by its format.
 
     Args:
@@ -96,6 +97,7 @@ def load_model(
     """
     prepare()
     path = Path(weights)
+    path = (safe_copy(path) if safe else None) or path
     if is_structure(path):
         model = _build(str(weights), seed, blocks)
     elif path.suffix.lower() == ".pt":

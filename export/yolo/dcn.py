@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import cast
 
 from torch import Tensor, nn
@@ -25,12 +26,23 @@ class DeformableConv(nn.Module):
     def __init__(self, c1: int, c2: int, deform_groups: int = 1) -> None:
         super().__init__()
         self.dcn = DCNv2(c1, c2, 3, deform_groups=deform_groups, bias=False)
-        self.norm = nn.BatchNorm2d(c2)
+        self.norm: nn.Module = nn.BatchNorm2d(c2)
         self.act = Conv.default_act
 
     def forward(self, x: Tensor) -> Tensor:
         """Computes it for ``(n, c1, h, w)``."""
         return cast(Tensor, self.act(self.norm(self.dcn(x))))
+
+    def deployed(self) -> DeformableConv:
+        """The same function with the BatchNorm folded into weight and bias of the deformable convolution."""
+        twin = copy.deepcopy(self)
+        conv, norm = twin.dcn.conv, cast(nn.BatchNorm2d, self.norm)
+        variance, mean = cast(Tensor, norm.running_var), cast(Tensor, norm.running_mean)
+        scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
+        conv.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype))
+        conv.bias = nn.Parameter((norm.bias.double() - mean.double() * scale).to(conv.weight.dtype))
+        twin.norm = nn.Identity()
+        return twin
 
 
 class DeformableBottleneck(Bottleneck):

@@ -26,6 +26,9 @@ class FocusValidator(SegmentationValidator):
         named: The same by name.
     """
 
+    own_metrics = FOCUS_METRICS
+    """Names of the figures that ultralytics' validator does not have."""
+
     def __init__(self, head: Segment_Focus, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._head = head

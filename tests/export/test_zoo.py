@@ -29,7 +29,12 @@ SIZES = [(160, 160), (120, 160), (160, 120), (150, 160), (101, 150), (90, 120), 
 KEPT = Path(__file__).resolve().parents[2] / "build" / "zoo"
 """Where the bundles are left for the tests with the oldest onnxruntime."""
 
-BUDGETS: dict[str, tuple[int, float]] = {}
+BUDGETS: dict[str, tuple[int, float]] = {
+    "yolo11-seg-cg": (390, 11.8),
+    "yolo11-seg-focus": (370, 12.2),
+    "yolo11-seg-unirep": (375, 11.4),
+    "yolo11-seg-unireplk-a": (610, 24.9),
+}
 """Nodes (those of function bodies counted once each) and megabytes of the ONNX file of each model at n and 160 px."""
 
 MASK_BYTES = 16_000_000
@@ -64,6 +69,7 @@ def test_from_structure_to_runtime(name: str, tmp_path: Path) -> None:
     settle(model, drawn_pictures((), SIZES))
     losses = trained_a_little(model, labelled_batch(SIDE))
     assert all(after < before for before, after in zip(losses, losses[1:], strict=False)), losses
+    settle(model, drawn_pictures((), SIZES))  # three steps leave BatchNorm with statistics of the weights before them
     best = checkpoint(model, tmp_path / "best.pt", SIDE)
     survives_a_fresh_process(best, tmp_path)
     KEPT.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,7 @@ COMMANDS = {
     "train": "lineside.cli.train:command",
     "export": "lineside.cli.export:command",
     "import": "lineside.cli.import_:command",
+    "doctor": "lineside.cli.doctor:command",
 }
 """Every command and the function behind it; a command's module is imported only when it is asked for."""
 

@@ -60,7 +60,7 @@ def command(
         list[str] | None,
         typer.Option("--modules", help="File or package with blocks of your own; may be repeated. It is imported."),
     ] = None,
-    safe: Annotated[bool, typer.Option("--safe", help="Load the checkpoint without running code from it.")] = False,
+    safe: Annotated[bool, typer.Option("--safe", help="Load the checkpoint without running code from it: from its .safetensors copy, else restricted.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
