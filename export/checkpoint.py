@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pickle
 import sys
@@ -62,8 +63,6 @@ def safe_copy(path: str | Path) -> Path | None:
         The file of the same name with the ending ``.safetensors``, if the hash in its metadata is that of the checkpoint;
         None otherwise. What the copy holds is as harmless as any safetensors file, whoever made it.
     """
-    import hashlib
-
     path = Path(path)
     copy = path.with_suffix(".safetensors")
     if path.suffix.lower() != ".pt" or not path.is_file() or not copy.is_file():
@@ -75,8 +74,7 @@ def safe_copy(path: str | Path) -> Path | None:
             source = (file.metadata() or {}).get("source_sha256")
     except (SafetensorError, OSError):
         return None
-    with path.open("rb") as stream:
-        return copy if hashlib.file_digest(stream, "sha256").hexdigest() == source else None
+    return copy if hashlib.sha256(path.read_bytes()).hexdigest() == source else None
 
 
 def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS) -> Mapping[str, Any]:

@@ -60,7 +60,12 @@ def command(
         list[str] | None,
         typer.Option("--modules", help="File or package with blocks of your own; may be repeated. It is imported."),
     ] = None,
-    safe: Annotated[bool, typer.Option("--safe", help="Load the checkpoint without running code from it: from its .safetensors copy, else restricted.")] = False,
+    safe: Annotated[
+        bool,
+        typer.Option(
+            "--safe", help="Run no code of a checkpoint: take its .safetensors copy, else load it restricted."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle of that name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
@@ -69,7 +74,11 @@ def command(
     Compares raw tensors, the best anchors and their masks with torch on at least 8 pictures; beyond the budget nothing
     is written, the exit code is 1 and the report lies beside.
 
-    Example: lineside export runs/train/weights/best.pt -o bearing.bundle --weights fp16
+    Example: lineside export runs/train/best.pt -o bearing.bundle --weights fp16
+
+    Example: lineside export yolo11n-seg-edge.yaml -o edge.bundle --imgsz 320
+
+    The improved models: lineside zoo --list
     """
     size = input_size(imgsz)
     from lineside.cli.progress import progress

@@ -13,7 +13,9 @@ __all__ = ["command"]
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="Model yaml, e.g. yolo11n-seg.yaml, or a .pt that you trust.")],
+    model: Annotated[
+        str, typer.Argument(help="Model yaml, e.g. yolo11n-seg.yaml or yolo11n-seg-edge.yaml, or a .pt that you trust.")
+    ],
     data: Annotated[str, typer.Argument(help="data.yaml or its folder, or a name: bearing, tube.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder, new or empty.")] = Path("runs/train"),
     epochs: Annotated[int, typer.Option(help="Passes over the training pictures.")] = 100,
@@ -42,6 +44,10 @@ def command(
     Leaves best.pt, best.safetensors, results.csv, curves.png and settings.json in the run folder.
 
     Example: lineside train yolo11n-seg.yaml sets/tube/data.yaml --imgsz 320 --epochs 30 --out runs/tube
+
+    Example: lineside train yolo11n-seg-edge.yaml tube --out runs/edge
+
+    The improved models: lineside zoo --list
     """
     from lineside.cli.progress import progress
     from lineside.export.checkpoint import warn_of_pickle
