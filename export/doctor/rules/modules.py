@@ -1,0 +1,103 @@
+"""Rules about torch modules, looked at before anything is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lineside.export.doctor.rule import Hit, Rule
+from lineside.export.doctor.subject import ModuleSubject
+
+__all__ = ["HEAVY_CALLS", "HEAVY_TENSOR", "MASK_BYTES", "RULES"]
+
+MASK_BYTES = 16 << 20
+"""Bytes of a mask over positions that may be folded into a graph."""
+
+HEAVY_TENSOR = 2 << 30
+"""Bytes of one tensor beyond which a trace is not tried."""
+
+HEAVY_CALLS = 1000
+"""Operations that one module runs itself in a pass, beyond which a loop must have been unrolled; ours stay below."""
+
+
+def _tied_to_size(subject: ModuleSubject) -> Iterator[Hit]:
+    for path, module in subject.model.named_modules() if subject.dynamic else ():
+        reason = getattr(module, "lineside_static", "")
+        if reason:
+            yield Hit(path, {"why": str(reason)})
+
+
+def _whole_masks(subject: ModuleSubject) -> Iterator[Hit]:
+    """Attention of every cell to every cell, with a mask over positions per head."""
+    for path, module in subject.model.named_modules():
+        shape = subject.seen.inputs.get(path, ())
+        if type(module).__name__ != "MaSA" or len(shape) != 4:
+            continue
+        _, height, width, _ = shape
+        heads = int(getattr(module, "num_heads", 1))
+        size = heads * (height * width) ** 2 * 4
+        if size > MASK_BYTES:
+            yield Hit(path, {"map": f"{height}x{width}", "heads": heads, "size": f"{size / 1e6:.0f}"})
+
+
+def _unrolled(subject: ModuleSubject) -> Iterator[Hit]:
+    for path, module in subject.model.named_modules():
+        count = subject.seen.calls.get(path, 0)
+        if count > HEAVY_CALLS and not type(module).__module__.startswith("lineside."):
+            yield Hit(path, {"count": count})
+
+
+def _huge(subject: ModuleSubject) -> Iterator[Hit]:
+    for path, size in subject.seen.largest.items():
+        if size > HEAVY_TENSOR:
+            yield Hit(path, {"size": f"{size / 1e9:.1f}"})
+
+
+def _unseen(subject: ModuleSubject) -> Iterator[Hit]:
+    if subject.seen.failure:
+        yield Hit("model", {"why": subject.seen.failure})
+
+
+RULES = (
+    Rule(
+        id="tied-to-size",
+        looks_at="module",
+        severity="will-not-export",
+        find=_tied_to_size,
+        reason="its graph holds for one input size: {why}",
+        remedy="leave --dynamic out and export one bundle per size",
+    ),
+    Rule(
+        id="whole-mask",
+        looks_at="module",
+        severity="will-not-export",
+        find=_whole_masks,
+        reason="every cell of a {map} map sees every cell, so the mask of its {heads} heads is {size} MB of constants in the "
+        "file, and the time grows with the square of the cells",
+        remedy="use MaSAd (chunk) there, and whole retention at stride 32 only",
+    ),
+    Rule(
+        id="unrolled-loop",
+        looks_at="module",
+        severity="will-not-export",
+        find=_unrolled,
+        reason="it runs {count} operations itself in one pass: a loop over positions, which a trace writes down step by step",
+        remedy="use an operator that keeps the loop, such as SelectiveScan of lineside.export.ops, or a form with few steps",
+    ),
+    Rule(
+        id="huge-tensor",
+        looks_at="module",
+        severity="will-not-export",
+        find=_huge,
+        reason="one tensor in it has {size} GB",
+        remedy="give a smaller --imgsz, or put the block where the map is smaller",
+    ),
+    Rule(
+        id="sizes-unknown",
+        looks_at="module",
+        severity="note",
+        find=_unseen,
+        reason="the model cannot be walked without numbers ({why}), so rules that need sizes of maps were left out",
+        remedy="nothing needs to be done; export goes through it with numbers",
+    ),
+)
+"""Rules about torch modules."""

@@ -1,0 +1,109 @@
+"""What a target can run: a file of ``configs/targets``, found out by running it (``scripts/target_facts.py``)."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import msgspec
+import yaml
+
+from lineside.runtime.errors import BadOption
+
+__all__ = ["Kernel", "Target", "find_target", "target_names"]
+
+FOLDER = "lineside.configs"
+
+
+class Kernel(msgspec.Struct, frozen=True, array_like=True):
+    """One implementation of an operator.
+
+    Attributes:
+        first: First opset that it serves.
+        last: Last opset that it serves; 0 where nothing has followed yet.
+        types: Element types that each type parameter of the operator may have, such as ``{"T": ("float",)}``.
+    """
+
+    first: int
+    last: int
+    types: dict[str, tuple[str, ...]]
+
+    def serves(self, since: int) -> bool:
+        """Whether it is taken for an operator whose definition is as old as this opset.
+
+        onnxruntime takes a kernel without a last opset only for the very definition that it was written for.
+        """
+        return self.first == since or (self.first < since <= self.last)
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs a model.
+
+    Attributes:
+        name: What ``--target`` says.
+        runtime: Which program it is, without its version.
+        version: Its version.
+        opset: Newest opset of the default domain that it loads.
+        ir_version: Newest version of the file format that it loads.
+        functions: Runs model-local functions.
+        scan_in_function: Runs a Scan inside one.
+        unknown_operators: Loads operators that it does not know, without a function.
+        half_arithmetic: Runs float16 graphs.
+        grid_sample_5d: Runs GridSample on volumes.
+        kernels: Implementations by domain and operator.
+    """
+
+    name: str
+    runtime: str
+    version: str
+    opset: int
+    ir_version: int
+    functions: bool
+    scan_in_function: bool
+    unknown_operators: bool
+    half_arithmetic: bool
+    grid_sample_5d: bool
+    kernels: dict[str, dict[str, tuple[Kernel, ...]]]
+
+    def find_kernels(self, domain: str, op: str, since: int) -> tuple[Kernel, ...]:
+        """Implementations of an operator whose definition is as old as this opset."""
+        return tuple(kernel for kernel in self.kernels.get(domain, {}).get(op, ()) if kernel.serves(since))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The version as numbers that can be compared."""
+        return tuple(int(part) for part in re.findall("[0-9]+", self.version))
+
+
+def target_names() -> tuple[str, ...]:
+    """Names of all targets."""
+    folder = resources.files(FOLDER).joinpath("targets")
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+@functools.cache
+def find_target(name: str) -> Target:
+    """The target of that name.
+
+    Args:
+        name: One of `target_names`; a dash before the version and its last part do not count, so that
+            ``onnxruntime-1.23.2`` is ``onnxruntime1.23``.
+
+    Raises:
+        BadOption: There is no such target.
+    """
+    known = target_names()
+    wanted = name.replace("-", "")
+    found = next((it for it in known if it == wanted), None)
+    if found is None:
+        shorter = re.fullmatch(r"(\D+\d+\.\d+)\.\d+", wanted)
+        found = next((it for it in known if shorter and it == shorter[1]), None)
+    if found is None:
+        raise BadOption(f"--target {name[:40]}: there is no such target; known are {', '.join(known)}")
+    text = resources.files(FOLDER).joinpath("targets", f"{found}.yaml").read_text("utf-8")
+    # libyaml reads these long tables seven times faster, where it is there.
+    content: Mapping[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return msgspec.convert(content, Target)
