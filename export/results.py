@@ -75,7 +75,7 @@ def draw_curves(rows: list[dict[str, float]], out: Path) -> None:
     figure = Figure(figsize=(11, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for name in ("box_loss", "seg_loss", "cls_loss", "dfl_loss"):
+    for name in ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "focus_loss"):
         for split, style in (("train", "-"), ("val", "--")):
             if rows and f"{split}/{name}" in rows[0]:
                 left.plot(epochs, [row[f"{split}/{name}"] for row in rows], style, label=f"{split} {name}")
@@ -83,7 +83,11 @@ def draw_curves(rows: list[dict[str, float]], out: Path) -> None:
         ("metrics/mAP50(M)", "mask mAP50"),
         ("metrics/mAP50-95(M)", "mask mAP50-95"),
         ("metrics/mAP50(B)", "box mAP50"),
+        ("metrics/recall(F)", "FocusPixel recall"),
+        ("metrics/precision(F)", "FocusPixel precision"),
     ):
+        if name.endswith("(F)") and not any(name in row for row in rows):
+            continue  # the model has no FocusPixel branch
         right.plot(epochs, [row.get(name, float("nan")) for row in rows], label=label)
     for axes, title in ((left, "losses"), (right, "accuracy on the validation pictures")):
         axes.set(title=title, xlabel="epoch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ def command(
 
     Example: lineside train yolo11n-seg-edge.yaml tube --out runs/edge
 
-    The improved models: lineside zoo --list
+    The improved models: lineside zoo
     """
     from lineside.cli.progress import progress
     from lineside.export.checkpoint import warn_of_pickle
@@ -83,22 +84,29 @@ def command(
         print(f"interrupted; go on with: lineside train {model} {data} --out {out} --resume", file=sys.stderr)
         return 130
     result = json.loads((best.parent / "settings.json").read_text(encoding="utf-8"))["best"]
-    accuracy = {name: result.get(f"metrics/{key}(M)") for name, key in (("mAP50", "mAP50"), ("mAP50-95", "mAP50-95"))}
+    accuracy = {f"mask {name}": result.get(f"metrics/{name}(M)") for name in ("mAP50", "mAP50-95")} | _focus(result)
     if as_json:
-        print(json.dumps({"best": str(best), **{f"mask {name}": value for name, value in accuracy.items()}}))
+        print(json.dumps({"best": str(best), **accuracy}))
     else:
         print(
             f"{best}: best epoch {result.get('epoch', 0):.0f}, on the validation pictures "
-            + ", ".join(f"mask {name} {value:.3f}" for name, value in accuracy.items() if value is not None)
+            + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items() if value is not None)
         )
     return 0
 
 
+def _focus(metrics: Mapping[str, float]) -> dict[str, float]:
+    """How well a FocusPixel branch does; empty for a model without one."""
+    keys = (("FocusPixel recall", "metrics/recall(F)"), ("FocusPixel precision", "metrics/precision(F)"))
+    return {name: metrics[key] for name, key in keys if key in metrics}
+
+
 def _epoch_note(state: Any) -> str:
-    """Losses and mask accuracy of an epoch in one line."""
+    """Losses and accuracy of an epoch in one line."""
     losses = " ".join(f"{name.rsplit('/', 1)[-1]} {value:.3f}" for name, value in state.losses.items())
     accuracy = [state.metrics.get(f"metrics/{name}(M)", 0.0) for name in ("mAP50", "mAP50-95")]
-    return f"  {losses}  mask mAP50 {accuracy[0]:.3f} mAP50-95 {accuracy[1]:.3f}  {state.seconds:.0f} s"
+    focus = "".join(f"  {name} {value:.3f}" for name, value in _focus(state.metrics).items())
+    return f"  {losses}  mask mAP50 {accuracy[0]:.3f} mAP50-95 {accuracy[1]:.3f}{focus}  {state.seconds:.0f} s"
 
 
 def _counts(report: Any) -> dict[str, Any]:
