@@ -10,7 +10,7 @@ from torch import nn
 
 from lineside.export.heads import END2END_ROWS, LevelsHead, find_head
 
-__all__ = ["FP16_MIN_ELEMENTS", "WeightsStorage", "cut_tail", "fused", "rounded_to_fp16"]
+__all__ = ["FP16_MIN_ELEMENTS", "WeightsStorage", "cut_tail", "fused", "put_deploy_forms", "rounded_to_fp16"]
 
 WeightsStorage = Literal["fp32", "fp16"]
 
@@ -38,7 +38,7 @@ def fused(model: nn.Module, end2end: bool = False) -> nn.Module:
     head = twin.model[-1]
     if getattr(head, "end2end", end2end) != end2end:
         head.end2end = end2end
-    _put_deploy_forms(twin)
+    put_deploy_forms(twin)
     own = [(layer, layer.bn) for layer in twin.modules() if _computes_otherwise(layer)]
     for layer, _ in own:
         del layer.bn  # what ultralytics recognises a layer by that it has not folded yet
@@ -52,12 +52,16 @@ _MARKS = ("i", "f", "type", "np")
 """What ultralytics writes onto a layer of a model: number, inputs, class and parameters."""
 
 
-def _put_deploy_forms(model: nn.Module) -> None:
-    """Replaces every module inside a model that has a deploy form by that form."""
+def put_deploy_forms(model: nn.Module) -> None:
+    """Replaces every module inside a model that has a deploy form by that form.
+
+    Args:
+        model: Any module; changed in place.
+    """
     for name, child in list(model.named_children()):
         deployed = getattr(child, "deployed", None)
         if not callable(deployed):
-            _put_deploy_forms(child)
+            put_deploy_forms(child)
             continue
         form = deployed()
         for mark in _MARKS:

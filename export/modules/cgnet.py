@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lineside.runtime.errors import BadOption
-
 __all__ = ["CGNet", "ContextGuidedBlock", "ContextGuidedDown", "GlobalContext", "InputInjection", "Residual"]
 
 Residual = Literal["global", "local"]
@@ -61,14 +59,14 @@ class GlobalContext(nn.Module):
         reduction: C divided by the channels between the two linear layers.
 
     Raises:
-        BadOption: The reduction leaves no channel.
+        ValueError: The reduction leaves no channel.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         inner = channels // reduction
         if not inner:
-            raise BadOption(f"A reduction of {reduction} leaves no channel of {channels}: take {channels} or less")
+            raise ValueError(f"A reduction of {reduction} leaves no channel of {channels}: take {channels} or less")
         self.fc = nn.Sequential(nn.Linear(channels, inner), nn.ReLU(), nn.Linear(inner, channels), nn.Sigmoid())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -92,7 +90,7 @@ class ContextGuidedBlock(nn.Module):
         eps: Of the BatchNorms.
 
     Raises:
-        BadOption: The channels do not fit.
+        ValueError: The channels do not fit.
     """
 
     def __init__(
@@ -107,11 +105,11 @@ class ContextGuidedBlock(nn.Module):
     ) -> None:
         super().__init__()
         if c2 % 2:
-            raise BadOption(f"A context guided block joins two equal halves, so {c2} channels must be an even number")
+            raise ValueError(f"A context guided block joins two equal halves, so {c2} channels must be an even number")
         if add and c1 != c2:
-            raise BadOption(f"A residual needs as many channels in as out, not {c1} and {c2}: switch it off with add")
+            raise ValueError(f"A residual needs as many channels in as out, not {c1} and {c2}: switch it off with add")
         if residual not in ("global", "local"):
-            raise BadOption(f"There is no residual '{residual}': take 'global' or 'local'")
+            raise ValueError(f"There is no residual '{residual}': take 'global' or 'local'")
         half = c2 // 2
         self.add, self.residual = add, residual
         self.conv1x1 = _Norm(half, eps, _conv(c1, half, 1))
@@ -144,7 +142,7 @@ class ContextGuidedDown(nn.Module):
         eps: Of the BatchNorms.
 
     Raises:
-        BadOption: The reduction leaves no channel.
+        ValueError: The reduction leaves no channel.
     """
 
     def __init__(self, c1: int, c2: int, dilation: int = 2, reduction: int = 16, eps: float = BN_EPS) -> None:
@@ -196,7 +194,7 @@ class CGNet(nn.Module):
         channels: Channels of the picture.
 
     Raises:
-        BadOption: A stage has no block.
+        ValueError: A stage has no block.
     """
 
     def __init__(
@@ -204,7 +202,7 @@ class CGNet(nn.Module):
     ) -> None:
         super().__init__()
         if min(m, n) < 1:
-            raise BadOption(f"Each stage of a CGNet has at least one block, not {m} and {n}")
+            raise ValueError(f"Each stage of a CGNet has at least one block, not {m} and {n}")
         self.level1_0 = _Norm(STEM, BN_EPS, _conv(channels, STEM, 3, stride=2))
         self.level1_1 = _Norm(STEM, BN_EPS, _conv(STEM, STEM, 3))
         self.level1_2 = _Norm(STEM, BN_EPS, _conv(STEM, STEM, 3))

@@ -9,7 +9,6 @@ from torch import nn
 from ultralytics.nn.modules.block import C2f
 
 from lineside.export.modules.unireplknet import UniRepLKNet, UniRepLKNetBlock
-from lineside.runtime.errors import BadOption
 
 __all__ = ["C3k2_UniRepLK", "C3k2_UniRepLKNetBlock", "UniRepLKNetBackbone"]
 
@@ -63,12 +62,12 @@ class C3k2_UniRepLKNetBlock(C3k2_UniRepLK):  # noqa: N801 - the community's name
         kernel: Side of the depth-wise kernel.
 
     Raises:
-        BadOption: ``c3k`` is set.
+        ValueError: ``c3k`` is set.
     """
 
     def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5, kernel: int = 7) -> None:
         if c3k:
-            raise BadOption("C3k2_UniRepLKNetBlock with c3k=True is another block: write False, or take C3k2_UniRepLK")
+            raise ValueError("C3k2_UniRepLKNetBlock with c3k=True is another block: write False, or take C3k2_UniRepLK")
         super().__init__(c1, c2, n, kernel, 4.0, e)
 
 
@@ -83,7 +82,7 @@ class UniRepLKNetBackbone(nn.Module):
         variant: Letter of the network; the one that goes with the scale when None.
 
     Raises:
-        BadOption: There is no such variant.
+        ValueError: There is no such variant.
     """
 
     lineside_args = ("c1", "scale")

@@ -17,7 +17,6 @@ from lineside.export.modules.unireplknet.reparam import (
     folded_norm,
     scale_and_shift,
 )
-from lineside.runtime.errors import BadOption
 
 __all__ = ["LAYER_SCALE", "REPARAM_FROM", "UniRepLKNetBlock"]
 
@@ -46,7 +45,7 @@ class UniRepLKNetBlock(nn.Module):
             convolutions have biases instead (`deployed` fills it).
 
     Raises:
-        BadOption: The kernel is none of those.
+        ValueError: The kernel is none of those.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ def _spatial(channels: int, kernel: int, branches: Sequence[Branch] | None, depl
     if kernel in PLAIN_KERNELS:
         return depthwise(channels, kernel, bias=deploy)
     if kernel < REPARAM_FROM:
-        raise BadOption(f"A block cannot have a kernel of size {kernel}: take 0, 3, 5, or an odd size from 7 to 17")
+        raise ValueError(f"A block cannot have a kernel of size {kernel}: take 0, 3, 5, or an odd size from 7 to 17")
     return DilatedReparamBlock(channels, kernel, branches, deploy)
 
 

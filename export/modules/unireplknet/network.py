@@ -6,14 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from lineside.export.modules.unireplknet.block import LAYER_SCALE, UniRepLKNetBlock
 from lineside.export.modules.unireplknet.parts import LayerNorm2d
-from lineside.runtime.errors import BadOption
 
 __all__ = ["STRIDES", "VARIANTS", "Output", "UniRepLKNet", "Variant"]
 
@@ -86,7 +85,7 @@ class UniRepLKNet(nn.Module):
         deploy: Build the deploy form (`deployed` fills it).
 
     Raises:
-        BadOption: The lists do not fit each other, or a kernel size is unknown.
+        ValueError: The lists do not fit each other, or a kernel size is unknown.
     """
 
     def __init__(
@@ -139,25 +138,25 @@ class UniRepLKNet(nn.Module):
         self.apply(_initialise)
 
     @classmethod
-    def of_variant(cls, letter: str, output: Output = "features", classes: int = 1000, **more: float) -> UniRepLKNet:
+    def of_variant(cls, letter: str, output: Output = "features", classes: int = 1000, **more: Any) -> UniRepLKNet:
         """A published network with random weights.
 
         Args:
             letter: One of `VARIANTS`.
             output: As in the class.
             classes: As in the class.
-            **more: ``drop_path`` or ``layer_scale``.
+            **more: Other arguments of the class, such as ``drop_path``.
 
         Returns:
             The network, in training form.
 
         Raises:
-            BadOption: There is no such variant.
+            ValueError: There is no such variant.
         """
         if letter not in VARIANTS:
-            raise BadOption(f"There is no UniRepLKNet '{letter}': take one of {', '.join(VARIANTS)}")
+            raise ValueError(f"There is no UniRepLKNet '{letter}': take one of {', '.join(VARIANTS)}")
         variant = VARIANTS[letter]
-        return cls(variant.depths, variant.dims, variant.kernels, output, classes, **more)  # type: ignore[arg-type]
+        return cls(variant.depths, variant.dims, variant.kernels, output, classes, **more)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor] | torch.Tensor:
         """Features or scores of pictures.
@@ -226,9 +225,9 @@ def _initialise(module: nn.Module) -> None:
 def _check(depths: Sequence[int], dims: Sequence[int], kernels: Sequence[Sequence[int]]) -> None:
     """Raises unless there are as many numbers of each kind as there must be."""
     if not len(depths) == len(dims) == len(kernels) == len(STRIDES):
-        raise BadOption(
+        raise ValueError(
             f"A UniRepLKNet has {len(STRIDES)} stages, and there are {len(depths)} depths, {len(dims)} dims and kernel "
             f"sizes for {len(kernels)} stages"
         )
     if tuple(map(len, kernels)) != tuple(depths):
-        raise BadOption(f"Stages of {list(depths)} blocks need as many kernel sizes, not {list(map(len, kernels))}")
+        raise ValueError(f"Stages of {list(depths)} blocks need as many kernel sizes, not {list(map(len, kernels))}")

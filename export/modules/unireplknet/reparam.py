@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lineside.runtime.errors import BadOption
-
 __all__ = ["BRANCHES", "DilatedReparamBlock", "depthwise", "folded_norm", "scale_and_shift"]
 
 Branch = tuple[int, int]
@@ -41,7 +39,7 @@ class DilatedReparamBlock(nn.Module):
         deploy: Build the form with one convolution with a bias (`deployed` fills it).
 
     Raises:
-        BadOption: There is no table for that kernel, or a branch is wider than it.
+        ValueError: There is no table for that kernel, or a branch is wider than it.
     """
 
     def __init__(
@@ -133,14 +131,14 @@ def _checked(kernel: int, branches: Sequence[Branch] | None) -> tuple[Branch, ..
     """The branches for a kernel."""
     if branches is None:
         if kernel not in BRANCHES:
-            raise BadOption(
+            raise ValueError(
                 f"There is no table of dilated branches for the kernel size {kernel}: "
                 f"take one of {', '.join(map(str, sorted(BRANCHES)))}, or name the branches"
             )
         return BRANCHES[kernel]
     for side, dilation in branches:
         if side % 2 == 0 or kernel % 2 == 0 or dilation * (side - 1) + 1 > kernel:
-            raise BadOption(
+            raise ValueError(
                 f"A branch of size {side} and dilation {dilation} does not fit into a kernel of size {kernel}: sizes "
                 "are odd, and dilation * (size - 1) + 1 is at most that of the large kernel"
             )

@@ -29,7 +29,7 @@ from lineside.export.modules.unireplknet import (
     UniRepLKNetBlock,
     load_upstream,
 )
-from lineside.runtime.errors import BadOption, WeightsError
+from lineside.runtime.errors import WeightsError
 from oracle import unireplknet as oracle
 from oracle.convolution import layer_norm
 
@@ -263,7 +263,7 @@ class TestSizes:
         ],
     )
     def test_wrong_sizes(self, make: Any, said: str) -> None:
-        with pytest.raises(BadOption, match=said):
+        with pytest.raises(ValueError, match=said):
             make()
 
 
