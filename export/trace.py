@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lineside.export.graph.finish import Sides
+from lineside.export.ops.emit import as_nodes
 from lineside.runtime.errors import ExportError
 
 __all__ = ["INPUT", "OPSET", "free_sides", "to_onnx"]
@@ -60,14 +61,15 @@ def to_onnx(
             ``aten::special_bessel_j0``, instead of raising. No engine runs such a graph; it shows where they are.
 
     Returns:
-        The graph as torch writes it, not simplified; its input is named `INPUT`.
+        The graph as torch writes it, not simplified; its input is named `INPUT`. Operators of ours are single nodes,
+        whose functions `lineside.export.ops.declare.DECLARE` adds.
 
     Raises:
         ExportError: An operator of the model has no ONNX form, or the model cannot be traced.
     """
     buffer = io.BytesIO()
     example = torch.zeros(tuple(shape), dtype=torch.float32)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), as_nodes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # traced sizes are constants on purpose, and so is the TorchScript exporter
         noise = logging.getLogger("torch.onnx")
         level = noise.level

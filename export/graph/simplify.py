@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from lineside.export.graph.aside import put_back, take_aside
 from lineside.export.graph.passes import Condition, GraphPass
 
 __all__ = ["SIMPLIFY", "SIMPLIFY_DYNAMIC"]
@@ -16,6 +17,16 @@ _OF_SHAPES = frozenset({"Shape"})
 
 
 def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Runs onnxslim; once more without the nodes that it does not know, where those hide shapes from it."""
+    shapes = {value.name: value for value in model.graph.value_info}
+    slim = _slim_once(model)
+    if not any(node.op_type in _OF_SHAPES for node in slim.graph.node):
+        return slim
+    taken = take_aside(slim, shapes)
+    return slim if taken is None else put_back(_slim_once(taken[0]), taken[1])
+
+
+def _slim_once(model: onnx.ModelProto) -> onnx.ModelProto:
     """Runs onnxslim and gives the constants names of ours."""
     import onnxslim
 

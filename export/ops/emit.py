@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 
 from lineside.export.ops.op import DOMAIN, PLUGIN, CustomOp, Shape
 
-__all__ = ["call"]
+__all__ = ["as_nodes", "call"]
 
 _PROBES = (96, 160)
 """Two sides to ask for the shape of a result with, where a side is free; multiples of every stride."""
+
+_AS_NODES = ContextVar("as_nodes", default=False)
+
+
+@contextmanager
+def as_nodes() -> Iterator[None]:
+    """Within it `call` leaves a node; for an exporter that declares the functions afterwards.
+
+    Elsewhere, as in the exports of ultralytics, an operator is traced as the standard operators that its torch form is
+    made of.
+    """
+    before = _AS_NODES.set(True)
+    try:
+        yield
+    finally:
+        _AS_NODES.reset(before)
 
 
 def call(op: CustomOp, *tensors: torch.Tensor) -> Any:
@@ -22,10 +41,10 @@ def call(op: CustomOp, *tensors: torch.Tensor) -> Any:
         tensors: Its inputs; optional ones at the end may be left out.
 
     Returns:
-        Its output; a tuple where it has more than one. While a model is exported the values are zeros of the right
-        shape, since only the node counts.
+        Its output; a tuple where it has more than one. Within `as_nodes` the values are zeros of the right shape, since
+        only the node counts.
     """
-    if torch.onnx.is_in_onnx_export():
+    if _AS_NODES.get():
         results = _Node.apply(op, *tensors)
         return results if len(op.outputs) > 1 else results[0]
     return op.torch(*tensors)
