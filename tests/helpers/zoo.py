@@ -50,7 +50,7 @@ def labelled_batch(side: int, pictures: int = 2, seed: int = 0) -> dict[str, Any
     }
 
 
-def trained_a_little(model: Any, batch: dict[str, Any], steps: int = 3, rate: float = 3e-4) -> list[float]:
+def trained_a_little(model: Any, batch: dict[str, Any], steps: int = 3, rate: float = 2e-4) -> list[float]:
     """Trains on one batch with the model's own loss.
 
     Args:
