@@ -61,7 +61,7 @@ def scan(
         dt = functional.softplus(delta) if op.softplus else delta
         # Time first, since the steps of the recurrence are then slices of contiguous memory.
         dt, x = (_grouped(value.permute(2, 0, 1), groups) for value in (dt, dt * u))
-        b, c = (value.permute(3, 0, 1, 2).unsqueeze(3) for value in (b, c))
+        b, c = (value.permute(3, 0, 1, 2).unsqueeze(3).contiguous() for value in (b, c))
         states = form(torch.exp(dt * a.reshape(groups, -1, op.states)), x * b)
         y = (states * c).squeeze(-1) if op.states == 1 else states.matmul(c.transpose(3, 4)).squeeze(-1)
         y = y.flatten(2).permute(1, 2, 0)
@@ -74,7 +74,7 @@ def scan(
 
 def _grouped(values: torch.Tensor, groups: int) -> torch.Tensor:
     """(L, B, D) as (L, B, G, D / G, 1)."""
-    return values.reshape(*values.shape[:2], groups, -1, 1)
+    return values.reshape(*values.shape[:2], groups, -1, 1).contiguous()
 
 
 @dataclass(frozen=True)
