@@ -12,6 +12,7 @@ import msgspec
 import onnx
 from torch import nn
 
+from lineside.export.block_limits import refuse_free_size, refuse_large_maps
 from lineside.export.blocks import load_blocks
 from lineside.export.class_paths import class_paths
 from lineside.export.cut import WeightsStorage, cut_tail, fused, rounded_to_fp16
@@ -110,11 +111,12 @@ def export_bundle(
 
     Raises:
         WeightsError: The weights cannot be loaded.
-        ExportError: The model cannot be turned into a graph.
+        ExportError: The model cannot be turned into a graph, or a block of it is too large for that input size.
         ParityFailed: The bundle is beyond the budget; nothing is left under its name.
         SinkError: The bundle cannot be written.
         SourceError: The pictures cannot be read.
-        BadOption: The input size does not fit the model's strides, or one of `modules` cannot be imported.
+        BadOption: The input size does not fit the model's strides, one of `modules` cannot be imported, or the model has
+            blocks for one input size and is to be `dynamic`.
     """
     if end2end and dynamic:
         raise BadOption(
@@ -130,6 +132,9 @@ def export_bundle(
     facts = checkpoint_facts(weights, safe, blocks)
     size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
     head = find_head(model, size, end2end).contract
+    if dynamic:
+        refuse_free_size(model)
+    refuse_large_maps(model, size)
     if end2end and budget.tie_score < TIE_SCORE:
         budget = msgspec.structs.replace(budget, tie_score=TIE_SCORE)
     names = _class_names(model, head.classes)
