@@ -144,25 +144,33 @@ class MSDeformAttn(nn.Module):
         value = self.value_proj(input_flatten)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask.bool()[..., None], 0.0)
-        offsets = self.sampling_offsets(query).view(n, queries, self.n_heads, self.n_levels, self.n_points, 2)
         weights = self.attention_weights(query).view(n, queries, self.n_heads, -1).softmax(-1)
         out = ms_deform_attn(
             value.view(n, -1, self.n_heads, self.d_model // self.n_heads),
             spatial_shapes,
-            self._locations(offsets, reference_points, spatial_shapes),
+            self._locations(self.sampling_offsets(query), reference_points, spatial_shapes),
             weights.view(n, queries, self.n_heads, self.n_levels, self.n_points),
         )
         return cast(torch.Tensor, self.output_proj(out))
 
     def _locations(self, offsets: torch.Tensor, reference: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-        """Places to sample, ``(N, Lq, M, L, P, 2)``."""
-        reference = reference[:, :, None, :, None]
-        if reference.shape[-1] == 2:
-            pixel = [[1 / w, 1 / h] for h, w in _sides(shapes)]
-            return reference + offsets * offsets.new_tensor(pixel)[:, None]
-        if reference.shape[-1] == 4:
-            return reference[..., :2] + offsets * (reference[..., 2:] * (0.5 / self.n_points))
-        raise BadOption(f"A reference point has 2 or 4 numbers, and these have {reference.shape[-1]}")
+        """Places to sample, ``(N, Lq, M, L, P, 2)``.
+
+        Queries are brought to the end for the arithmetic, and back: with pairs of x and y there, every engine would
+        walk through it two numbers at a time.
+        """
+        n, queries = offsets.shape[:2]
+        sides = (self.n_heads, self.n_levels, self.n_points, 2)
+        moves = offsets.transpose(1, 2).reshape(n, *sides, queries)
+        reference = reference.permute(0, 2, 3, 1)[:, None, :, None]  # (N, 1, L, 1, 2 or 4, Lq)
+        if reference.shape[4] == 2:
+            pixel = offsets.new_tensor([[1 / w, 1 / h] for h, w in _sides(shapes)])
+            places = reference + moves * pixel[:, None, :, None]
+        elif reference.shape[4] == 4:
+            places = reference[..., :2, :] + moves * (reference[..., 2:, :] * (0.5 / self.n_points))
+        else:
+            raise BadOption(f"A reference point has 2 or 4 numbers, and these have {reference.shape[4]}")
+        return places.reshape(n, -1, queries).transpose(1, 2).reshape(n, queries, *sides)
 
 
 def inverse_sigmoid(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:

@@ -106,8 +106,8 @@ class MSDeformAttn(CustomOp):
         planes = body.node("Reshape", planes, body.node("Concat", maps, width, body.ints(-1), axis=0))
         grids = body.node("Add", "sampling_locations", "sampling_locations")
         grids = body.node("Sub", grids, body.node("CastLike", body.floats(1), grids))
-        grids = body.node("Transpose", grids, perm=[3, 0, 2, 1, 4, 5])
-        factors = body.node("Transpose", "attention_weights", perm=[3, 0, 2, 1, 4])
+        grids = self._per_map(body, grids, batch, queries, maps)
+        factors = self._per_map(body, "attention_weights", batch, queries, maps)
         per_level = body.node("Concat", maps, queries, points, body.ints(2), axis=0)
         weighing = body.node("Concat", maps, body.ints(1), queries, points, axis=0)
         total = ""
@@ -118,12 +118,23 @@ class MSDeformAttn(CustomOp):
             end = body.node("Add", start, body.node("ReduceProd", hw, keepdims=1))
             plane = body.node("Slice", planes, start, end, body.ints(2))
             plane = body.node("Reshape", plane, body.node("Concat", maps, width, hw, axis=0))
-            grid = body.node("Reshape", body.node("Gather", grids, index), per_level)
+            grid = body.node("Reshape", body.node("Gather", grids, index, axis=1), per_level)
             samples = body.node("GridSample", plane, grid, mode="bilinear", padding_mode="zeros", align_corners=0)
-            factor = body.node("Reshape", body.node("Gather", factors, index), weighing)
+            factor = body.node("Reshape", body.node("Gather", factors, index, axis=1), weighing)
             part = body.node("ReduceSum", body.node("Mul", samples, factor), body.ints(3), keepdims=0)
             total = body.node("Add", total, part) if total else part
         total = body.node("Reshape", total, body.node("Concat", batch, body.ints(-1), queries, axis=0))
         total = body.node("Transpose", total, perm=[0, 2, 1])
         body.node("Reshape", total, body.node("Concat", batch, queries, heads_width, axis=0), output="output")
         return body.function()
+
+    def _per_map(self, body: Body, tensor: str, batch: str, queries: str, maps: str) -> str:
+        """Brings (n, q, m, levels, ...) to (n * m, levels, q, the rest in one).
+
+        Only two axes change places, so that an engine may join this with a reordering before it and stay fast.
+        """
+        rest = body.node("ReduceProd", body.sides(tensor, 4, 6), keepdims=1)
+        heads = body.node("Mul", body.sides("value", 2, 3), body.ints(self.levels))
+        tensor = body.node("Reshape", tensor, body.node("Concat", batch, queries, heads, rest, axis=0))
+        tensor = body.node("Transpose", tensor, perm=[0, 2, 1, 3])
+        return body.node("Reshape", tensor, body.node("Concat", maps, body.ints(self.levels), queries, rest, axis=0))
