@@ -13,9 +13,9 @@ from oracle.op_selective_scan import scan_op
 
 
 def _inputs(
-    op: SelectiveScan, length: int, channels: int, groups: int, batch: int, strength: float
+    op: SelectiveScan, length: int, channels: int, groups: int, batch: int, strength: float, shift: float
 ) -> Callable[[np.random.Generator], Sequence[Array]]:
-    """Random inputs; ``strength`` scales the decay."""
+    """Random inputs; ``strength`` scales the decay, ``shift`` is added to delta."""
     sequence, states = (batch, channels, length), (batch, groups, op.states, length)
 
     def make(rng: np.random.Generator) -> list[Array]:
@@ -23,6 +23,7 @@ def _inputs(
         arrays |= {name: rng.standard_normal(states) for name in "BC"}
         arrays |= {name: rng.standard_normal(channels) for name in ("delta_bias", "D")}
         arrays["A"] = -strength * np.exp(rng.standard_normal((channels, op.states)) / 2)
+        arrays["delta"] += shift
         if not op.softplus:
             arrays["delta"] = np.abs(arrays["delta"])
             arrays["delta_bias"] = np.abs(arrays["delta_bias"])
@@ -38,11 +39,14 @@ def _case(
     groups: int = 4,
     batch: int = 1,
     strength: float = 1.0,
+    shift: float = 0.0,
     label: str = "",
     **flags: Any,
 ) -> OpCase:
     op = SelectiveScan(states, **flags)
-    return OpCase(op, _inputs(op, length, channels, groups, batch, strength), scan_op, tolerance=1e-5, label=label)
+    return OpCase(
+        op, _inputs(op, length, channels, groups, batch, strength, shift), scan_op, tolerance=1e-5, label=label
+    )
 
 
 CASES = [
@@ -56,4 +60,6 @@ CASES = [
     _case(16, states=2, channels=2, groups=1, bias=False, gate=True),
     _case(300, channels=4, groups=1, strength=12.0, label="strong decay", last=True),
     _case(300, states=4, channels=4, groups=1, strength=12.0, label="strong decay"),
+    _case(50, shift=-10.0, skip=False, label="short times"),
+    _case(50, shift=95.0, skip=False, label="long times"),
 ]
