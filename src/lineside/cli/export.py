@@ -78,7 +78,7 @@ def command(
 
     Example: lineside export yolo11n-seg-edge.yaml -o edge.bundle --imgsz 320
 
-    The improved models: lineside zoo --list
+    The improved models: lineside zoo
     """
     size = input_size(imgsz)
     from lineside.cli.progress import progress
