@@ -26,7 +26,7 @@ class OpCase:
 
     Attributes:
         op: The operator.
-        inputs: Makes its float32 inputs, of batch size one or more, optional ones left out or not.
+        inputs: Makes its inputs, the first one float32, of batch size one or more, optional ones left out or not.
         oracle: Computes it in plain numpy, float64 where it likes, from the operator and its inputs.
         tolerance: Most that two forms may differ by, as a part of the largest magnitude.
         label: Sets apart cases of one operator.
@@ -54,7 +54,7 @@ def single_node(op: CustomOp, inputs: Sequence[Array], free: bool = False) -> on
         [node],
         "g",
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, sides(name, array.shape))
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), sides(name, array.shape))
             for name, array in zip(used, inputs, strict=True)
         ],
         [
