@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given, settings
@@ -189,7 +192,55 @@ class TestDeployForm:
             assert torch.equal(once.deployed()(x), once(x))
 
 
+class TestGraph:
+    """The response normalisation is written down in another form than it is trained in."""
+
+    @staticmethod
+    def exported(module: torch.nn.Module, x: np.ndarray, free: bool) -> onnx.ModelProto:
+        axes = {"x": {2: "h", 3: "w"}} if free else {}
+        buffer = io.BytesIO()
+        torch.onnx.export(
+            module,
+            (torch.from_numpy(x),),
+            buffer,  # type: ignore[arg-type]
+            input_names=["x"],
+            dynamic_axes=axes,
+            opset_version=18,
+            dynamo=False,
+        )
+        return onnx.load_from_string(buffer.getvalue())
+
+    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize("free", [False, True])
+    def test_it_computes_the_same_at_any_size(self, free: bool) -> None:
+        module = GRN(6, eps=0.5, channels_last=False)  # an eps that counts
+        state = randomised(module)
+        session = ort.InferenceSession(self.exported(module, picture(1, 6, 8, 10), free).SerializeToString())
+        for size in [(8, 10), (3, 17), (1, 1)] if free else [(8, 10)]:
+            x = picture(1, 6, *size)
+            wanted = oracle.grn(x.transpose(0, 2, 3, 1).astype(float), state["gamma"], state["beta"], 0.5)
+            np.testing.assert_allclose(
+                session.run(None, {"x": x})[0], wanted.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5
+            )
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_its_squares_are_averaged_so_that_half_precision_holds_them(self) -> None:
+        kinds = {
+            node.op_type for node in self.exported(GRN(6, channels_last=False), picture(1, 6, 8, 8), False).graph.node
+        }
+        assert "GlobalAveragePool" in kinds and not {"ReduceL2", "ReduceSum", "Shape"} & kinds
+
+
 class TestTraining:
+    def test_a_silent_channel_does_not_break_the_gradient(self) -> None:
+        module = GRN(3, channels_last=False)
+        randomised(module)
+        x = torch.from_numpy(picture(1, 3, 4, 4))
+        x[:, 1] = 0
+        x.requires_grad_(True)
+        module(x).sum().backward()
+        assert x.grad is not None and bool(torch.isfinite(x.grad).all())
+
     def test_every_parameter_learns(self) -> None:
         network = UniRepLKNet([1, 1, 1, 1], [24, 24, 32, 32], [[3], [7], [0], [9]], layer_scale=1.0)
         randomised(network)  # eval mode: in training a BatchNorm takes away again what beta of the GRN adds
