@@ -33,6 +33,8 @@ KEPT = Path(__file__).resolve().parents[2] / "build" / "zoo"
 BUDGETS: dict[str, tuple[int, float]] = {
     "yolo11-seg-cg": (390, 11.8),
     "yolo11-seg-focus": (370, 12.2),
+    "yolo11-seg-freq": (525, 12.2),
+    "yolo11-seg-msda": (530, 12.4),
     "yolo11-seg-unirep": (375, 11.4),
     "yolo11-seg-unireplk-a": (610, 24.9),
 }
