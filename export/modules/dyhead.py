@@ -170,7 +170,9 @@ class DyHeadBlock(nn.Module):
         self.task_attn_module = DyReLU(out_channels, reduction)
         nn.init.zeros_(self.spatial_conv_offset.weight)
         nn.init.zeros_(cast(Tensor, self.spatial_conv_offset.bias))
-        nn.init.normal_(cast(nn.Conv2d, self.scale_attn_module[1]).weight, 0, STD)
+        score = cast(nn.Conv2d, self.scale_attn_module[1])
+        nn.init.normal_(score.weight, 0, STD)
+        nn.init.zeros_(cast(Tensor, score.bias))
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """Processes all levels.
