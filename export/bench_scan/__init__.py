@@ -1,0 +1,1 @@
+"""Times of the selective scan in every form that runs here: what `lineside bench-scan` measures."""
