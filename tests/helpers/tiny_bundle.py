@@ -55,6 +55,7 @@ def tiny_bundle(
     classes: int = 2,
     coefficients: int = 8,
     batch: int = 1,
+    focus: int = 0,
 ) -> Path:
     """Writes the bundle.
 
@@ -65,13 +66,16 @@ def tiny_bundle(
         classes: Number of classes.
         coefficients: Mask coefficients; 0 makes a detection model.
         batch: Pictures per run.
+        focus: Stride of the focus map; 0 makes none.
 
     Returns:
         The folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    head = HeadContract(kind=kind, classes=classes, coefficients=coefficients, input_size=size, reg_max=REG_MAX)
+    head = HeadContract(
+        kind=kind, classes=classes, coefficients=coefficients, input_size=size, reg_max=REG_MAX, focus=focus
+    )
     onnx.save(tiny_model(head, batch), folder / "model.onnx")
     manifest = Manifest(
         name=f"tiny {kind}",
@@ -97,6 +101,8 @@ def tiny_model(head: HeadContract, batch: int = 1) -> onnx.ModelProto:
         _end2end(g, head, _flat(g, head, levels, batch, "flat"), batch)
     if head.coefficients:
         _protos(g, head)
+    if head.focus:
+        _focus(g, head)
     shapes = output_shapes(head, batch)
     graph = helper.make_graph(
         g.nodes,
@@ -122,6 +128,8 @@ def output_shapes(head: HeadContract, batch: int) -> dict[str, tuple[int, ...]]:
     if head.kind == "end2end":
         shapes["output0"] = (batch, _kept(head), 6 + head.coefficients)
     shapes["protos"] = (batch, head.coefficients, *head.protos_size)
+    if head.focus:
+        shapes["focus"] = (batch, 1, head.input_size[0] // head.focus, head.input_size[1] // head.focus)
     return shapes
 
 
@@ -155,6 +163,12 @@ def _protos(g: _Graph, head: HeadContract) -> None:
     bias = np.zeros(head.coefficients)
     bias[0] = -2.0
     g.conv(mean, weight, bias, "protos")
+
+
+def _focus(g: _Graph, head: HeadContract) -> None:
+    """A cell is in focus where it is blue."""
+    mean = g.add("AveragePool", "images", kernel_shape=[head.focus] * 2, strides=[head.focus] * 2)
+    g.conv(mean, np.array([[0.0, 0.0, GAIN]]), np.array([-GAIN / 2]), "focus")
 
 
 def _flat(g: _Graph, head: HeadContract, levels: list[dict[str, str]], batch: int, out: str) -> str:
