@@ -69,6 +69,7 @@ def to_onnx(
     """
     buffer = io.BytesIO()
     example = torch.zeros(tuple(shape), dtype=torch.float32)
+    kinds = torch.onnx.OperatorExportTypes
     with torch.no_grad(), as_nodes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # traced sizes are constants on purpose, and so is the TorchScript exporter
         noise = logging.getLogger("torch.onnx")
@@ -88,7 +89,7 @@ def to_onnx(
                 },
                 do_constant_folding=True,
                 dynamo=False,
-                **({"operator_export_type": torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH} if leave_unknown else {}),
+                operator_export_type=kinds.ONNX_FALLTHROUGH if leave_unknown else kinds.ONNX,
             )
         except Exception as error:
             text = (str(error).strip().splitlines() or [type(error).__name__])[0]

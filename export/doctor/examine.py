@@ -20,6 +20,7 @@ from lineside.export.doctor.graph_view import GraphView
 from lineside.export.doctor.module_view import walk
 from lineside.export.doctor.report import Report
 from lineside.export.doctor.rule import BLOCKING, Finding, Rule, apply
+from lineside.export.doctor.rules.operators import TORCH
 from lineside.export.doctor.rules.table import all_rules
 from lineside.export.doctor.subject import GraphSubject, ManifestSubject, ModuleSubject, WeightsSubject
 from lineside.export.doctor.target import Target, find_target
@@ -147,21 +148,16 @@ def _examine_traced(
     """The graph that export would make, or the raw trace where it cannot make one."""
     head = find_head(model, size, end2end).contract
     plain = fused(model, end2end)
-    failure = ""
     try:
-        graph, _ = build_graph(plain, head, 1, [str(index) for index in range(head.classes)], "fp32", deform=deform)
+        # First as torch writes it, with the operators that have no ONNX form: the trace that export makes stops at one.
+        graph = to_onnx(cut_tail(plain, size, end2end), (1, 3, *size), head.output_names, leave_unknown=True)
+        if not any(node.domain in TORCH for node in graph.graph.node):
+            names = [str(index) for index in range(head.classes)]
+            graph, _ = build_graph(plain, head, 1, names, "fp32", deform=deform)
     except ExportError as error:
-        failure = str(error)
-        try:
-            cut = cut_tail(plain, size, end2end)
-            graph = to_onnx(cut, (1, 3, *size), head.output_names, leave_unknown=True)
-        except ExportError as again:
-            return [_refusal(str(again))], 0
+        return [_refusal(str(error))], 0
     view = GraphView(graph)
-    found = apply(rules, "graph", GraphSubject(view, target, traced=True), target.runtime)
-    if failure and not _blocked(found):
-        found.append(_refusal(failure))
-    return found, len(view.places)
+    return apply(rules, "graph", GraphSubject(view, target, traced=True), target.runtime), len(view.places)
 
 
 def _refusal(text: str) -> Finding:

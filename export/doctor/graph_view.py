@@ -93,7 +93,7 @@ class GraphView:
 
     def since(self, place: Place) -> int | None:
         """Opset in which the definition of a node's operator came; None for an operator that onnx does not know."""
-        opset = self._opset(place)
+        opset = self.opset(place)
         try:
             return defs.get_schema(place.node.op_type, opset, place.domain).since_version
         except defs.SchemaError:
@@ -102,11 +102,12 @@ class GraphView:
     def schema(self, place: Place) -> defs.OpSchema | None:
         """Definition of a node's operator; None for one that onnx does not know."""
         try:
-            return defs.get_schema(place.node.op_type, self._opset(place), place.domain)
+            return defs.get_schema(place.node.op_type, self.opset(place), place.domain)
         except defs.SchemaError:
             return None
 
-    def _opset(self, place: Place) -> int:
+    def opset(self, place: Place) -> int:
+        """Opset that a node's operator is to be read in."""
         if place.function:
             own = next((it for it in self.model.functions if it.name == place.function), None)
             versions = {"" if it.domain in DEFAULT else it.domain: it.version for it in own.opset_import} if own else {}

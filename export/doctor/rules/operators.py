@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from onnx import defs
 
+from lineside.export.doctor.bodies import NO_KERNEL, runs_by_body
 from lineside.export.doctor.graph_view import Place
 from lineside.export.doctor.rule import Hit, Rule
 from lineside.export.doctor.subject import GraphSubject
 from lineside.export.ops.op import DOMAIN
 
-__all__ = ["RULES", "missing_types"]
+__all__ = ["HALF", "RULES", "TORCH", "missing_types"]
 
-TORCH = ("aten", "prim", "torch", "quantized")
+TORCH = ("aten", "prim", "org.pytorch.aten", "org.pytorch.prim", "org.pytorch.quantized")
 """Domains of what torch's exporter leaves behind where it knows no ONNX form."""
-
-NO_KERNEL = frozenset({"Constant"})
-"""Operators that engines fold away when they load a graph."""
 
 HALF = ("float16", "bfloat16")
 
@@ -71,9 +68,17 @@ def _standard(subject: GraphSubject) -> Iterator[Place]:
             yield place
 
 
-def _has_body(subject: GraphSubject, place: Place) -> bool:
-    schema: Any = subject.view.schema(place)
-    return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
+def _by_body(subject: GraphSubject, place: Place) -> bool:
+    """Whether the target runs the body that the standard gives an operator."""
+    kind = subject.view.element_type(place.node.input[0]) if place.node.input and not place.function else None
+    kind = "float" if kind in HALF else kind  # converted around each step
+    return not place.domain and runs_by_body(place.node.op_type, subject.view.opset(place), kind, subject.target)
+
+
+def _lacks_kernel(subject: GraphSubject, place: Place) -> bool:
+    """Whether there is no kernel for a node, neither for its type nor, for half precision, for float32."""
+    wrong = missing_types(subject, place)
+    return wrong is None or (bool(wrong) and not all(kind in HALF for kind in wrong.values()))
 
 
 def _details(subject: GraphSubject, place: Place) -> dict[str, object]:
@@ -88,14 +93,10 @@ def _details(subject: GraphSubject, place: Place) -> dict[str, object]:
 
 def _kernel(subject: GraphSubject) -> Iterator[Hit]:
     for place in _standard(subject):
-        if place.node.op_type == "DeformConv" or _has_body(subject, place):
-            continue
-        wrong = missing_types(subject, place)
-        if wrong is None:
-            yield Hit(place.where, _details(subject, place) | {"types": ""})
-        elif wrong and not all(kind in HALF for kind in wrong.values()):
-            types = ", ".join(f"{key} = {kind}" for key, kind in wrong.items())
-            yield Hit(place.where, _details(subject, place) | {"types": f" with {types}"})
+        if place.node.op_type != "DeformConv" and _lacks_kernel(subject, place) and not _by_body(subject, place):
+            wrong = missing_types(subject, place) or {}
+            types = " with " + ", ".join(f"{key} = {kind}" for key, kind in wrong.items()) if wrong else ""
+            yield Hit(place.where, _details(subject, place) | {"types": types})
 
 
 def _native_deform(subject: GraphSubject) -> Iterator[Hit]:
@@ -106,7 +107,7 @@ def _native_deform(subject: GraphSubject) -> Iterator[Hit]:
 
 def _standard_body(subject: GraphSubject) -> Iterator[Hit]:
     for place in _standard(subject):
-        if _has_body(subject, place) and missing_types(subject, place) is None:
+        if _lacks_kernel(subject, place) and _by_body(subject, place):
             yield Hit(place.where, _details(subject, place))
 
 

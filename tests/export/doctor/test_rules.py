@@ -1,0 +1,206 @@
+"""Each rule finds the fault that it is there for in a real model, and onnxruntime agrees where it has a say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import defs, helper
+
+from helpers import sick_models
+from helpers.sick_models import SICK, Sick
+from lineside.export.doctor.examine import examine
+from lineside.export.doctor.graph_view import GraphView
+from lineside.export.doctor.report import Report
+from lineside.export.doctor.rule import BLOCKING, SEVERITIES, apply
+from lineside.export.doctor.rules.table import all_rules
+from lineside.export.doctor.subject import GraphSubject
+from lineside.export.doctor.target import find_target
+
+RULES = {rule.id: rule for rule in all_rules()}
+
+OTHER_TARGETS = {"no-functions", "volume-sampling-refused"}
+"""Rules for what no target of today lacks; see `test_targets_that_lack_something`."""
+
+TRUE_OF_THIS_ONE = (
+    "opset-too-new", "file-format-too-new", "unknown-operator", "no-kernel", "uncropped-offsets", "invalid-transpose",
+    "weights-lost",
+)  # fmt: skip
+"""Faults for which the onnxruntime of the tests refuses to load the model or to run it."""
+
+
+def examined(sick: Sick) -> Report:
+    return examine(sick.model, sick.target, **sick.options)
+
+
+def test_every_rule_has_a_model() -> None:
+    assert set(SICK) | OTHER_TARGETS == set(RULES)
+    assert len(RULES) == len(all_rules())
+
+
+@pytest.mark.parametrize("rule", sorted(SICK))
+def test_rule_finds_its_model(rule: str, tmp_path: Path, real: Path) -> None:
+    report = examined(SICK[rule](tmp_path, real))
+    found = [finding for finding in report.findings if finding.rule == rule]
+    assert found, [finding.rule for finding in report.findings]
+    assert found[0].severity == RULES[rule].severity
+    assert found[0].where and all(found[0].where)
+    assert "{" not in found[0].reason + found[0].remedy
+    assert report.runs == (not any(finding.severity in BLOCKING for finding in report.findings))
+    if RULES[rule].severity in BLOCKING:
+        assert not report.runs
+
+
+@pytest.mark.parametrize("rule", TRUE_OF_THIS_ONE)
+def test_onnxruntime_refuses_what_the_doctor_says_it_cannot_run(rule: str, tmp_path: Path, real: Path) -> None:
+    sick = SICK[rule](tmp_path, real)
+    assert not examined(sick).runs
+    assert not runs(Path(sick.model))
+
+
+@pytest.mark.parametrize(
+    "rule", ["function-body", "standard-body", "half-arithmetic", "fold-of-patches", "volume-sampling", "external-data"]
+)
+def test_onnxruntime_runs_what_the_doctor_says_it_runs(rule: str, tmp_path: Path, real: Path) -> None:
+    sick = SICK[rule](tmp_path, real)
+    assert examined(sick).runs
+    assert runs(Path(sick.model))
+
+
+def test_the_overflowing_scan_gives_what_the_doctor_says(tmp_path: Path, real: Path) -> None:
+    session = ort.InferenceSession(SICK["overflowing-scan"](tmp_path, real).model, providers=["CPUExecutionProvider"])
+    assert not np.isfinite(session.run(None, {"x": np.ones((1, 4, 64), np.float32)})[0]).all()
+
+
+def test_targets_that_lack_something(tmp_path: Path, real: Path) -> None:
+    target = msgspec.structs.replace(find_target("onnxruntime"), functions=False, grid_sample_5d=False)
+    for rule, model in (
+        ("no-functions", onnx.load(SICK["function-body"](tmp_path, real).model)),
+        ("volume-sampling-refused", sick_models.volumes()),
+    ):
+        found = apply(all_rules(), "graph", GraphSubject(GraphView(model), target), "onnxruntime")
+        assert [finding.rule for finding in found if finding.severity == "cannot-run"] == [rule]
+
+
+@pytest.mark.parametrize(
+    "name", ["deform", "quantised", "plain"]
+)  # fmt: skip
+def test_healthy_graphs_pass(name: str, tmp_path: Path) -> None:
+    models = {
+        "deform": lambda: sick_models.deform(4),
+        "quantised": lambda: sick_models.quantised(np.uint8),
+        "plain": lambda: sick_models.add_one(tmp_path),
+    }
+    report = examined(sick_models.saved(tmp_path, models[name]()))
+    assert report.runs and not report.findings
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "onnxruntime1.23"])
+def test_the_base_and_a_bundle_are_healthy(target: str, real: Path) -> None:
+    for model in ("yolo11n-seg.yaml", str(real)):
+        report = examine(model, target, imgsz=(96, 96))
+        assert report.runs and not report.findings
+        assert report.nodes > 300
+
+
+def test_module_paths_tell_where(tmp_path: Path, real: Path) -> None:
+    places = {
+        rule: next(it for it in examined(SICK[rule](tmp_path, real)).findings if it.rule == rule).where
+        for rule in ("no-onnx-form", "custom-op", "unrolled-loop")
+    }
+    assert places["no-onnx-form"] == ("model.9",)
+    assert places["unrolled-loop"] == ("model.9",)
+    assert all(where.startswith("model.") and where.endswith(".conv") for where in places["custom-op"])
+
+
+def test_severities_are_sorted(tmp_path: Path) -> None:
+    model = sick_models.quantised(np.int8)
+    model.graph.node.append(helper.make_node("Foo", ["y"], ["z"], domain="acme"))
+    report = examined(sick_models.saved(tmp_path, model))
+    order = [SEVERITIES.index(finding.severity) for finding in report.findings]
+    assert order == sorted(order) and len(order) == 2
+
+
+def runs(path: Path) -> bool:
+    """Whether the onnxruntime of the tests loads a model and runs it."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+        session.run(None, {it.name: np.ones(it.shape, kinds[it.type]) for it in session.get_inputs()})
+    except Exception:  # onnxruntime has a dozen exception types without a common base
+        return False
+    return True
+
+
+KINDS = {"float": 1, "double": 11, "float16": 10, "int32": 6, "int64": 7, "uint8": 2, "bool": 9}
+
+SHAPED = {"Conv", "ConvTranspose", "Resize", "Split", "ConstantOfShape", "DynamicQuantizeLinear", "Loop", "If", "Scan"}
+"""Operators that want more than a square matrix."""
+
+BY_CONTEXT = {("Gelu", "double")}
+"""What has a body that depends on attributes; such a body is taken to run."""
+
+
+def one_node_models(opset: int) -> Iterator[tuple[str, str, onnx.ModelProto]]:
+    """A model of one node for every simple operator of an opset, for every element type that it admits."""
+    for schema in {it.name: defs.get_schema(it.name, opset, "") for it in simple_operators(opset)}.values():
+        constraints = {it.type_param_str: it.allowed_type_strs for it in schema.type_constraints}
+        allowed = constraints.get(schema.inputs[0].type_str, ())
+        for kind, number in KINDS.items():
+            if f"tensor({kind})" not in allowed or schema.name in SHAPED or (schema.name, kind) in BY_CONTEXT:
+                continue
+            names = [f"x{index}" for index in range(required(schema))]
+            node = helper.make_node(schema.name, names, ["y"])
+            inputs = [helper.make_tensor_value_info(name, number, [4, 4]) for name in names]
+            model = helper.make_model(
+                helper.make_graph([node], "g", inputs, [onnx.ValueInfoProto(name="y")]),
+                opset_imports=[helper.make_opsetid("", opset)],
+                ir_version=8,
+            )
+            yield schema.name, kind, onnx.shape_inference.infer_shapes(model)
+
+
+def simple_operators(opset: int) -> Iterator[defs.OpSchema]:
+    """Operators of one or two inputs of one type that need no attribute."""
+    for schema in defs.get_all_schemas():
+        if schema.domain == "" and not schema.deprecated and schema.since_version <= opset:
+            count = required(schema)
+            needy = any(attribute.required for attribute in schema.attributes.values())
+            if 1 <= count <= 2 and len({it.type_str for it in schema.inputs[:count]}) == 1 and not needy:
+                yield schema
+
+
+def required(schema: defs.OpSchema) -> int:
+    """Inputs that a node must have; 0 where their number is free."""
+    options = [str(it.option).rpartition(".")[2] for it in schema.inputs]
+    return 0 if "Variadic" in options else sum(option == "Single" for option in options)
+
+
+@pytest.mark.skipif(
+    ort.__version__ != find_target("onnxruntime").version, reason="the target file is of another onnxruntime"
+)
+@pytest.mark.parametrize("opset", [13, 18, 21])
+def test_kernel_table_says_what_onnxruntime_loads(opset: int) -> None:
+    target, rules = find_target("onnxruntime"), [RULES["no-kernel"]]
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    refused = 0
+    for op, kind, model in one_node_models(opset):
+        says = not apply(rules, "graph", GraphSubject(GraphView(model), target), "onnxruntime")
+        try:
+            ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            loads = True
+        except Exception as error:  # onnxruntime has a dozen exception types without a common base
+            if "NOT_IMPLEMENTED" not in str(error):
+                continue  # the square matrix does not suit the operator, so nothing is known of its kernels
+            loads = False
+        assert says == loads, f"{op} with {kind} in opset {opset}"
+        refused += not loads
+    assert refused > 3
