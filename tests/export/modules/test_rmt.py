@@ -50,6 +50,15 @@ SMALL: dict[str, Any] = {
 }
 
 
+PUBLISHED = {
+    "t": ((64, 128, 256, 512), (2, 2, 8, 2), (3, 3, 3, 3), (False, False, False, False)),
+    "s": ((64, 128, 256, 512), (3, 4, 18, 4), (4, 4, 3, 3), (False, False, False, False)),
+    "b": ((80, 160, 320, 512), (4, 8, 25, 8), (4, 4, 3, 3), (False, False, True, True)),
+    "l": ((112, 224, 448, 640), (4, 8, 25, 8), (4, 4, 3, 3), (False, False, True, True)),
+}
+"""Channels, blocks, factors of the feed-forward networks and trained factors of the residuals, per stage."""
+
+
 class Mapped(nn.Module):
     """An attention with the positions of its map, for maps (B, C, H, W), as graphs have them."""
 
@@ -285,10 +294,30 @@ class TestVariants:
     def test_parameters_follow_from_the_specification(self, variant: str) -> None:
         with torch.device("meta"):
             model = rmt(variant)
-        assert sum(parameter.numel() for parameter in model.parameters()) == expected_parameters(VARIANTS[variant])
+        dims, depths, ratios, scaled = PUBLISHED[variant]
+        assert sum(parameter.numel() for parameter in model.parameters()) == counted(dims, depths, ratios, scaled)
         shapes = [tuple(y.shape) for y in model(torch.zeros(1, 3, 224, 224, device="meta"))]
-        dims = VARIANTS[variant].embed_dims
         assert shapes == [(1, dim, 56 >> stage, 56 >> stage) for stage, dim in enumerate(dims)]
+
+    @pytest.mark.parametrize(
+        ("variant", "heads", "ranges", "whole"),
+        [
+            ("t", (4, 4, 8, 16), (4, 4, 6, 6), (2, 3)),
+            ("s", (4, 4, 8, 16), (4, 4, 6, 6), (3,)),
+            ("b", (5, 5, 10, 16), (5, 5, 6, 6), (3,)),
+            ("l", (7, 7, 14, 20), (6, 6, 6, 6), (3,)),
+        ],
+    )
+    def test_attention_follows_from_the_specification(
+        self, variant: str, heads: tuple[int, ...], ranges: tuple[int, ...], whole: tuple[int, ...]
+    ) -> None:
+        with torch.device("meta"):
+            model = rmt(variant)
+        for stage, layer in enumerate(model.layers):
+            found = {type(block.retention) for block in layer.blocks}
+            assert found == {MaSA if stage in whole else MaSAd}
+            assert {block.retention.num_heads for block in layer.blocks} == {heads[stage]} == {layer.Relpos.num_heads}
+            assert (layer.Relpos.initial_value, layer.Relpos.heads_range) == (2, ranges[stage])
 
     def test_changes(self) -> None:
         with torch.device("meta"):
@@ -313,8 +342,8 @@ def constants(graph: onnx.ModelProto) -> list[onnx.TensorProto]:
     return [*graph.graph.initializer, *nodes]
 
 
-def expected_parameters(config: RMTConfig) -> int:
-    """Counted from the published sizes, layer by layer."""
+def counted(dims: tuple[int, ...], depths: tuple[int, ...], ratios: tuple[int, ...], scaled: tuple[bool, ...]) -> int:
+    """Parameters of a backbone, layer by layer."""
 
     def linear(c1: int, c2: int) -> int:
         return c1 * c2 + c2
@@ -322,13 +351,13 @@ def expected_parameters(config: RMTConfig) -> int:
     def conv3(c1: int, c2: int) -> int:
         return 9 * c1 * c2 + c2 + 2 * c2  # with bias and BatchNorm
 
-    dims, half = config.embed_dims, config.embed_dims[0] // 2
+    half = dims[0] // 2
     total = conv3(3, half) + conv3(half, half) + conv3(half, dims[0]) + conv3(dims[0], dims[0])
     for stage, dim in enumerate(dims):
-        hidden = int(config.mlp_ratios[stage] * dim)
+        hidden = ratios[stage] * dim
         block = 4 * linear(dim, dim) + 26 * dim + 10 * dim + 4 * dim  # attention, lepe, pos, two norms
-        block += linear(dim, hidden) + linear(hidden, dim) + 10 * hidden + 2 * dim * config.layerscales[stage]
-        total += config.depths[stage] * block + 2 * dim
+        block += linear(dim, hidden) + linear(hidden, dim) + 10 * hidden + 2 * dim * scaled[stage]
+        total += depths[stage] * block + 2 * dim
         if stage < 3:
             total += conv3(dim, dims[stage + 1])
     return total
