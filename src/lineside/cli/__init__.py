@@ -36,6 +36,7 @@ COMMANDS = {
     "export": "lineside.cli.export:command",
     "import": "lineside.cli.import_:command",
     "doctor": "lineside.cli.doctor:command",
+    "zoo": "lineside.cli.zoo:command",
     "bench-scan": "lineside.cli.bench_scan:command",
 }
 """Every command and the function behind it; a command's module is imported only when it is asked for."""
