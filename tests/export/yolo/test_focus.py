@@ -23,12 +23,19 @@ from lineside import cli
 from lineside.export.bundle import export_bundle
 from lineside.export.heads import find_head
 from lineside.export.modules.focus import focus_loss
+from lineside.export.parity.budget import FP32
+from lineside.export.parity.gate import run_gate
 from lineside.export.parity.letterbox import letterboxed, place
+from lineside.export.parity.raw import compare_focus
+from lineside.export.parity.reference import TorchReference
+from lineside.export.parity.shipped import Shipped
 from lineside.export.pictures import drawn_pictures
 from lineside.export.settle import settle
 from lineside.export.synth.dataset import write_dataset
 from lineside.export.ultra import load_model
+from lineside.runtime.bundle import open_bundle
 from lineside.runtime.contract import HeadContract
+from lineside.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from lineside.runtime.errors import ExportError, LinesideError
 from oracle import focus as oracle
 
@@ -236,6 +243,30 @@ class TestBundle:
         again = lineside.runtime.decode(outputs, loaded.manifest.head, raw.letterbox, conf=0.001)
         assert np.array_equal(again.boxes, found.boxes) and np.array_equal(again.scores, found.scores)
 
+    def test_the_gate_sees_a_map_that_is_off(self, run: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def off(self: OnnxRuntimeEngine, inputs: Any, begun: Any = None) -> Any:
+            outputs = infer(self, inputs, begun)
+            place = np.unravel_index(np.argmin(np.abs(outputs[-1])), outputs[-1].shape)
+            outputs[-1][place] += planted[-1]
+            return outputs
+
+        infer = OnnxRuntimeEngine.infer
+        monkeypatch.setattr(OnnxRuntimeEngine, "infer", off)
+        reference = TorchReference(load_model(run.folder / "best.pt"), (SIDE, SIDE))
+        opened = open_bundle(bundle)
+        shipped = Shipped(opened)
+        pictures = drawn_pictures(("Defect",), [(64 + 8 * index, 160) for index in range(8)])
+        planted, failed = [], []
+        for change in (0.0, 0.01):  # of a logit; of the probability up to 0.0025
+            planted.append(change)
+            report = run_gate(
+                shipped, reference, opened.manifest.head, pictures, FP32, described="torch", pictures_from="test"
+            )
+            failed.append([verdict for verdict in report.verdicts if not verdict.passed])
+        shipped.close()
+        assert [len(verdicts) for verdicts in failed] == [0, 1]
+        assert failed[1][0].level == "focus" and "focus map is off by 0.00" in failed[1][0].reason
+
     def test_verify_and_inspect_know_it(self, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["verify", str(bundle)]) == 0
         assert cli.main(["inspect", str(bundle), "--json"]) == 0
@@ -243,6 +274,15 @@ class TestBundle:
         assert facts["manifest"]["head"]["focus"] == 16 and facts["parity"]["focus"] <= 1e-3
         assert cli.main(["inspect", str(bundle)]) == 0
         assert "focus map" in capsys.readouterr().out
+
+
+class TestMeasure:
+    def test_it_is_the_greatest_difference_of_a_probability(self) -> None:
+        ours, theirs = (np.array([[[values]]], np.float32) for values in ([0.0, 100.0, -900.0], [1.0, 200.0, -800.0]))
+        assert compare_focus(ours, theirs) == pytest.approx(1 / (1 + np.exp(-1)) - 0.5)
+        assert compare_focus(ours, ours) == 0.0
+        assert compare_focus(ours, theirs[..., :2]) == float("inf")
+        assert np.isnan(compare_focus(ours, np.full_like(ours, np.nan)))
 
 
 class TestHead:
