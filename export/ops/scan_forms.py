@@ -21,7 +21,7 @@ from torch import Tensor
 
 __all__ = ["FORMS", "Form", "associative", "chunk_length", "pairwise", "plain", "recurrence_form", "two_level"]
 
-PAIRWISE_CHUNK = 16
+PAIRWISE_CHUNK = 8
 """Steps of one chunk of `pairwise`; its work grows with them, the number of chunks shrinks."""
 
 
