@@ -21,7 +21,7 @@ from lineside.export.yaml_blocks import ATTRIBUTE, registered
 from lineside.runtime.errors import LinesideError, MissingPackage, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
     from torch import nn
@@ -226,6 +226,7 @@ def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
         structure = json.loads(metadata["yaml"])
         check_structure(structure, path.name)
         model = _construct(structure, path.name, 0, "segment", blocks)
+        _widen_classes(model, state, lambda nc: _construct({**structure, "nc": nc}, path.name, 0, "segment", blocks))
         model.load_state_dict(state)
         model.names = {int(index): name for index, name in json.loads(metadata["names"]).items()}
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -233,6 +234,30 @@ def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
             f"'{path}' is no safetensors file that 'lineside train' wrote, or it is damaged: {_first_line(error)}"
         ) from error
     return model
+
+
+def _widen_classes(model: Any, state: dict[str, Any], build: Callable[[int], Any]) -> None:
+    """Gives the class branches of a head the width that they have in the weights.
+
+    The width follows from the number of classes, and a training that starts from weights for another number keeps
+    theirs; the structure does not say so.
+
+    Args:
+        model: A model built from its structure.
+        state: The weights that it is to take.
+        build: Builds the same model for another number of classes.
+    """
+    from torch import nn
+
+    head, number = model.model[-1], len(model.model) - 1
+    for name in ("cv3", "one2one_cv3"):
+        weight, branches = state.get(f"model.{number}.{name}.0.2.weight"), getattr(head, name, None)
+        if weight is None or branches is None or weight.shape[1] == branches[0][-1].in_channels:
+            continue
+        wider = getattr(build(int(weight.shape[1])).model[-1], name)
+        for branch in wider:
+            branch[-1] = nn.Conv2d(branch[-1].in_channels, head.nc, 1)
+        setattr(head, name, wider)
 
 
 def _first_line(error: Exception) -> str:

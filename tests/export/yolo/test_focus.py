@@ -203,6 +203,16 @@ class TestRun:
         assert best["metrics/recall(F)"] == pytest.approx(hits / (hits + missed), abs=0.03)  # stored as FP16
         assert best["metrics/precision(F)"] == pytest.approx(hits / (hits + false), abs=0.003)
 
+    def test_the_safetensors_copy_is_the_same_model_though_the_training_began_with_80_classes(self, run: Run) -> None:
+        pickled, copied = load_model(run.folder / "best.pt"), load_model(run.folder / "best.safetensors", safe=True)
+        assert copied.model[-1].nc == 1 and copied.model[-1].cv3[0][-1].in_channels == 80
+        assert copied.model[-1].sizes == pickled.model[-1].sizes
+        picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            (mine, _), raw = copied(picture)
+            (theirs, _), want = pickled(picture)
+        assert torch.equal(mine, theirs) and torch.equal(raw["focus"], want["focus"])
+
 
 @pytest.mark.slow
 class TestBundle:
