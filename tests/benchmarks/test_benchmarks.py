@@ -47,3 +47,15 @@ def test_an_unknown_part_is_refused(repository: Path) -> None:
     answer = run(repository, "--only", "letterbox,speed")
     assert answer.returncode == 2
     assert "speed" in answer.stderr
+
+
+def test_bodies_of_operators_and_the_forms_beside_them_agree(repository: Path) -> None:
+    command = [sys.executable, repository / "benchmarks/ops.py", "--quick", "--json", "Carafe", "ModDeformConv2d"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=1000)
+    assert answer.returncode == 0, answer.stderr
+    results = json.loads(answer.stdout)
+    assert {one["op"].partition("_")[0] for one in results} == {"Carafe", "ModDeformConv2d"}
+    for one in results:
+        assert one["difference"] < 1e-4
+        assert one["gain"] > 0
+        assert ("DeformConv" in one["ms"]) == one["op"].startswith("ModDeformConv2d")
