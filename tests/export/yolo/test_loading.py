@@ -1,0 +1,164 @@
+"""Models with blocks of ours on every road into Lineside: yaml, checkpoint, safetensors copy, training, export."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import lineside
+from helpers.zoo import checkpoint
+from lineside import cli
+from lineside.export import gate_pictures
+from lineside.export.checkpoint import pickle_warning, safe_copy
+from lineside.export.pictures import drawn_pictures
+from lineside.export.results import write_safetensors
+from lineside.export.synth.dataset import write_dataset
+from lineside.export.ultra import load_model
+from lineside.runtime.bundle import open_bundle
+from lineside.runtime.errors import WeightsError
+
+NAME = "yolo11n-seg-cg.yaml"
+
+
+class Hostile:
+    """Unpickling it leaves a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+def state(model: object) -> dict[str, torch.Tensor]:
+    return {key: value.half() for key, value in model.state_dict().items()}  # type: ignore[attr-defined]
+
+
+def same(one: object, other: object) -> bool:
+    a, b = state(one), state(other)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A checkpoint with its safetensors copy."""
+    best = checkpoint(load_model(NAME), tmp_path / "best.pt", 64)
+    write_safetensors(load_model(best), best, tmp_path / "best.safetensors", 64)
+    return best
+
+
+def test_every_road_leads_to_the_same_model(trained: Path) -> None:
+    built = load_model(NAME)
+    assert same(load_model(trained), built)
+    assert same(load_model(trained.with_suffix(".safetensors")), built)
+    assert same(load_model(trained, safe=True), built)
+    assert "beside ultralytics' own classes" not in (pickle_warning(trained) or "")
+
+
+def test_safe_without_a_copy_admits_our_own_blocks(trained: Path) -> None:
+    trained.with_suffix(".safetensors").unlink()
+    assert same(load_model(trained, safe=True), load_model(NAME))
+
+
+def test_safe_unpickles_nothing_where_the_copy_belongs_to_the_checkpoint(trained: Path, tmp_path: Path) -> None:
+    mark, bad = tmp_path / "mark", tmp_path / "bad.pt"
+    torch.save({"model": Hostile(mark)}, bad)
+    write_safetensors(load_model(NAME), bad, tmp_path / "bad.safetensors", 64)
+    assert safe_copy(bad) == tmp_path / "bad.safetensors"
+    assert same(load_model(bad, safe=True), load_model(NAME))
+    assert not mark.exists()
+
+
+def test_a_copy_of_another_checkpoint_does_not_count(trained: Path, tmp_path: Path) -> None:
+    mark, bad = tmp_path / "mark", tmp_path / "bad.pt"
+    torch.save({"model": Hostile(mark)}, bad)
+    trained.with_suffix(".safetensors").rename(tmp_path / "bad.safetensors")
+    assert safe_copy(bad) is None
+    with pytest.raises(WeightsError, match="refused by --safe"):
+        load_model(bad, safe=True)
+    assert not mark.exists()
+
+
+def test_a_copy_that_is_damaged_does_not_count(trained: Path) -> None:
+    trained.with_suffix(".safetensors").write_bytes(b"nothing of the kind")
+    assert safe_copy(trained) is None
+    assert same(load_model(trained, safe=True), load_model(NAME))
+
+
+def test_a_pickle_that_names_a_program_of_ours_runs_nothing_under_safe(tmp_path: Path) -> None:
+    """Our packages hold more than blocks; only classes count."""
+    bad = tmp_path / "bad.pt"
+    with zipfile.ZipFile(bad, "w") as archive:
+        body = b"\x80\x02clineside.export.modules.check.__main__\nmain\n)R."
+        archive.writestr("bad/data.pkl", body)
+        archive.writestr("bad/version", "3\n")
+        archive.writestr("bad/byteorder", "little")
+    with pytest.raises(WeightsError, match="refused by --safe"):
+        load_model(bad, safe=True)
+
+
+class TestStructures:
+    def test_one_in_a_safetensors_file_is_still_looked_at(self, trained: Path, tmp_path: Path) -> None:
+        from safetensors import safe_open
+        from safetensors.torch import save_file
+
+        copy = trained.with_suffix(".safetensors")
+        with safe_open(str(copy), framework="pt") as file:
+            metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        structure = json.loads(metadata["yaml"])
+        assert structure["backbone"][3][2] == "CGDown" and "base" not in structure
+        structure["backbone"][3][2] = "attempt_load_weights"
+        structure["activation"] = "__import__('os').system('true')"
+        save_file(tensors, str(tmp_path / "bad.safetensors"), metadata | {"yaml": json.dumps(structure)})
+        with pytest.raises(WeightsError, match="activation that is no torch module"):
+            load_model(tmp_path / "bad.safetensors")
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("base: no-such.yaml\n", "names the base 'no-such.yaml', which ultralytics does not have"),
+            ("base: yolo11-seg.yaml\nreplace: {40: [-1, 1, CGDown, [64]]}\n", "the base has the layers 0 to 23"),
+            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDwn, [64]]}\n", "CGDwn, which"),
+            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDown, [64, 1, 2, 3, 4, 5, 6, 7]]}\n", "Layer 3 .* CGDown"),
+            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDown, [64]]}\nactivation: open('x')\n", "no torch module"),
+            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, yaml_model_load, [x]]}\n", "no torch module that a row may"),
+        ],
+    )
+    def test_a_yaml_that_is_wrong_gets_one_sentence(self, text: str, said: str, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text(text)
+        with pytest.raises(WeightsError, match=said):
+            load_model(tmp_path / "mine.yaml")
+
+    def test_a_name_that_nobody_has(self) -> None:
+        with pytest.raises(WeightsError, match="There is no model yaml 'yolo11n-seg-nosuch.yaml'"):
+            load_model("yolo11n-seg-nosuch.yaml")
+
+    def test_scales_come_from_the_name_or_from_the_base(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text("base: yolo11s-seg.yaml\nreplace: {8: [-1, 2, C3k2_CG, [1024]]}\n")
+        assert load_model(tmp_path / "mine.yaml").yaml["scale"] == "s"
+        assert load_model("yolo11m-seg-cg.yaml").yaml["scale"] == "m"
+
+
+@pytest.mark.slow
+def test_train_export_verify_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setattr(gate_pictures, "photographs", dict)
+    monkeypatch.setattr(gate_pictures, "drawn_pictures", lambda names: drawn_pictures(names, [(64, 64)] * 8))
+    data = write_dataset("tube", tmp_path / "tube", 8, 4, 64, seed=1)
+    words = ["--epochs", "1", "--imgsz", "64", "--batch", "4", "--threads", "1", "--device", "cpu"]
+    assert cli.main(["train", "yolo11n-seg-edge.yaml", str(data), "--out", str(tmp_path / "run"), *words]) == 0
+    best = tmp_path / "run" / "best.pt"
+    assert safe_copy(best) == tmp_path / "run" / "best.safetensors"
+    monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("nothing is unpickled"))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("nothing is unpickled"))
+    bundle = tmp_path / "edge.bundle"
+    code = cli.main(["export", str(best), "-o", str(bundle), "--safe"])
+    assert code == 0, capsys.readouterr().err
+    assert open_bundle(bundle).manifest.provenance.model == "yolo11n-seg-edge"
+    assert cli.main(["verify", str(bundle)]) == 0
+    found = lineside.load(bundle, engine="onnxruntime")(drawn_pictures((), [(80, 100)])[0].frame)
+    assert found.image_size == (80, 100) and found.names == ("capp",)
