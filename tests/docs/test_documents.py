@@ -22,6 +22,8 @@ COVERED = {
     r"make format": "changes the working tree",
     r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
     r"python benchmarks/runtime\.py( .*)?": "the same",
+    r"lineside zoo --json > benchmarks/results/zoo\.json": "minutes; tests/export/test_zoo_command.py runs it with one model",
+    r"python benchmarks/zoo_report\.py": "tests/benchmarks/test_zoo_report.py",
     r"sudo apt-get install .*": "tests/packaging/test_system_step.py",
     r"python3 -m venv \.venv": "tests/packaging/test_make_demo.py, by way of scripts/venv.py",
     r"(\.venv/bin/)?pip install '\.\[[a-z,]+\]'": "tests/packaging/test_make_demo.py and test_wheel.py install so",

@@ -1,0 +1,108 @@
+"""``lineside zoo`` and ``lineside doctor`` as commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers import sick_models
+from lineside.cli import main
+from lineside.export.zoo.build import short_names
+
+OPTIONS = ["--imgsz", "64", "--rounds", "3"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training's figures in the form of benchmarks/zoo_train.py."""
+    path = tmp_path_factory.mktemp("trained") / "zoo_train.json"
+    entries = {"edge": {"seeds": [0, 1], "mask_map": {"mean": 0.5, "ci": [0.48, 0.52]}, "note": "made up for a test"}}
+    path.write_text(json.dumps({"entries": entries}))
+    return path
+
+
+def test_json_has_every_figure(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "--only", "edge", "--only", "dcn", "--json", "--trained", str(trained), *OPTIONS]) == 0
+    zoo = json.loads(capsys.readouterr().out)
+    assert (zoo["scale"], zoo["imgsz"], zoo["rounds"]) == ("n", [64, 64], 3)
+    base, dcn, edge = zoo["entries"]
+    assert [base["name"], dcn["name"], edge["name"]] == ["base", "dcn", "edge"]
+    assert (base["model"], edge["model"]) == ("yolo11n-seg.yaml", "yolo11n-seg-edge.yaml")
+    assert base["relative"] == 1 and edge["latency_ms"] > 0 and dcn["relative"] > 0
+    # facts/modules.md: 2.877 M with what fusing folds away; 9.80 GFLOPs at 640, a hundredth of the pixels here
+    assert 2.86e6 < base["parameters"] < 2.88e6
+    assert base["gflops"] == pytest.approx(0.098, abs=0.002)
+    assert edge["parameters"] < base["parameters"] and edge["bytes"] < base["bytes"]
+    assert dcn["custom_ops"] == ["ModDeformConv2d_k3_s1"] and base["custom_ops"] == edge["custom_ops"] == []
+    assert edge["accuracy"] == {"mask_map": {"mean": 0.5, "ci": [0.48, 0.52]}} and base["accuracy"] is None
+
+
+def test_table_shows_models_and_accuracy(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "--only", "edge", "--trained", str(trained), *OPTIONS]) == 0
+    shown = capsys.readouterr().out
+    assert "YOLO11n-seg at 64x64" in shown and "mask_map" in shown
+    assert "0.500" in shown and "0.480" in shown and "medians of 3 rounds" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "nobody"], "there is no such model"),
+        (["--scale", "q"], "give n, s, m, l or x"),
+        (["--imgsz", "100"], "multiples of 32"),
+        (["--imgsz", "abc"], "--imgsz"),
+        (["--trained", "nowhere.json"], "no result of benchmarks/zoo_train.py"),
+    ],
+)
+def test_bad_options_are_sentences(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "--only", "edge", "--rounds", "1", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+
+
+def test_every_model_file_is_known() -> None:
+    files = {path.stem for path in (Path(__file__).resolve().parents[2] / "configs" / "models").glob("*.yaml")}
+    assert {f"yolo11-seg-{name}" for name in short_names()} == files
+
+
+def test_doctor_exits_by_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sick = sick_models.saved(tmp_path, sick_models.deform(4)).model
+    assert main(["doctor", sick, "--target", "onnxruntime"]) == 0
+    assert "runs it: nothing to say, 1 nodes" in capsys.readouterr().out
+    assert main(["doctor", sick, "--target", "onnxruntime-1.23.2"]) == 1
+    shown = capsys.readouterr().out
+    assert "cannot-run" in shown and "does not run it: 1 cannot-run" in shown
+    assert "--deform portable" in " ".join(shown.replace("│", " ").split())
+
+
+def test_doctor_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sick = sick_models.saved(tmp_path, sick_models.deform(4)).model
+    assert main(["doctor", sick, "--target", "onnxruntime1.23", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["target"], report["version"], report["runs"]) == (
+        "onnx", "onnxruntime1.23", "1.23.2", False,
+    )  # fmt: skip
+    (finding,) = report["findings"]
+    assert (finding["rule"], finding["severity"], finding["where"]) == (
+        "native-deform",
+        "cannot-run",
+        ["DeformConv #0"],
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere.pt", "nowhere.onnx", "nowhere.bundle", "nowhere.yaml", "text.onnx", "text.pt"]
+)
+def test_doctor_on_bad_input(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if name.startswith("text"):
+        (tmp_path / name).write_text("no model")
+    assert main(["doctor", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("error: ") and "Traceback" not in error
+
+
+def test_doctor_on_an_unknown_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "yolo11n-seg.yaml", "--target", "toaster"]) == 2
+    assert "known are onnxruntime, onnxruntime1.23" in capsys.readouterr().err
