@@ -95,7 +95,7 @@ class ModulatedDeformConv2d(nn.Module):
             ValueError: Offsets or mask are not of the output's size.
         """
         wanted = self.op.shapes(tuple(x.shape), (), (), tuple(self.weight.shape))[0][2:]
-        if not torch.jit.is_tracing() and not wanted == offset.shape[2:] == mask.shape[2:]:
+        if not torch.onnx.is_in_onnx_export() and not wanted == offset.shape[2:] == mask.shape[2:]:
             raise ValueError(
                 f"the output is {tuple(wanted)}, the offsets are {tuple(offset.shape[2:])} and the mask is "
                 f"{tuple(mask.shape[2:])}"

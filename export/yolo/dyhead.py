@@ -56,7 +56,10 @@ class Segment_DyHead(Segment):  # noqa: N801 - the name in model yamls
 
     def towers(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """What the towers (``cv2``, ``cv3``, ``cv4``) read, ``hid`` channels each, for the levels as they come in."""
-        return self.dyhead([inlet(level) for inlet, level in zip(self.inlets, features, strict=True)])
+        found: list[torch.Tensor] = self.dyhead(
+            [inlet(level) for inlet, level in zip(self.inlets, features, strict=True)]
+        )
+        return found
 
     def forward_head(
         self,
