@@ -9,12 +9,14 @@ channels of an ordinary one. There is no form to merge the two into one kernel: 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+
+from lineside.export.modules.shared import shared
 
 __all__ = ["FastKANConv", "FastKANConv1d", "FastKANConv2d", "FastKANConv3d", "RadialBasisFunction"]
 
@@ -74,7 +76,7 @@ class RadialBasisFunction(nn.Module):
         """
         rank = x.dim() + 1
         axis = dim % rank
-        grid = _points(self.grid_min, self.grid_max, self.num_grids, self.denominator, x.device, x.dtype)
+        grid = shared(_points, self.grid_min, self.grid_max, self.num_grids, self.denominator, like=x)
         apart = (x / self.denominator).unsqueeze(axis) - grid.view([-1 if each == axis else 1 for each in range(rank)])
         return torch.exp(-(apart * apart))
 
@@ -186,11 +188,6 @@ class FastKANConv3d(FastKANConv):
         super().__init__(3, input_dim, output_dim, kernel_size, **more)
 
 
-@lru_cache(maxsize=64)
-def _points(
-    first: float, last: float, count: int, width: float, device: torch.device, dtype: torch.dtype
-) -> torch.Tensor:
-    """The grid in widths of a bump, ``(count,)``, usable in training whoever asked for it first."""
-    with torch.inference_mode(False):
-        values = np.linspace(first, last, count) / width
-        return torch.from_numpy(values.astype(np.float32)).to(device=device, dtype=dtype)
+def _points(first: float, last: float, count: int, width: float) -> NDArray[np.float32]:
+    """The grid in widths of a bump, ``(count,)``."""
+    return (np.linspace(first, last, count) / width).astype(np.float32)

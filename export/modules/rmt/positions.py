@@ -3,14 +3,13 @@
 Retention weighs what a cell sees by its Manhattan distance: head n adds ``decay_n * (|dy| + |dx|)`` to the logits, with
 a rate of its own (RMT: Retentive Networks Meet Vision Transformers, arXiv 2309.11523, equations 5 to 8). The mask is a
 sum of one part for rows and one for columns, so only those two small parts are ever kept; they are made from the size
-of the map at each forward and remembered, outside of any module: nothing of them is in a state_dict, a pickle or a copy.
+of the map at each forward and remembered outside of any module (`shared`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-__all__ = ["RelPos2d", "Relation", "turned"]
+from lineside.export.modules.shared import shared
 
-REMEMBERED = 64
-"""Sizes of maps whose masks are kept; each is ``heads * (H * H + W * W)`` numbers, and 2 * H * W * d for a rotation."""
+__all__ = ["RelPos2d", "Relation", "turned"]
 
 
 class Relation(NamedTuple):
@@ -105,9 +103,11 @@ class RelPos2d(nn.Module):
             Masks, and the rotation where this stage has one.
         """
         rates = (self.num_heads, self.initial_value, self.heads_range)
-        place = (like.device, like.dtype)
-        sin, cos = _rotation(int(height), int(width), self.head_dim, *place) if self.rotary else (None, None)
-        return Relation(_mask(int(height), *rates, *place), _mask(int(width), *rates, *place), sin, cos)
+        mask_h, mask_w = (shared(_mask, int(side), *rates, like=like) for side in (height, width))
+        if not self.rotary:
+            return Relation(mask_h, mask_w, None, None)
+        size = (int(height), int(width), self.head_dim)
+        return Relation(mask_h, mask_w, shared(_sine, *size, like=like), shared(_cosine, *size, like=like))
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Takes ``angle`` and ``decay`` of a checkpoint for what they are: a check of the arguments."""
@@ -147,26 +147,21 @@ def _angle(dim: int) -> NDArray[np.float32]:
     return np.repeat(1.0 / 10000.0 ** np.linspace(0.0, 1.0, dim // 2), 2).astype(np.float32)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _mask(
-    side: int, heads: int, initial: float, reach: float, device: torch.device, dtype: torch.dtype
-) -> torch.Tensor:
+def _mask(side: int, heads: int, initial: float, reach: float) -> NDArray[np.float32]:
     """Logits between the cells of one side, ``(heads, side, side)``."""
     cells = np.arange(side, dtype=np.float32)
     apart = np.abs(cells[:, None] - cells[None, :])
-    return _constant(_decay(heads, initial, reach)[:, None, None] * apart, device, dtype)
+    return (_decay(heads, initial, reach)[:, None, None] * apart).astype(np.float32)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _rotation(
-    height: int, width: int, dim: int, device: torch.device, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sine and cosine of ``(row * width + column) * angle``, ``(height, width, dim)`` each."""
-    turn = np.arange(height * width, dtype=np.float32).reshape(height, width, 1) * _angle(dim)
-    return _constant(np.sin(turn), device, dtype), _constant(np.cos(turn), device, dtype)
+def _turn(height: int, width: int, dim: int) -> NDArray[np.float32]:
+    """Radians of each cell and channel, ``(row * width + column) * angle``: ``(height, width, dim)``."""
+    return np.arange(height * width, dtype=np.float32).reshape(height, width, 1) * _angle(dim)
 
 
-def _constant(values: NDArray[np.float32], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor that training may use as well, whoever asked for it first: validation runs in inference mode."""
-    with torch.inference_mode(False):
-        return torch.from_numpy(values).to(device=device, dtype=dtype)
+def _sine(height: int, width: int, dim: int) -> NDArray[np.float32]:
+    return np.sin(_turn(height, width, dim))
+
+
+def _cosine(height: int, width: int, dim: int) -> NDArray[np.float32]:
+    return np.cos(_turn(height, width, dim))

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from helpers.random_weights import picture, randomised
 from lineside.export.modules.check.case import Case, NoHandler
@@ -211,6 +212,12 @@ class TestAttention:
         module(x)[0].square().mean().backward()
         twin = copy.deepcopy(module)
         torch.testing.assert_close(twin(x), module(x))
+
+    def test_a_walk_without_numbers_leaves_no_stand_ins(self) -> None:
+        module, side = Mapped(MaSAd(8, 2), RelPos2d(8, 2, 2.25, 3, rotary=True)), 31
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            assert isinstance(module(torch.zeros(1, 8, side, side))[0], FakeTensor)
+        assert type(module(torch.zeros(1, 8, side, side))[0].detach()) is torch.Tensor
 
     def test_half_precision_of_a_checkpoint_does_not_move_the_positions(self) -> None:
         relpos = RelPos2d(16, 4, 2, 4, rotary=True)
