@@ -31,10 +31,13 @@ def _slim_once(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxslim
 
     before = [value.name for value in (*model.graph.input, *model.graph.output)]
+    types = [value.type.SerializeToString() for value in model.graph.input]
     slim: onnx.ModelProto = onnxslim.slim(model)
     after = [value.name for value in (*slim.graph.input, *slim.graph.output)]
     if before != after:  # an output that is also an input of another node can lose its name
         raise ValueError(f"inputs and outputs were {before} and are {after}")
+    for value, kind in zip(slim.graph.input, types, strict=True):
+        value.type.ParseFromString(kind)  # a free side can come back under the name that an inner tensor has for it
     return slim
 
 

@@ -42,6 +42,7 @@ class MSDeformEncoder(nn.Module):
     """
 
     lineside_args = ("channels",)
+    lineside_static = "the shapes of its levels and the places of their pixels are constants of the graph"
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class MSDeformEncoder(nn.Module):
             query = torch.cat(self._placed(x, shapes, positions), 1)
             x = layer(x, query, reference, shapes)
         found = []
-        for index, level in enumerate(x.split([h * w for h, w in shapes], 1)):
+        for index, level in enumerate(torch.split(x, [h * w for h, w in shapes], 1)):
             seen = level.transpose(1, 2).reshape(level.shape[0], -1, *shapes[index])
             found.append(maps[index] + self.up[index](seen))
         return found
@@ -98,7 +99,7 @@ class MSDeformEncoder(nn.Module):
         Rows and columns are added one after the other, so that no graph holds a constant the size of the map.
         """
         placed = []
-        for index, level in enumerate(x.split([h * w for h, w in shapes], 1)):
+        for index, level in enumerate(torch.split(x, [h * w for h, w in shapes], 1)):
             rows, columns = positions[index]
             grid = level.reshape(level.shape[0], *shapes[index], -1)
             placed.append((grid + (rows + self.level[index]) + columns).flatten(1, 2))

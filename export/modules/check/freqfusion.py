@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -102,4 +102,4 @@ def _border(name: str) -> Border:
     """The border of that name."""
     if name not in BORDERS:
         raise NoHandler(f"there is no border {name!r}, only {', '.join(BORDERS)}")
-    return cast(Border, BORDERS[name])
+    return BORDERS[name]

@@ -84,6 +84,24 @@ def test_graph_computes_the_same(name: str) -> None:
         np.testing.assert_allclose(got, want.numpy(), atol=2e-5 * max(1.0, float(want.abs().max())))
 
 
+@pytest.mark.parametrize("arguments", ["{}", "{resample: true, border: reflect, compressed: 16}"])
+def test_a_graph_with_free_sides_takes_other_sizes(arguments: str, tmp_path: Path) -> None:
+    row = f"[[6, 10], 1, FreqFusionCat, [{arguments}]]"
+    (tmp_path / "mine.yaml").write_text(f"base: yolo11-seg.yaml\nremove: [11]\nreplace: {{12: {row}}}\n")
+    sides = (96, 128)
+    model = fused(load_model(tmp_path / "mine.yaml"))
+    head = find_head(model, sides).contract
+    graph = build_graph(model, head, 1, ["a"] * head.classes, "fp32", dynamic=True)[0]
+    session = ort.InferenceSession(graph.SerializeToString())
+    for shape in ((1, 3, *sides), (2, 3, 160, 96)):
+        x = np.random.default_rng(0).random(shape, np.float32)
+        found = session.run(None, {session.get_inputs()[0].name: x})
+        with torch.no_grad():
+            wanted = cut_tail(model, sides)(torch.from_numpy(x))
+        for got, want in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(got, want.numpy(), atol=5e-5 * max(1.0, float(want.abs().max())))
+
+
 def test_no_table_of_the_size_of_the_maps_is_in_the_graph() -> None:
     small, large = (len(graph_of("msda", sides).SerializeToString()) for sides in (SIDES, (256, 256)))
     pixels = 256 * 256 * (1 / 64 + 1 / 256 + 1 / 1024)
