@@ -297,9 +297,14 @@ class TestSizes:
         assert count == pytest.approx(millions, abs=0.05 if millions < 20 else 1)
 
     def test_kernels_of_the_third_stage(self) -> None:
-        assert VARIANTS["n"].kernels[2] == (13,) * 8
+        assert {letter: VARIANTS[letter].kernels[2] for letter in "afpn"} == {
+            "a": (13,) * 6, "f": (13,) * 6, "p": (13,) * 6, "n": (13,) * 8,
+        }  # fmt: skip
         assert VARIANTS["t"].kernels[2] == (13, 3) * 9
-        assert VARIANTS["xl"].kernels[2] == (13, 3, 3) * 9
+        assert {VARIANTS[letter].kernels[2] for letter in ("s", "b", "l", "xl")} == {(13, 3, 3) * 9}
+        for variant in VARIANTS.values():
+            first, second, _, fourth = variant.kernels
+            assert (set(first), set(second), set(fourth)) == ({3}, {13}, {13})
 
     @pytest.mark.parametrize(
         ("make", "said"),
