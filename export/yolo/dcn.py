@@ -73,6 +73,9 @@ class C3k2_DCNv2(C2f):  # noqa: N801 - the name in model yamls
         e: Channels of a bottleneck as a share of ``c2``.
         deform_groups: Groups of channels with offsets and masks of their own.
         shortcut: Whether bottlenecks add their input.
+
+    Raises:
+        ValueError: ``e`` is a flag, as in rows of a C3k2.
     """
 
     lineside_args = ("c1", "c2", "n")
@@ -80,6 +83,8 @@ class C3k2_DCNv2(C2f):  # noqa: N801 - the name in model yamls
     def __init__(
         self, c1: int, c2: int, n: int = 1, e: float = 0.5, deform_groups: int = 1, shortcut: bool = True
     ) -> None:
+        if isinstance(e, bool):
+            raise ValueError(f"e is a share of the channels, not {e}; a C3k2_DCNv2 has no flag c3k")
         super().__init__(c1, c2, n, shortcut, e=e)
         self.m = nn.ModuleList(
             DeformableBottleneck(self.c, self.c, shortcut, deform_groups=deform_groups) for _ in range(n)

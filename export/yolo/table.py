@@ -27,8 +27,12 @@ BLOCKS: Mapping[str, str] = {
 }
 """Where each block lives, as ``module:class``; the module is imported when a model names the block."""
 
-ALIASES: Mapping[str, str] = {}
-"""Names that the community's model yamls have for the same blocks, and ours."""
+ALIASES: Mapping[str, str] = {
+    "C3k2_ContextGuided": "lineside.export.yolo.community:C3k2_ContextGuided",
+    "C3k2_UniRepLKNetBlock": "lineside.export.yolo.community:C3k2_UniRepLKNetBlock",
+    "ContextGuidedBlock_Down": "lineside.export.yolo.community:ContextGuidedBlock_Down",
+}
+"""The same for names that only other people's model yamls have; ``C3k2_DCNv2`` and ``Segment_DyHead`` are theirs too."""
 
 
 def is_ours(name: Any) -> bool:
@@ -42,6 +46,6 @@ def block_class(name: str) -> type:
     Args:
         name: A name of `BLOCKS` or `ALIASES`.
     """
-    module, _, attribute = BLOCKS[ALIASES.get(name, name)].partition(":")
+    module, _, attribute = (BLOCKS[name] if name in BLOCKS else ALIASES[name]).partition(":")
     found: type = getattr(importlib.import_module(module), attribute)
     return found

@@ -10,7 +10,7 @@ from ultralytics.nn.modules.block import C2f
 
 from lineside.export.modules.unireplknet import UniRepLKNet, UniRepLKNetBlock
 
-__all__ = ["C3k2_UniRepLK", "C3k2_UniRepLKNetBlock", "UniRepLKNetBackbone"]
+__all__ = ["C3k2_UniRepLK", "UniRepLKNetBackbone"]
 
 LAYER_SCALE = 1.0
 """What ``gamma`` starts with inside a C3k2.
@@ -48,27 +48,6 @@ class C3k2_UniRepLK(C2f):  # noqa: N801 - named as the community names such bloc
     def __init__(self, c1: int, c2: int, n: int = 1, kernel: int = 7, ffn_factor: float = 4.0, e: float = 0.5) -> None:
         super().__init__(c1, c2, n, e=e)
         self.m = nn.ModuleList(UniRepLKNetBlock(self.c, kernel, ffn_factor, layer_scale=LAYER_SCALE) for _ in range(n))
-
-
-class C3k2_UniRepLKNetBlock(C3k2_UniRepLK):  # noqa: N801 - the community's name
-    """The same block, its row written in the community's way: ``[channels, c3k, e]``.
-
-    Args:
-        c1: Channels of the input.
-        c2: Channels of the output.
-        n: Number of blocks.
-        c3k: Must be False: there, True wraps the blocks into one more split, which is another block.
-        e: Channels of a block as a share of ``c2``.
-        kernel: Side of the depth-wise kernel.
-
-    Raises:
-        ValueError: ``c3k`` is set.
-    """
-
-    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5, kernel: int = 7) -> None:
-        if c3k:
-            raise ValueError("C3k2_UniRepLKNetBlock with c3k=True is another block: write False, or take C3k2_UniRepLK")
-        super().__init__(c1, c2, n, kernel, 4.0, e)
 
 
 class UniRepLKNetBackbone(nn.Module):

@@ -106,7 +106,7 @@ class TestRowsOfOurs:
         assert issubclass(block, tasks.Segment) or set(block.lineside_args) <= {
             "c1", "c2", "n", "channels", "width", "depth", "scale"
         }  # fmt: skip
-        assert block.__module__ == table.BLOCKS[table.ALIASES.get(name, name)].partition(":")[0]
+        assert block.__module__ == {**table.BLOCKS, **table.ALIASES}[name].partition(":")[0]
 
     def test_channels_repeats_and_keywords(self) -> None:
         config = {
@@ -120,6 +120,30 @@ class TestRowsOfOurs:
         assert len(layers[1].m) == 2  # repeats 4, depth 0.5
         assert layers[1](torch.zeros(1, 32, 16, 16)).shape == (1, 256, 16, 16)  # 1024 cut off at 512, width 0.5
         assert save == [] and layers[1].np == sum(weight.numel() for weight in layers[1].parameters())
+
+    def test_names_of_the_community_stand_for_the_same_blocks(self, tmp_path: Path) -> None:
+        text = (
+            "base: yolo11{}-seg.yaml\nreplace:\n  3: [-1, 1, ContextGuidedBlock_Down, [256]]\n"
+            "  4: [-1, 2, C3k2_ContextGuided, [512, False, 0.25]]\n"
+            "  6: [-1, 2, C3k2_UniRepLKNetBlock, [512, False, 0.5]]\n"
+        )
+        (tmp_path / "m.yaml").write_text(text.format("n"))
+        theirs = load_model(tmp_path / "m.yaml")
+        (tmp_path / "ours.yaml").write_text(
+            "base: yolo11n-seg.yaml\nreplace:\n  3: [-1, 1, CGDown, [256, 2, 16]]\n"
+            "  4: [-1, 2, C3k2_CG, [512, 2, 16, 0.25]]\n  6: [-1, 2, C3k2_UniRepLK, [512, 7, 4.0, 0.5]]\n"
+        )
+        ours = load_model(tmp_path / "ours.yaml")
+        ours.load_state_dict(theirs.state_dict(), strict=True)
+        picture = torch.rand(1, 3, 64, 64)
+        with torch.no_grad():
+            assert torch.equal(ours(picture)[0][0], theirs(picture)[0][0])
+        (tmp_path / "m.yaml").write_text(text.format("m"))
+        with pytest.raises(WeightsError, match="Layer 4 .*C3k2_ContextGuided.* the community's block is another one"):
+            load_model(tmp_path / "m.yaml")
+        (tmp_path / "m.yaml").write_text("base: yolo11n-seg.yaml\nreplace: {8: [-1, 2, C3k2_DCNv2, [1024, True]]}\n")
+        with pytest.raises(WeightsError, match="C3k2_DCNv2, cannot be built: .*True"):
+            load_model(tmp_path / "m.yaml")
 
     def test_a_map_out_of_several(self) -> None:
         model = load_model("yolo11n-seg-unireplk-a.yaml")
