@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
-from lineside.export.class_paths import class_paths, foreign, installed, missing
+from lineside.export.class_paths import OURS, ClassPath, class_paths, foreign, installed, missing
 from lineside.export.structures import FETCHING
 from lineside.runtime.errors import WeightsError
 
@@ -113,8 +113,7 @@ def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS
             absent = missing(paths)
             if absent:
                 raise WeightsError(
-                    f"'{path}' needs blocks that are not here: {_names(absent)}; {blocks.described()}. "
-                    "Give the file or package that defines them with --modules."
+                    f"'{path}' needs blocks that are not here: {_names(absent)}; {blocks.described()}. {_remedy(absent)}"
                 )
         try:
             checkpoint, _ = tasks.torch_safe_load(str(path), safe_only=safe)
@@ -150,6 +149,22 @@ def model_of(checkpoint: Mapping[str, Any], path: str | Path) -> Any:
         )
     raise WeightsError(f"'{path}' holds no model, only {', '.join(map(str, list(checkpoint)[:4])) or 'nothing'}. "
                        "Give the best.pt that training wrote.")  # fmt: skip
+
+
+def _remedy(absent: tuple[ClassPath, ...]) -> str:
+    """What to do about blocks that a checkpoint names and nobody has."""
+    if all(path.module.startswith(OURS) for path in absent):
+        return "Lineside had them when this was trained: install that version, or one that is newer."
+    from lineside.export.yolo.table import is_ours
+
+    known = sorted({path.name for path in absent if is_ours(path.name)})
+    text = "Give the file or package that defines them with --modules"
+    if known:
+        text += (
+            f"; Lineside's own {', '.join(known)} does for a model yaml, but a pickle wants the very code that it was "
+            "trained with"
+        )
+    return text + "."
 
 
 def _names(paths: tuple[Any, ...]) -> str:

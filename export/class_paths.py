@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from lineside.export.blocks import UserBlocks
 
-__all__ = ["ClassPath", "class_paths", "foreign", "installed", "missing"]
+__all__ = ["OURS", "ClassPath", "class_paths", "foreign", "installed", "missing"]
 
 FAMILIAR = frozenset(
     {"__torch__", "_codecs", "collections", "copyreg", "numpy", "pathlib", "torch", "torchvision", "ultralytics"}

@@ -81,6 +81,16 @@ class TrainOptions:
                 raise BadOption(f"--{name} is at least {least}; {getattr(self, name)} was given.")
         if self.imgsz % 32:
             raise BadOption(f"--imgsz is a multiple of 32; {self.imgsz} was given. Take {-(-self.imgsz // 32) * 32}.")
+        if self.several_devices and self.modules:
+            raise BadOption(
+                f"--device {self.device} trains in a process per GPU, and blocks of --modules do not get there. "
+                "Train on one GPU."
+            )
+
+    @property
+    def several_devices(self) -> bool:
+        """Whether ultralytics starts a process for each of several GPUs."""
+        return "," in (self.device or "")
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,8 @@ def _train(
     write_resolved(report, work / "data.yaml")
     began = time.time()
     if not finished:
-        _watch(yolo, on_progress)
+        if not options.several_devices:  # the ranks are other processes, where nobody would see it
+            _watch(yolo, on_progress)
         yolo.add_callback("on_train_start", lambda trainer: _use_threads(options.threads))
         with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, ultralytics' chatter does not
             yolo.train(**arguments)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import lineside
+from helpers.own_blocks import checkpoint as own_checkpoint
 from helpers.zoo import checkpoint
 from lineside import cli
 from lineside.export import gate_pictures
@@ -162,3 +163,18 @@ def test_train_export_verify_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cli.main(["verify", str(bundle)]) == 0
     found = lineside.load(bundle, engine="onnxruntime")(drawn_pictures((), [(80, 100)])[0].frame)
     assert found.image_size == (80, 100) and found.names == ("capp",)
+
+
+class TestBlocksOfOthers:
+    @pytest.mark.parametrize(
+        ("module", "name", "said"),
+        [
+            ("ultralytics.nn.extra_modules", "ContextGuidedBlock_Down", "but a pickle wants the very code that it was"),
+            ("lineside.export.yolo.tomorrow", "C3k2_New", "install that version, or one that is newer"),
+        ],
+    )
+    def test_a_checkpoint_with_code_that_is_not_here(self, module: str, name: str, said: str, tmp_path: Path) -> None:
+        source = "from torch import nn\n\n\nclass EMAttn(nn.Module):\n    pass\n".replace("EMAttn", name)
+        bad = own_checkpoint(tmp_path / "bad.pt", module, name, source)
+        with pytest.raises(WeightsError, match=f"needs blocks that are not here: {module}.{name}.*{said}"):
+            load_model(bad)
