@@ -119,19 +119,22 @@ class ModDeformConv2d(CustomOp):
         return ((x[0], weight[0], *((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)),)
 
     def torch(self, *tensors: Tensor) -> Tensor:
-        """One bilinear sampling for all taps, then a 1x1 convolution over channels and taps."""
+        """One bilinear sampling for all taps, then a 1x1 convolution over channels and taps.
+
+        Places are computed in float32 at least: in float16 they would be known to a sixteenth of a pixel only.
+        """
         x, offset, mask, weight = tensors[:4]
         (n, c, h, w), (oh, ow), dg, taps = x.shape, offset.shape[2:], self.deform_groups, self.taps
-        rows, columns = self._places(oh, ow, x)
-        delta = offset.reshape(n * dg, taps, 2, oh, ow)
+        delta = offset.reshape(n * dg, taps, 2, oh, ow).to(torch.promote_types(offset.dtype, torch.float32))
+        rows, columns = self._places(oh, ow, delta)
         # A pixel's centre is half a pixel inside of it: place p is (2 * p + 1) / side - 1 between -1 and 1.
         grid = torch.stack(
             [(delta[:, :, 1] + columns) * (2 / w) + (1 / w - 1), (delta[:, :, 0] + rows) * (2 / h) + (1 / h - 1)], -1
         )
         samples = functional.grid_sample(
-            x.reshape(n * dg, c // dg, h, w), grid.reshape(n * dg, taps * oh, ow, 2), align_corners=False
+            x.reshape(n * dg, c // dg, h, w).to(grid.dtype), grid.reshape(n * dg, taps * oh, ow, 2), align_corners=False
         )
-        samples = samples * mask.reshape(n * dg, 1, taps * oh, ow)
+        samples = (samples * mask.reshape(n * dg, 1, taps * oh, ow)).to(x.dtype)
         return functional.conv2d(
             samples.reshape(n, c * taps, oh, ow),
             weight.reshape(weight.shape[0], -1, 1, 1),

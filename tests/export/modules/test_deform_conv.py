@@ -93,6 +93,19 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(layer.op.torch, inputs)
 
 
+def test_places_are_exact_in_half_precision() -> None:
+    layer = ModulatedDeformConv2d(1, 1, 1, bias=False)
+    layer.weight.data.fill_(1)
+    x = torch.arange(301).remainder(2).float().view(1, 1, 1, 301)
+    offset = torch.full((1, 2, 1, 301), 0.125)
+    offset[:, 0] = 0
+    with torch.no_grad():
+        found = layer.half()(x.half(), offset.half(), torch.ones(1, 1, 1, 301).half())
+    assert found.dtype == torch.float16
+    wanted = torch.where(x > 0, 0.875, 0.125)
+    assert float((found.float() - wanted)[..., :-1].abs().max()) < 1e-3
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 def test_every_parameter_learns(fresh: bool) -> None:
     block = DCNv2(4, 6, stride=2, deform_groups=2)
