@@ -152,8 +152,10 @@ class TestTraining:
             assert set(want.ravel()) == ({0, 1}, {0, -1})[picture]
             assert np.array_equal(got[picture].numpy(), want)
         half = head.targets(batch, torch.zeros(2, 2, 8, 16))  # 128 x 256: half the sizes
-        want = oracle.labels(np.array(small) * 0.4, (8, 16), 2.5, 32, 45, 16, False)
-        assert np.array_equal(half[0].numpy(), want)
+        for picture, boxes in enumerate((small, middle)):
+            want = oracle.labels(np.array(boxes) * 0.4, (8, 16), 2.5, 32, 45, 16, False)
+            assert set(want.ravel()) == ({0, 1}, {0, -1})[picture]
+            assert np.array_equal(half[picture].numpy(), want)
 
     def test_sizes_come_from_the_row_and_wrong_ones_are_refused(self, tmp_path: Path) -> None:
         row = "base: yolo11-seg.yaml\nhead: [[16, 19, 22], 1, Segment_Focus, [nc, 32, 256, {a: %s, b: 30, gain: 2}]]\n"
