@@ -28,7 +28,7 @@ __all__ = ["SelectiveScan", "scan"]
 
 FLOAT = onnx.TensorProto.FLOAT
 
-WIDE = 2
+WIDE = 4
 """From that many states a channel on, factors and inputs of the recurrence are made inside the loop of the body: they are
 that many times as large as what they are made of, and filling memory with them costs more than small nodes do."""
 

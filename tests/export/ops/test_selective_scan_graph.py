@@ -1,0 +1,37 @@
+"""The selective scan in graphs of other kinds than those of the shared tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from helpers.op_case import run_single
+from lineside.export.bench_scan.graph import single_node
+from lineside.export.bench_scan.problem import Problem, ScanShape
+from oracle.op_selective_scan import scan_op
+
+
+@pytest.mark.parametrize("states", [1, 4])
+def test_a_graph_in_half_precision_scans_in_single(states: int) -> None:
+    problem = Problem(ScanShape(1, 8, states, 300, 2))
+    shapes = {name: tuple(tensor.shape) for name, tensor in problem.inputs.items()}
+    inputs = [tensor.detach().numpy().astype(np.float16) for tensor in problem.inputs.values()]
+    model = single_node(problem.op, shapes)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.checker.check_model(model, full_check=True)
+    found = run_single(model, inputs)[0]
+    wanted = scan_op(problem.op, *(array.astype(np.float32) for array in inputs))[0]
+    assert found.dtype == np.float16
+    assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max()  # half of that is the rounding of the result
+
+
+@pytest.mark.parametrize("length", [1, 400, 6400])
+def test_no_number_of_steps_makes_the_graph_longer(length: int) -> None:
+    problem = Problem(ScanShape(1, 4, 1, length, 4))
+    model = single_node(problem.op, {name: tuple(tensor.shape) for name, tensor in problem.inputs.items()})
+    nodes = model.functions[0].node
+    assert [node.op_type for node in nodes].count("Scan") == 1
+    assert len(nodes) < 60
