@@ -28,7 +28,7 @@ class C3k2_CG(C2f):  # noqa: N801 - named as the community names such blocks
         residual: Where a block adds its input.
     """
 
-    lineside_args = ("c1", "c2", "n")
+    lineside_args: tuple[str, ...] = ("c1", "c2", "n")
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ class C3k2_UniRepLK(C2f):  # noqa: N801 - named as the community names such bloc
         e: Channels of a block as a share of ``c2``.
     """
 
-    lineside_args = ("c1", "c2", "n")
+    lineside_args: tuple[str, ...] = ("c1", "c2", "n")
 
     def __init__(self, c1: int, c2: int, n: int = 1, kernel: int = 7, ffn_factor: float = 4.0, e: float = 0.5) -> None:
         super().__init__(c1, c2, n, e=e)
