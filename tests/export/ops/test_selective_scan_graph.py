@@ -10,6 +10,8 @@ from onnx import TensorProto
 from helpers.op_case import run_single
 from lineside.export.bench_scan.graph import single_node
 from lineside.export.bench_scan.problem import Problem, ScanShape
+from lineside.export.modules.selective_scan import SS2D
+from lineside.export.trace import to_onnx
 from oracle.op_selective_scan import scan_op
 
 
@@ -28,10 +30,9 @@ def test_a_graph_in_half_precision_scans_in_single(states: int) -> None:
     assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max()  # half of that is the rounding of the result
 
 
-@pytest.mark.parametrize("length", [1, 400, 6400])
-def test_no_number_of_steps_makes_the_graph_longer(length: int) -> None:
-    problem = Problem(ScanShape(1, 4, 1, length, 4))
-    model = single_node(problem.op, {name: tuple(tensor.shape) for name, tensor in problem.inputs.items()})
-    nodes = model.functions[0].node
-    assert [node.op_type for node in nodes].count("Scan") == 1
-    assert len(nodes) < 60
+def test_a_larger_map_does_not_make_the_graph_longer() -> None:
+    module = SS2D(8, d_state=2, layout="NCHW").eval()
+    graphs = [to_onnx(module, (1, 8, *size), ["y"]) for size in ((4, 4), (20, 12))]
+    first, second = ([node.op_type for node in graph.graph.node] for graph in graphs)
+    assert first == second
+    assert len(first) < 80 and sum(kind.startswith("SelectiveScan") for kind in first) == 1
