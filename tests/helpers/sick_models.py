@@ -162,8 +162,13 @@ def tied_to_size(folder: Path, real: Path) -> Sick:
     return Sick("yolo11n-seg-rmt.yaml", options={"imgsz": (64, 64), "dynamic": True})
 
 
-def whole_mask(folder: Path, real: Path) -> Sick:
+def map_too_large(folder: Path, real: Path) -> Sick:
     return Sick(change(folder, "replace:\n  6: [-1, 2, C2PSA_MaSA, [512]]\n"), options={"imgsz": (1280, 1280)})
+
+
+def whole_mask(folder: Path, real: Path) -> Sick:
+    row = "[-1, 1, C2PSA_MaSA, [512, {e: 0.25, heads: 8}]]"
+    return Sick(change(folder, f"insert:\n  4: {row}\n"), options={"imgsz": (256, 256)})
 
 
 def unrolled_loop(folder: Path, real: Path) -> Sick:

@@ -26,8 +26,17 @@ def _tied_to_size(subject: ModuleSubject) -> Iterator[Hit]:
             yield Hit(path, {"why": str(reason)})
 
 
+def _too_large(subject: ModuleSubject) -> Iterator[Hit]:
+    """Blocks that refuse the size of their map, as export does; their channels come last."""
+    for path, module in subject.model.named_modules():
+        limit, shape = getattr(module, "lineside_limit", None), subject.seen.inputs.get(path, ())
+        reason = limit(*shape[1:3]) if limit is not None and len(shape) == 4 else None
+        if reason:
+            yield Hit(path, {"why": str(reason)})
+
+
 def _whole_masks(subject: ModuleSubject) -> Iterator[Hit]:
-    """Attention of every cell to every cell, with a mask over positions per head."""
+    """Attention of every cell to every cell of a large map, with a mask over positions per head."""
     for path, module in subject.model.named_modules():
         shape = subject.seen.inputs.get(path, ())
         if type(module).__name__ != "MaSA" or len(shape) != 4:
@@ -67,12 +76,20 @@ RULES = (
         remedy="leave --dynamic out and export one bundle per size",
     ),
     Rule(
-        id="whole-mask",
+        id="map-too-large",
         looks_at="module",
         severity="will-not-export",
+        find=_too_large,
+        reason="its map is too large for it: it {why}",
+        remedy="give a smaller --imgsz, or put another block there",
+    ),
+    Rule(
+        id="whole-mask",
+        looks_at="module",
+        severity="slow",
         find=_whole_masks,
-        reason="every cell of a {map} map sees every cell, so the mask of its {heads} heads is {size} MB of constants in the "
-        "file, and the time grows with the square of the cells",
+        reason="every cell of a {map} map sees every cell, which is {size} MB of weights for its {heads} heads; the time grows "
+        "with the square of the cells, and a mask that large is added in two steps instead of being kept",
         remedy="use MaSAd (chunk) there, and whole retention at stride 32 only",
     ),
     Rule(
