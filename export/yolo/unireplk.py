@@ -13,13 +13,14 @@ from lineside.export.modules.unireplknet import UniRepLKNet, UniRepLKNetBlock
 __all__ = ["C3k2_UniRepLK", "UniRepLKNetBackbone"]
 
 LAYER_SCALE = 1.0
-"""What ``gamma`` starts with inside a C3k2.
+"""What ``gamma`` starts with in a YOLO model.
 
-The published networks start with 1e-6, which lets dozens of blocks be trained as if they were not there at first. A YOLO
-model has one block of this kind per layer, trained for a few thousand steps from random weights: with 1e-6 the gradient
-of everything inside the block starts a million times too small, and stays below the resolution of the half precision
-that checkpoints are stored in. The BatchNorm in front of ``gamma`` gives the branch unit variance, as the one in
-the bottleneck that the block replaces does, so it starts with 1 as that one does.
+The published networks start with 1e-6, which lets dozens of blocks be trained for hundreds of epochs as if they were not
+there at first. A YOLO model has one or two blocks of this kind per layer and may be trained for a few hundred steps:
+``gamma`` moves by about the learning rate in a step of AdamW (from 1e-6 it had come to 0.007 after 60 steps at 0.0015),
+so the block would hardly take part, and 1e-6 lies below the normal numbers of the half precision that checkpoints are
+stored in. The BatchNorm in front of ``gamma`` gives the branch unit variance, as the one in the bottleneck that the block
+replaces does; that one has no factor behind it, which is a 1.
 """
 
 OF_SCALE = {"n": "a", "s": "f", "m": "p", "l": "n", "x": "t"}
