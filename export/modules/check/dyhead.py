@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lineside.export.modules.check.case import EXACT, SAMPLED, Case, NoHandler
-from lineside.export.modules.dyhead import DyHeadBlock, DyReLU, HighLevelOffset
+from lineside.export.modules.dyhead import DyHead, DyHeadBlock, DyReLU, HighLevelOffset
 
 __all__ = ["TOLERANCE", "answer", "tolerance"]
 
@@ -16,6 +16,9 @@ TOLERANCE = SAMPLED
 
 TASK = "task_attn_module."
 """Upstream this activation has 1x1 convolutions where ours has linear layers."""
+
+BLOCKS = "dyhead_blocks."
+"""How names of parameters begin where there are several blocks."""
 
 
 def tolerance(case: Case) -> float:
@@ -37,7 +40,7 @@ def answer(case: Case) -> Mapping[str, Tensor]:
 
 
 def _is_block(params: Mapping[str, Tensor]) -> bool:
-    return any(name.startswith("spatial_conv_") for name in params)
+    return any(name.startswith(("spatial_conv_", BLOCKS)) for name in params)
 
 
 def _is_activation(params: Mapping[str, Tensor]) -> bool:
@@ -63,14 +66,18 @@ def _activation(case: Case) -> Mapping[str, Tensor]:
 
 
 def _block(case: Case) -> Mapping[str, Tensor]:
-    """One block: inputs x0, x1, ..., the finest first, and outputs y0, y1, ..."""
+    """One block, or several behind each other: inputs x0, x1, ..., the finest first, and outputs y0, y1, ..."""
     names = sorted(case.inputs, key=_number)
     inside = int(case.hyper.get("in_channels", case.inputs[names[0]].shape[1]))
+    outside = int(case.hyper.get("out_channels", inside))
     offsets = cast(HighLevelOffset, case.hyper.get("high_level_offset", "crop"))
-    norm = "spatial_conv_mid.norm.weight" in case.params
-    block = DyHeadBlock(inside, int(case.hyper.get("out_channels", inside)), offsets, norm).eval()
-    block.load_state_dict(_linear(case.params))
-    found = block([case.inputs[name] for name in names])
+    numbers = [int(name.split(".")[1]) for name in case.params if name.startswith(BLOCKS)]
+    if numbers:
+        module: nn.Module = DyHead(inside, outside, max(numbers) + 1, offsets)
+    else:
+        module = DyHeadBlock(inside, outside, offsets, norm="spatial_conv_mid.norm.weight" in case.params)
+    module.eval().load_state_dict(_linear(case.params))
+    found = module([case.inputs[name] for name in names])
     return dict(zip(sorted(case.expected, key=_number), found, strict=True))
 
 
@@ -85,7 +92,7 @@ def _linear(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {}
     for name, tensor in params.items():
         for old, new in (("conv1.conv.", "fc.0."), ("conv2.conv.", "fc.2.")):
-            if name.startswith((old, TASK + old)):
+            if name.startswith(old) or TASK + old in name:
                 name = name.replace(old, new)
                 tensor = tensor.flatten(1) if tensor.ndim == 4 else tensor
         renamed[name] = tensor

@@ -86,6 +86,26 @@ def test_block(high_level_offset: Any, sizes: list[tuple[int, int]], c1: int, c2
     assert error(case) < 2e-5
 
 
+def test_several_blocks() -> None:
+    state = randomised(DyHead(16, 32, blocks=2))
+    levels = [picture(1, 16, *size) for size in ((5, 4), (3, 2))]
+    wanted = [level.astype(float) for level in levels]
+    for number in range(2):
+        prefix = f"dyhead_blocks.{number}."
+        wanted = oracle.block(
+            wanted, {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
+        )
+    upstream = {}
+    for name, values in state.items():  # upstream has 1x1 convolutions there
+        task = ".task_attn_module.fc." in name
+        named = name.replace(".fc.0.", ".conv1.conv.").replace(".fc.2.", ".conv2.conv.")
+        upstream[named] = values[..., None, None] if task and name.endswith("weight") else values
+    inputs, outputs = (
+        {f"{letter}{i}": one for i, one in enumerate(maps)} for letter, maps in (("x", levels), ("y", wanted))
+    )
+    assert error(case_of(inputs, upstream, outputs, in_channels=16, out_channels=32)) < 2e-5
+
+
 def test_checker_knows_no_other_cases() -> None:
     with pytest.raises(NoHandler):
         answer(case_of({"x": picture(1, 4, 3, 3)}, {"weight": np.ones(3)}, {"y": np.ones(3)}))
