@@ -108,7 +108,10 @@ class TestTraining:
         model = load_model(MODEL, seed=2)
         model.args = get_cfg(overrides={"task": "segment"})
         model.train().requires_grad_(True)
+        model.model[-1].reference = 0.0  # the discs are small at the sizes as they stand
         batch = labelled_batch(SIDE)
+        targets = model.model[-1].targets(batch, torch.zeros(2, 2, SIDE // 16, SIDE // 16))
+        assert 20 < int((targets == 1).sum()) < 180 and int((targets == 0).sum()) > 20
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         losses, totals = [], []
         for _ in range(6):
