@@ -81,7 +81,7 @@ def kernel_normalizer(mask: torch.Tensor, window: torch.Tensor | None = None, gr
     kernels = mask if groups == 1 else mask.reshape(n * groups, channels // groups, h, w)
     if window is not None:
         kernels = kernels + window.log().reshape(1, -1, 1, 1)
-    return kernels.softmax(1).reshape(mask.shape)
+    return _shares(kernels).reshape(mask.shape)
 
 
 class FreqFusion(nn.Module):
@@ -206,14 +206,14 @@ class FreqFusion(nn.Module):
         high = None
         if self.use_high_pass:
             high = self._windowed(self.content_encoder2(fine), "highpass")
-            fine = self._minus_filtered(fine, high.softmax(1), 2)
+            fine = self._minus_filtered(fine, _shares(high), 2)
         low = self._windowed(self.content_encoder(fine), "lowpass")
-        low = (low + self._brought_up(self.content_encoder(coarse), low.softmax(1))).softmax(1)
+        low = _shares(low + self._brought_up(self.content_encoder(coarse), _shares(low)))
         if high is None:
             return fine, low, None, self._brought_up(lr, low)
         taps = self.highpass_kernel**2
         both = self._brought_up(torch.cat([self.content_encoder2(coarse), lr], 1), low)
-        return fine, low, (high + both[:, :taps]).softmax(1), both[:, taps:]
+        return fine, low, _shares(high + both[:, :taps]), both[:, taps:]
 
     def _plain(
         self, fine: torch.Tensor, coarse: torch.Tensor, lr: torch.Tensor
@@ -226,7 +226,7 @@ class FreqFusion(nn.Module):
             mask = encoder(joined)
             if self.semi_conv:
                 mask = mask + _doubled(encoder(coarse))
-            kernels[index] = self._windowed(mask, name).softmax(1)
+            kernels[index] = _shares(self._windowed(mask, name))
         low = cast(torch.Tensor, kernels[0])
         if self.semi_conv:
             return low, kernels[1], self._brought_up(lr, low)
@@ -249,6 +249,14 @@ class FreqFusion(nn.Module):
         middle = torch.zeros(1, taps, 1, 1, dtype=kernels.dtype, device=kernels.device)
         middle[:, taps // 2] = times
         return carafe(x, middle - kernels, self.highpass_kernel, border=self.border)
+
+
+def _shares(mask: torch.Tensor) -> torch.Tensor:
+    """Softmax over axis 1; in a graph step by step, since engines turn maps around for a softmax over channels."""
+    if not torch.onnx.is_in_onnx_export():
+        return mask.softmax(1)
+    positive = (mask - mask.amax(1, keepdim=True)).exp()
+    return positive / positive.sum(1, keepdim=True)
 
 
 def _doubled(x: torch.Tensor) -> torch.Tensor:

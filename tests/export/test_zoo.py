@@ -36,7 +36,7 @@ BUDGETS: dict[str, tuple[int, float]] = {
     "yolo11-seg-dyhead": (670, 11.7),
     "yolo11-seg-edge": (405, 11.6),
     "yolo11-seg-focus": (375, 12.3),
-    "yolo11-seg-freq": (525, 12.2),
+    "yolo11-seg-freq": (560, 12.2),
     "yolo11-seg-kan": (362, 13.1),
     "yolo11-seg-msda": (535, 12.4),
     "yolo11-seg-rmt": (405, 12.1),
