@@ -151,7 +151,8 @@ def _mask(side: int, heads: int, initial: float, reach: float) -> NDArray[np.flo
     """Logits between the cells of one side, ``(heads, side, side)``."""
     cells = np.arange(side, dtype=np.float32)
     apart = np.abs(cells[:, None] - cells[None, :])
-    return (_decay(heads, initial, reach)[:, None, None] * apart).astype(np.float32)
+    mask: NDArray[np.float32] = _decay(heads, initial, reach)[:, None, None] * apart
+    return mask
 
 
 def _turn(height: int, width: int, dim: int) -> NDArray[np.float32]:
