@@ -47,7 +47,8 @@ class GRN(nn.Module):
         # no gradient.
         rms = F.adaptive_avg_pool2d(x * x, 1).sqrt()
         pixels = x.shape[2] * x.shape[3]
-        return rms / (rms.mean(dim=channel, keepdim=True) + self.eps / pixels**0.5)
+        relative: torch.Tensor = rms / (rms.mean(dim=channel, keepdim=True) + self.eps / pixels**0.5)
+        return relative
 
     def _shaped(self, values: torch.Tensor) -> torch.Tensor:
         """Values per channel, in the layout of the input."""
