@@ -56,7 +56,8 @@ def _maps(case: Case) -> dict[str, torch.Tensor]:
         results["cross_scan"] = cross_scan(case.inputs["x"], scans)
     if "y_in" in case.inputs:
         y = case.inputs["y_in"]
-        results["cross_merge"] = cross_merge(y.flatten(3), y.shape[3], y.shape[4], scans)
+        height, width = y.shape[3:] if y.ndim == 5 else case.inputs["x"].shape[2:]
+        results["cross_merge"] = cross_merge(y.flatten(3), height, width, scans)
     return results
 
 

@@ -197,6 +197,7 @@ def test_reading_and_merging_maps(scans: int, height: int, width: int) -> None:
     assert np.isclose((found.numpy() * y).sum(), (x.reshape(merged.shape) * merged.numpy()).sum())
     y_in = y.reshape(2, 4, 3, height, width)
     assert case_error({"x": x, "y_in": y_in}, {}, {"cross_scan": found, "cross_merge": merged}, scans=scans) < EXACT
+    assert case_error({"x": x, "y_in": y}, {}, {"cross_merge": merged}, scans=scans) < EXACT
 
 
 @pytest.mark.parametrize(
