@@ -39,7 +39,7 @@ def compare(got: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor
     worst = Comparison(-1.0, "")
     for name, wanted in expected.items():
         found = _compare_one(name, got.get(name), wanted)
-        if found.error > worst.error:
+        if not found.error <= worst.error:  # a NaN is worse than anything
             worst = found
     return worst
 

@@ -144,7 +144,7 @@ KINDS = {"float": 1, "double": 11, "float16": 10, "int32": 6, "int64": 7, "uint8
 SHAPED = {"Conv", "ConvTranspose", "Resize", "Split", "ConstantOfShape", "DynamicQuantizeLinear", "Loop", "If", "Scan"}
 """Operators that want more than a square matrix."""
 
-BY_CONTEXT = {("Gelu", "double")}
+BY_CONTEXT = {("Gelu", "double"), *(("Bernoulli", kind) for kind in KINDS)}
 """What has a body that depends on attributes; such a body is taken to run."""
 
 
@@ -186,7 +186,7 @@ def required(schema: defs.OpSchema) -> int:
 @pytest.mark.skipif(
     ort.__version__ != find_target("onnxruntime").version, reason="the target file is of another onnxruntime"
 )
-@pytest.mark.parametrize("opset", [13, 18, 21])
+@pytest.mark.parametrize("opset", [13, 18, 21, 26])
 def test_kernel_table_says_what_onnxruntime_loads(opset: int) -> None:
     target, rules = find_target("onnxruntime"), [RULES["no-kernel"]]
     options = ort.SessionOptions()
