@@ -175,5 +175,7 @@ def test_what_is_written_is_what_is_read(bundle, sources, conf, sinks, policy) -
     said = {**PLAIN, "bundle": bundle, "sources": sources, "segment": {"conf": conf}, "sinks": sinks, "policy": policy}
     station = msgspec.convert(said, Station)
     assert parse_station(yaml.safe_dump(said).encode(), "s.yaml") == station
-    if "\x85" not in "".join([bundle, *sources]):  # a line break of YAML, which PyYAML does not escape where it writes plain
+    if "\x85" not in "".join(
+        [bundle, *sources]
+    ):  # a line break of YAML, which PyYAML does not escape where it writes plain
         assert parse_station(yaml.safe_dump(said, allow_unicode=True).encode(), "s.yaml") == station
