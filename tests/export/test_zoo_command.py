@@ -10,6 +10,7 @@ import pytest
 from helpers import sick_models
 from lineside.cli import main
 from lineside.export.zoo.build import short_names
+from lineside.export.zoo.latency import interleaved, ratio
 
 OPTIONS = ["--imgsz", "64", "--rounds", "3"]
 
@@ -31,7 +32,8 @@ def test_json_has_every_figure(trained: Path, capsys: pytest.CaptureFixture[str]
     assert [base["name"], dcn["name"], edge["name"]] == ["base", "dcn", "edge"]
     assert (base["model"], edge["model"]) == ("yolo11n-seg.yaml", "yolo11n-seg-edge.yaml")
     assert base["relative"] == 1 and edge["latency_ms"] > 0 and dcn["relative"] > 0
-    # facts/modules.md: 2.877 M with what fusing folds away; 9.80 GFLOPs at 640, a hundredth of the pixels here
+    assert (dcn["relative"], edge["relative"]) != (1, 1)
+    # Published: 2.877 M with what fusing folds away; 9.80 GFLOPs at 640, a hundredth of the pixels here
     assert 2.86e6 < base["parameters"] < 2.88e6
     assert base["gflops"] == pytest.approx(0.098, abs=0.002)
     assert edge["parameters"] < base["parameters"] and edge["bytes"] < base["bytes"]
@@ -106,3 +108,17 @@ def test_doctor_on_bad_input(name: str, tmp_path: Path, capsys: pytest.CaptureFi
 def test_doctor_on_an_unknown_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "yolo11n-seg.yaml", "--target", "toaster"]) == 2
     assert "known are onnxruntime, onnxruntime1.23" in capsys.readouterr().err
+
+
+def test_every_call_runs_once_a_round_in_changing_order() -> None:
+    seen: list[str] = []
+    calls = {name: (lambda name=name: seen.append(name)) for name in "abcd"}
+    times = interleaved(calls, 6, lambda done, total: None)
+    rounds = [seen[start : start + 4] for start in range(0, len(seen), 4)]
+    assert all(sorted(turn) == list("abcd") for turn in rounds)
+    assert len({tuple(turn) for turn in rounds}) > 1
+    assert {name: len(values) for name, values in times.items()} == dict.fromkeys("abcd", 6)
+
+
+def test_ratio_is_taken_within_a_round() -> None:
+    assert ratio({"a": [2.0, 30.0, 4.0], "base": [1.0, 10.0, 1.0]}, "a", "base") == 3.0
