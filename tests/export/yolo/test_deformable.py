@@ -119,6 +119,13 @@ def test_prototypes_read_the_raw_level_and_towers_what_the_dynamic_head_gives() 
     assert not torch.equal(before[0][0], after[0][0])
 
 
+def test_head_without_its_tail_makes_the_same_prototypes() -> None:
+    model = built("dyhead").eval()
+    x = torch.from_numpy(picture(1, 3, SIDE, SIDE))
+    with torch.no_grad():
+        torch.testing.assert_close(cut_tail(model, (SIDE, SIDE))(x)[-1], model(x)[0][1])
+
+
 def test_one_to_one_part_teaches_nothing_but_itself(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         "base: yolo11-seg.yaml\nend2end: true\nhead: [[16, 19, 22], 1, Segment_DyHead, [nc, 32, 256, 32, 1]]\n"
