@@ -8,8 +8,8 @@
 - ``yaml_model_load``: knows the models of ``configs/models`` by name, with a scale (``yolo11n-seg-edge.yaml``), and
   assembles yamls that name a ``base``.
 - ``SegmentationModel.init_criterion``: a head that has ``criterion(model)`` gives its own loss.
-- Default callbacks that live here. In training on several GPUs ultralytics starts a process for each, which unpickles
-  the callbacks and thereby imports this package before it builds the model. One of them lets a head that has
+- A default callback that lives here. In training on several GPUs ultralytics starts a process for each, which unpickles
+  the callbacks and thereby imports this package before it builds the model. It lets a head that has
   ``validator(trainer)`` bring its own, for outputs that ultralytics' does not know.
 """
 
@@ -182,20 +182,15 @@ def _criterion(theirs: Any) -> Any:
 
 
 def _join_ranks() -> None:
-    """Adds the callbacks; they bring this package into the processes of a training on several GPUs."""
+    """Adds the callback; it brings this package into the processes of a training on several GPUs."""
     base = importlib.import_module("ultralytics.utils.callbacks.base")
-    for event, callback in (("on_pretrain_routine_start", present), ("on_pretrain_routine_end", own_validator)):
-        callbacks = getattr(base, "default_callbacks", {}).get(event)
-        if isinstance(callbacks, list) and callback not in callbacks:
-            callbacks.append(callback)
-
-
-def present(trainer: Any) -> None:
-    """A callback: by the time that it runs, unpickling it has imported this package."""
+    callbacks = getattr(base, "default_callbacks", {}).get("on_pretrain_routine_end")
+    if isinstance(callbacks, list) and own_validator not in callbacks:
+        callbacks.append(own_validator)
 
 
 def own_validator(trainer: Any) -> None:
-    """A callback: a head that has ``validator(trainer)`` gives the training its validator.
+    """The callback: a head that has ``validator(trainer)`` gives the training its validator.
 
     Its figures get their columns in ``results.csv`` here, in the place where a validation will write them.
     """

@@ -87,7 +87,7 @@ class TestOnce:
             register.apply()
         assert before == [tasks.parse_model, tasks.yaml_model_load, tasks.SegmentationModel.init_criterion]
         assert not hasattr(tasks.parse_model.__lineside_wraps__, register.MARK)
-        assert default_callbacks["on_pretrain_routine_start"].count(register.present) == 1
+        assert default_callbacks["on_pretrain_routine_end"].count(register.own_validator) == 1
         assert sum(isinstance(finder, hook._Finder) for finder in sys.meta_path) == 1
 
     def test_structures_without_our_blocks_go_to_ultralytics_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
