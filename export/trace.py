@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import onnx
 import torch
@@ -70,7 +72,7 @@ def to_onnx(
     buffer = io.BytesIO()
     example = torch.zeros(tuple(shape), dtype=torch.float32)
     kinds = torch.onnx.OperatorExportTypes
-    with torch.no_grad(), as_nodes(), warnings.catch_warnings():
+    with torch.no_grad(), as_nodes(), _without_graph_dumps(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # traced sizes are constants on purpose, and so is the TorchScript exporter
         noise = logging.getLogger("torch.onnx")
         level = noise.level
@@ -100,3 +102,20 @@ def to_onnx(
         finally:
             noise.setLevel(level)
     return onnx.load_from_string(buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _without_graph_dumps() -> Iterator[None]:
+    """Keeps torch from printing the whole graph to stdout where it cannot write an operator.
+
+    It means to do so with ``verbose`` only, but takes the function that asks whether its log is on for the answer.
+    """
+    functions: Any = torch._C
+    log = getattr(functions, "_jit_onnx_log", None)
+    if log is not None:
+        functions._jit_onnx_log = lambda *words: None
+    try:
+        yield
+    finally:
+        if log is not None:
+            functions._jit_onnx_log = log
