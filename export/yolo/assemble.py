@@ -48,6 +48,12 @@ __all__ = ["assemble"]
 CHANGES = frozenset({"base", "replace", "insert", "remove", "backbone", "head"})
 """Keys that say what is different."""
 
+OTHERS = frozenset(
+    {"nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "reg_max", "end2end", "channels"}
+    | {"inplace", "names", "yaml_file"}
+)
+"""Keys that ultralytics reads in a model yaml of a detection or segmentation model, beside those that the base has."""
+
 Row = list[Any]
 
 
@@ -78,6 +84,7 @@ def assemble(change: Mapping[str, Any], base: Mapping[str, Any], name: str) -> d
     Raises:
         WeightsError: The change does not fit the base, or does not have the form described above.
     """
+    _check_keys(change, base, name)
     rows = [*base["backbone"], *base["head"]]
     places = [_Place([copy.deepcopy(list(row))]) for row in rows]
     _apply(change, places, name)
@@ -99,15 +106,27 @@ def assemble(change: Mapping[str, Any], base: Mapping[str, Any], name: str) -> d
     return result
 
 
+def _check_keys(change: Mapping[str, Any], base: Mapping[str, Any], name: str) -> None:
+    """A word with a typing error would leave the base as it is, and nobody would notice."""
+    strange = [key for key in change if key not in CHANGES | OTHERS | set(base)]
+    if strange:
+        allowed = ", ".join(sorted(CHANGES - {"base"}))
+        _refuse(name, f"it has the key {strange[0]!r}, which means nothing; what is different stands under {allowed}")
+
+
 def _apply(change: Mapping[str, Any], places: list[_Place], name: str) -> None:
     """Puts the rows of the change where they belong."""
-    backbone = change.get("backbone")
+    backbone, taken = change.get("backbone"), -1
     if backbone is not None:
-        _put_backbone(backbone, places, name)
-    for layer in _removed(change.get("remove"), name):
+        taken = _put_backbone(backbone, places, name)
+    removed = _removed(change.get("remove"), name)
+    for layer in removed:
         _at(places, layer, "remove", name).rows = []
     for layer, rows in _mapping(change.get("replace"), "replace", name).items():
         place = _at(places, layer, "replace", name)
+        if layer <= taken or layer in removed or (layer == len(places) - 1 and change.get("head") is not None):
+            other = "backbone" if layer <= taken else "remove" if layer in removed else "head"
+            _refuse(name, f"both 'replace' and '{other}' change layer {layer}, and one of them would be lost")
         place.rows = _rows(rows, f"replace: {layer}", name)
         place.kept = len(place.rows)
     if change.get("head") is not None:
@@ -121,19 +140,24 @@ def _apply(change: Mapping[str, Any], places: list[_Place], name: str) -> None:
         place.rows = place.rows + _rows(rows, f"insert: {layer}", name)
 
 
-def _put_backbone(backbone: Any, places: list[_Place], name: str) -> None:
-    """Puts one block and its taps in the place of the first layers."""
+def _put_backbone(backbone: Any, places: list[_Place], name: str) -> int:
+    """Puts one block and its taps in the place of the first layers; returns the last of them."""
     if not isinstance(backbone, Mapping) or set(backbone) != {"row", "taps"}:
         _refuse(name, "'backbone' is no mapping with 'row' and 'taps'")
     taps = _mapping(backbone["taps"], "taps", name)
+    for layer, which in taps.items():
+        _at(places, layer, "taps", name)
+        if isinstance(which, bool) or not isinstance(which, int) or which < 0:
+            _refuse(name, f"'taps' gives layer {layer} the map {which!r}, and maps are counted from 0")
     if not taps or min(taps) < 1:
         _refuse(name, "'taps' says for no layer behind the first which map of the backbone stands for it")
-    for layer in range(max(taps) + 1):
-        _at(places, layer, "taps", name).rows = []
+    for place in places[: max(taps) + 1]:
+        place.rows = []
     places[0].rows = _rows(backbone["row"], "backbone", name)
     places[0].kept = len(places[0].rows)
     for layer, which in taps.items():
         places[layer].rows = [[0, 1, "Tap", [which]]]
+    return int(max(taps))
 
 
 def _at(places: list[_Place], layer: Any, key: str, name: str) -> _Place:
@@ -166,6 +190,8 @@ def _rows(value: Any, key: str, name: str) -> list[Row]:
         sources = (row[0] if isinstance(row[0], list) else [row[0]]) if form else []
         if not sources or not all(isinstance(source, int) and not isinstance(source, bool) for source in sources):
             _refuse(name, f"'{key}' holds {str(row)[:80]}, which is no row [from, repeats, block, arguments]")
+        if isinstance(row[1], bool) or row[1] < 1:
+            _refuse(name, f"'{key}' holds {str(row)[:80]}, which repeats its block {row[1]} times; 1 is the least")
     return copy.deepcopy(rows)
 
 
@@ -182,6 +208,8 @@ def _source(source: int, layer: int, number: int, own: int, places: list[_Place]
     if source < 0:
         above = number + source
         found = starts[layer] + above if above >= 0 else _before(layer + above, places, starts)
+        if layer + above < -1:
+            _refuse(name, f"a row at layer {layer} reads {source}, further back than there are layers")
         if found is None and own:
             _refuse(name, f"a row at layer {layer} reads the picture, because the layers before it are removed")
         return -1 if found is None or found == own - 1 else found
