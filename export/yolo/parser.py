@@ -42,7 +42,7 @@ from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import Detect
 
 from lineside.export.yolo.table import block_class, is_ours
-from lineside.runtime.errors import LinesideError, WeightsError
+from lineside.runtime.errors import WeightsError
 
 __all__ = ["Parser", "modern", "names_our_blocks", "parse"]
 
@@ -80,7 +80,13 @@ class Scale:
             depth, width = structure.get("depth_multiple", 1.0), structure.get("width_multiple", 1.0)
             return cls(str(structure.get("scale") or ""), depth, width, math.inf)
         letter = structure.get("scale") or next(iter(scales))
-        return cls(str(letter), *scales[letter])
+        factors = scales.get(letter) if isinstance(scales, Mapping) else None
+        if not isinstance(factors, Sequence) or len(factors) != 3:
+            raise WeightsError(
+                f"The model is to have the scale {letter!r}, and 'scales' says {factors!r} of it. Give it three numbers, "
+                "[depth, width, most channels], or take another letter in the name of the model yaml."
+            )
+        return cls(str(letter), *factors)
 
     def channels(self, wanted: float) -> int:
         """Channels of a layer for what its row asks for: a multiple of 8."""
@@ -171,7 +177,7 @@ def _own_layer(
         raise WeightsError(f"The block {name} of layer {index} cannot be imported: {error}") from error
     arguments = [_value(argument, structure) for argument in copy.deepcopy(given)]
     if issubclass(block, Detect):
-        return _named(_head(block, name, index, arguments, inputs, structure, scale, legacy)), 0
+        return _named(_head(source, block, name, index, arguments, inputs, structure, scale, legacy)), 0
     declared: tuple[str, ...] = getattr(block, "lineside_args", ())
     repeats = scale.repeats(wanted)
     values: dict[str, Any] = {
@@ -181,7 +187,8 @@ def _own_layer(
     if "c1" in declared and isinstance(source, list):
         _refuse(name, index, f"it reads one layer, and its 'from' is {source}")
     if "c2" in declared:
-        if not arguments or isinstance(arguments[0], (str, bool, Mapping)):
+        wanted = arguments[0] if arguments else None
+        if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted <= 0:
             _refuse(name, index, "its first argument is the number of channels at full width")
         values["c2"] = scale.channels(arguments.pop(0))
     keywords = arguments.pop() if arguments and isinstance(arguments[-1], Mapping) else {}
@@ -190,8 +197,6 @@ def _own_layer(
     leading = [values[word] for word in declared]
     try:
         built = [block(*leading, *arguments, **keywords) for _ in range(repeats)]
-    except LinesideError:
-        raise
     except Exception as error:  # a row can hold anything
         _refuse(name, index, f"with the arguments {given}: {error}", error)
     out = values["c2"] if "c2" in declared else getattr(built[-1], "out_channels")  # noqa: B009 - no mypy type
@@ -199,6 +204,7 @@ def _own_layer(
 
 
 def _head(
+    source: Any,
     block: type,
     name: str,
     index: int,
@@ -209,6 +215,9 @@ def _head(
     legacy: bool,
 ) -> Any:
     """Builds a head of ours."""
+    several = [number for number in inputs if not isinstance(number, int)]
+    if not isinstance(source, list) or several:
+        _refuse(name, index, f"a head reads a list of layers that return one map each, and its 'from' is {source}")
     if len(arguments) < 3:
         _refuse(name, index, f"its arguments are [nc, mask coefficients, prototype channels, ...], not {arguments}")
     keywords = arguments.pop() if isinstance(arguments[-1], Mapping) else {}
@@ -217,8 +226,6 @@ def _head(
     setattr(block, "legacy", legacy)  # noqa: B010 - where ultralytics keeps it, for its own heads too
     try:
         return block(*arguments, *tail, **keywords)
-    except LinesideError:
-        raise
     except Exception as error:  # a row can hold anything
         _refuse(name, index, f"with the arguments {arguments}: {error}", error)
 

@@ -137,26 +137,34 @@ def _yaml_loading(theirs: Any) -> Any:
         if not isinstance(loaded, dict) or "base" not in loaded:
             return loaded
         require_known()
-        return _assembled(theirs, loaded, path)
+        return _assembled(theirs, loaded, path, Path(path if file is None else file).parent)
 
     setattr(yaml_model_load, MARK, theirs)
     return yaml_model_load
 
 
-def _assembled(theirs: Any, change: dict[str, Any], path: Any) -> dict[str, Any]:
-    """The whole structure of a yaml that names a base."""
+def _assembled(theirs: Any, change: dict[str, Any], path: Any, folder: Path) -> dict[str, Any]:
+    """The whole structure of a yaml that names a base: a file, seen from the yaml's own folder, or a name of ultralytics."""
     from lineside.export.yolo.assemble import assemble
     from lineside.export.yolo.parser import modern
 
     tasks = importlib.import_module("ultralytics.nn.tasks")
     named = change.pop("base")
+    beside = folder / str(named)
     try:
-        base = theirs(str(named))
+        base = theirs(str(beside if beside.is_file() else named))
     except Exception as error:  # whatever may be wrong with a name or a file
+        if model_file(str(named)) is None:
+            raise WeightsError(
+                f"The model yaml '{path}' names the base '{named}', which ultralytics does not have, and no file beside "
+                "it is called so. One that ultralytics has: yolo11-seg.yaml."
+            ) from error
+        base = {"base": named}
+    if isinstance(base, dict) and "base" in base:
         raise WeightsError(
-            f"The model yaml '{path}' names the base '{named}', which ultralytics does not have. "
-            "One that it has: yolo11-seg.yaml."
-        ) from error
+            f"The model yaml '{path}' names the base '{named}', which is itself a change of another. "
+            "Give the whole model yaml that it starts from, such as yolo11-seg.yaml, and both changes in one file."
+        )
     if not isinstance(base, dict) or not {"backbone", "head", "nc"} <= set(base):
         raise WeightsError(f"The model yaml '{path}' names the base '{named}', which is no whole model yaml.")
     for key in ("scale", "yaml_file"):

@@ -28,6 +28,8 @@ class Tap(nn.Module):
         super().__init__()
         if not isinstance(channels, (tuple, list)):
             raise ValueError("the layer that it reads returns one map and no list of them")
+        if isinstance(which, bool) or not isinstance(which, int):
+            raise ValueError(f"the number of a map counts from 0, and {which!r} is none")
         if not 0 <= which < len(channels):
             raise ValueError(f"the layer that it reads returns {len(channels)} maps, and map {which} was asked for")
         self.which = which

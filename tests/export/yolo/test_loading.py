@@ -123,6 +123,11 @@ class TestStructures:
         ("text", "said"),
         [
             ("base: no-such.yaml\n", "names the base 'no-such.yaml', which ultralytics does not have"),
+            (
+                "base: yolo11-seg-edge.yaml\n",
+                "names the base 'yolo11-seg-edge.yaml', which is itself a change of another",
+            ),
+            ("base: mine.yaml\n", "names the base 'mine.yaml', which is itself a change of another"),
             ("base: yolo11-seg.yaml\nreplace: {40: [-1, 1, CGDown, [64]]}\n", "the base has the layers 0 to 23"),
             ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDwn, [64]]}\n", "CGDwn, which"),
             ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDown, [64, 1, 2, 3, 4, 5, 6, 7]]}\n", "Layer 3 .* CGDown"),
@@ -134,6 +139,15 @@ class TestStructures:
         (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(WeightsError, match=said):
             load_model(tmp_path / "mine.yaml")
+
+    def test_a_base_of_the_users_own_lies_beside(self, tmp_path: Path) -> None:
+        import ultralytics
+
+        theirs = Path(ultralytics.__file__).parent / "cfg" / "models" / "11" / "yolo11-seg.yaml"
+        (tmp_path / "my-base.yaml").write_text(theirs.read_text().replace("nc: 80", "nc: 7"))
+        (tmp_path / "yolo11s-mine.yaml").write_text("base: my-base.yaml\nreplace: {8: [-1, 2, C3k2_CG, [1024]]}\n")
+        model = load_model(tmp_path / "yolo11s-mine.yaml")
+        assert model.yaml["nc"] == 7 and model.yaml["scale"] == "s"
 
     def test_a_name_that_nobody_has(self) -> None:
         with pytest.raises(WeightsError, match="There is no model yaml 'yolo11n-seg-nosuch.yaml'"):

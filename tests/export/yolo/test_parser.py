@@ -159,12 +159,30 @@ class TestRowsOfOurs:
             ([-1, 2, "C3k2_CG", [64, {"no_such": 1}]], "C3k2_CG, cannot be built: .*no_such"),
             ([[-1, 0], 1, "CGDown", [64]], "it reads one layer, and its 'from' is"),
             ([5, 1, "CGDown", [64]], "reads layer 5, which does not come before it"),
+            ([-1, 2, "C3k2_CG", [None]], "its first argument is the number of channels"),
+            ([-1, 2, "C3k2_CG", [0]], "its first argument is the number of channels"),
+            ([-1, 2, "C3k2_CG", [[64]]], "its first argument is the number of channels"),
+            ([[0, 0], 1, "FreqFusionCat", [{"lp": 4}]], "Layer 1 .*FreqFusionCat, cannot be built: .*odd numbers"),
+            ([0, 1, "Segment_DyHead", ["nc", 32, 256, 64, 1]], "a head reads a list of layers"),
             ([[0], 1, "Segment_DyHead", ["nc"]], r"its arguments are \[nc, mask coefficients, prototype channels"),
         ],
     )
     def test_a_row_that_cannot_be_built_is_named(self, row: list[Any], said: str) -> None:
         config = {"nc": 2, "scale": "n", "backbone": [[-1, 1, "Conv", [64, 3, 2]]], "head": [row]}
         with pytest.raises(WeightsError, match=said):
+            parser.parse(config, 3, False, native)
+
+    @pytest.mark.parametrize("scales", [{"q": [1, 1, 64]}, {"n": [0.5]}, {"n": 0.5}, ["n"]])
+    def test_a_scale_that_is_not_there(self, scales: Any) -> None:
+        config = {"nc": 2, "scale": "n", "scales": scales, "backbone": [[-1, 1, "CGDown", [64]]], "head": []}
+        with pytest.raises(WeightsError, match="is to have the scale 'n', and 'scales' says"):
+            parser.parse(config, 3, False, native)
+
+    @pytest.mark.parametrize("which", ["x", 0.5, True])
+    def test_a_tap_wants_a_number(self, which: Any) -> None:
+        config = structure("yolo11n-seg-unireplk-a.yaml")
+        config["backbone"][1] = [0, 1, "Tap", [which]]
+        with pytest.raises(WeightsError, match="Layer 1 .*Tap, cannot be built: .* counts from 0"):
             parser.parse(config, 3, False, native)
 
     def test_a_layer_with_several_maps_is_not_read_as_one(self) -> None:
