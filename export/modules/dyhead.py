@@ -48,7 +48,8 @@ class DyReLU(nn.Module):
         use_bias: Add intercepts.
         use_spatial: Weigh places as well: a softmax over all places, times their number, cut off between 0 and 3 and
             divided by 3.
-        oup: Coefficients for this many channels; as many as the input has, or any number for an input of one channel.
+        oup: Coefficients for this many channels: as many as the input has, one for all of them, or any number for an
+            input of one channel.
 
     Attributes:
         fc: The way from the pooled input to ``t``.
@@ -84,7 +85,7 @@ class DyReLU(nn.Module):
         self.spa = nn.Sequential(nn.Conv2d(inp, 1, 1), nn.BatchNorm2d(1)) if use_spatial else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activates ``(n, inp, h, w)``; the output is the same shape, with ``oup`` channels for an input of one."""
+        """Activates ``(n, inp, h, w)``; the output has the same shape, and ``oup`` channels for an input of one."""
         t = functional.hardsigmoid(self.fc(x.mean((2, 3))))[:, :, None, None] - 0.5
         # Order of the coefficients: a1, b1, a2, b2, without those that the mode does not have.
         parts = list(torch.split(t, self.oup, 1))

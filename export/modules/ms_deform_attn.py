@@ -154,11 +154,13 @@ class MSDeformAttn(nn.Module):
         return cast(torch.Tensor, self.output_proj(out))
 
     def _locations(self, offsets: torch.Tensor, reference: torch.Tensor, shapes: Shapes) -> torch.Tensor:
-        """Places to sample, ``(N, Lq, M, L, P, 2)``.
+        """Places to sample, ``(N, Lq, M, L, P, 2)``, float32 at least.
 
         Queries are brought to the end for the arithmetic, and back: with pairs of x and y there, every engine would
         walk through it two numbers at a time.
         """
+        if offsets.dtype.itemsize < 4:
+            offsets = offsets.float()
         n, queries = offsets.shape[:2]
         sides = (self.n_heads, self.n_levels, self.n_points, 2)
         moves = offsets.transpose(1, 2).reshape(n, *sides, queries)

@@ -15,13 +15,16 @@ __all__ = ["LocalSimilaritySampler", "local_similarity"]
 SCALE = 2
 """Resolution of the fine map over that of the coarse one."""
 
+LEAST_LENGTH = 1e-8
+"""A pixel shorter than this counts as this long when it is made a unit, so that one of zeros is like no other."""
+
 
 def local_similarity(x: torch.Tensor, kernel: int = 3, dilation: int = 2) -> torch.Tensor:
     """Cosine similarity of each pixel with the pixels around it.
 
     Args:
         x: ``(N, C, H, W)``.
-        kernel: Pixels along each side of the neighbourhood, odd.
+        kernel: Pixels along each side of the neighbourhood, odd, at least 3.
         dilation: Distance between its pixels.
 
     Returns:
@@ -29,7 +32,7 @@ def local_similarity(x: torch.Tensor, kernel: int = 3, dilation: int = 2) -> tor
     """
     h, w = x.shape[2:]
     reach = dilation * (kernel // 2)
-    unit = x / x.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    unit = x / x.norm(dim=1, keepdim=True).clamp(min=max(LEAST_LENGTH, torch.finfo(x.dtype).tiny))
     padded = functional.pad(unit, (reach, reach, reach, reach))
     steps = [step * dilation for step in range(kernel)]
     return torch.stack(

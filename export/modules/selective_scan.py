@@ -25,8 +25,6 @@ DEFAULT_FORM = "two-level"
 TIMES = (1e-3, 1e-1)
 """Range of dt that a new SS2D starts with (Mamba, 2023, §3.6), drawn evenly on a logarithmic scale."""
 
-SMALLEST_TIME = 1e-4
-
 NUMBER_OF_SCANS = 4
 
 
@@ -273,7 +271,7 @@ class SS2D(nn.Module):
         y = selective_scan(
             sequences.flatten(1, 2),
             (self.dt_projs_weight @ small).flatten(1, 2),
-            -self.A_logs.float().exp(),
+            -self.A_logs.to(torch.promote_types(self.A_logs.dtype, torch.float32)).exp(),
             b,
             c,
             self.Ds,
@@ -288,5 +286,5 @@ class SS2D(nn.Module):
 def _first_times(*shape: int) -> Tensor:
     """The bias of delta whose softplus is a time in `TIMES`."""
     low, high = (math.log(time) for time in TIMES)
-    times = torch.empty(shape).uniform_(low, high).exp().clamp(min=SMALLEST_TIME)
+    times = torch.empty(shape).uniform_(low, high).exp()
     return times + torch.log(-torch.expm1(-times))

@@ -77,19 +77,23 @@ class MSDeformAttn(CustomOp):
         return ((n, inputs[3][1], m, d),)
 
     def torch(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """One bilinear sampling per level, weighted and added up."""
+        """One bilinear sampling per level, weighted and added up; of the type of the value.
+
+        Places are computed in float32 at least: in float16 they would be known to a twentieth of a pixel of a large map.
+        """
         value, shapes, starts, locations, weights = tensors
+        locations = locations.to(torch.promote_types(locations.dtype, torch.float32))
         n, s, m, d = value.shape
         queries, points = locations.shape[1], locations.shape[4]
         maps = value.permute(0, 2, 3, 1).reshape(n * m, d, s)
         grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).reshape(self.levels, n * m, queries, points, 2)
         factors = weights.permute(3, 0, 2, 1, 4).reshape(self.levels, n * m, 1, queries, points)
-        total = maps.new_zeros(n * m, d, queries)
+        total = grids.new_zeros(n * m, d, queries)
         for level, (start, (h, w)) in enumerate(zip(starts.tolist(), shapes.tolist(), strict=True)):
             plane = maps[:, :, start : start + h * w].reshape(n * m, d, h, w)
             samples = functional.grid_sample(plane.to(grids.dtype), grids[level], align_corners=False)
             total = total + (samples * factors[level]).sum(-1)
-        return total.reshape(n, m * d, queries).transpose(1, 2).reshape(n, queries, m, d)
+        return total.to(value.dtype).reshape(n, m * d, queries).transpose(1, 2).reshape(n, queries, m, d)
 
     def body(self) -> onnx.FunctionProto:
         """The torch form with one four-dimensional GridSample per level, the only kind that TensorRT knows.

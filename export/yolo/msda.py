@@ -124,8 +124,9 @@ class _Layer(nn.Module):
 
 
 def _centres(h: int, w: int, like: torch.Tensor) -> torch.Tensor:
-    """Centres of a map's pixels as x and y between 0 and 1, row by row, ``(h * w, 2)``."""
-    y, x = ((torch.arange(side, dtype=like.dtype, device=like.device) + 0.5) / side for side in (h, w))
+    """Centres of a map's pixels as x and y between 0 and 1, row by row, ``(h * w, 2)``, float32 at least."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    y, x = ((torch.arange(side, dtype=dtype, device=like.device) + 0.5) / side for side in (h, w))
     return torch.stack([x.repeat(h), y.repeat_interleave(w)], -1)
 
 

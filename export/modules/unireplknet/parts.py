@@ -90,7 +90,11 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalises ``(B, C, H, W)``; same shape."""
+        """Normalises ``(B, C, H, W)``; same shape and dtype. Half precision, where 256 has no square, is widened."""
+        return self._normalised(x.float()).to(x.dtype) if x.dtype.itemsize < 4 else self._normalised(x)
+
+    def _normalised(self, x: torch.Tensor) -> torch.Tensor:
+        """The formula, in float32 at least."""
         centred = x - x.mean(1, keepdim=True)
         scale = torch.rsqrt((centred * centred).mean(1, keepdim=True) + self.eps)
         return centred * scale * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)

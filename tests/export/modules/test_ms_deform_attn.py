@@ -158,6 +158,21 @@ def test_one_reference_serves_all_pictures() -> None:
     torch.testing.assert_close(one, module(query, reference.expand(3, -1, -1, -1), values, SHAPES[:2]))
 
 
+def test_places_are_exact_in_half_precision() -> None:
+    width = 160
+    ramp = torch.arange(width, dtype=torch.float32).view(1, width, 1, 1)
+    places = (torch.arange(width) + 0.5) / width
+    module = MSDeformAttn(1, 1, 1, 1)
+    for projection in (module.value_proj, module.output_proj):
+        torch.nn.init.ones_(projection.weight)
+    module.sampling_offsets.bias.data.zero_()
+    reference = torch.stack([places, torch.full((width,), 0.5)], -1)[None, :, None]
+    with torch.no_grad():
+        found = module.half()(ramp[..., 0].half(), reference, ramp[..., 0].half(), [(1, width)])
+    assert found.dtype == torch.half
+    assert float((found.float() - ramp[..., 0]).abs().max()) < 2e-3
+
+
 def test_inverse_sigmoid() -> None:
     x = torch.tensor([-3.0, 0.0, 1e-7, 0.25, 0.5, 1 - 1e-7, 1.0, 4.0], dtype=torch.float64)
     far = math.log(1e5)

@@ -258,3 +258,13 @@ def test_ss2d_can_be_copied_and_pickled() -> None:
     with torch.no_grad():
         assert torch.equal(module(x), copy.deepcopy(module)(x))
         assert torch.equal(module(x), pickle.loads(pickle.dumps(module))(x))
+
+
+def test_ss2d_stays_in_double_precision() -> None:
+    module = SS2D(4, d_state=3, ssm_ratio=1).double()
+    x = torch.rand(1, 2, 3, 4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(module, (x,))
+    module.A_logs.data += 1e-9  # lost in float32
+    moved = module(x)
+    module.A_logs.data -= 1e-9
+    assert not torch.equal(moved, module(x))

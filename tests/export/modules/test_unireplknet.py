@@ -27,6 +27,7 @@ from lineside.export.modules.unireplknet import (
     GRN,
     VARIANTS,
     DilatedReparamBlock,
+    LayerNorm2d,
     SqueezeExcite,
     UniRepLKNet,
     UniRepLKNetBlock,
@@ -393,3 +394,13 @@ class Runs:
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         return open, (self.path, "w")
+
+
+def test_layer_norm_holds_large_values_in_half_precision() -> None:
+    x = torch.from_numpy(picture(2, 8, 3, 4)) * 1000
+    norm = LayerNorm2d(8)
+    wanted = norm(x.half().float())
+    with torch.no_grad():
+        found = norm.half()(x.half())
+    assert found.dtype == torch.half
+    assert float((found.float() - wanted).abs().max()) < 5e-3
