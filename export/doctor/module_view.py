@@ -28,7 +28,8 @@ def walk(model: nn.Module, size: tuple[int, int], end2end: bool = False) -> Pass
         end2end: Walk the one-to-one part of its head.
 
     Returns:
-        What was seen, up to the decode tail (up to the head where that is of an unknown kind); where the model needs values, only the reason why there is nothing to see.
+        What was seen, up to the decode tail (up to the head where that is of an unknown kind); where the model needs
+        values, what was seen until then and the reason why it ends there.
     """
     inputs: dict[str, tuple[int, ...]] = {}
     path: list[str] = [""]

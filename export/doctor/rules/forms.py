@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from onnx import helper
 
 from lineside.export.doctor.graph_view import GraphView, Place, attribute
 from lineside.export.doctor.rule import Hit, Rule
-from lineside.export.doctor.rules.modules import MASK_BYTES
 from lineside.export.doctor.subject import GraphSubject
+from lineside.export.modules.rmt.attention import MASK_BYTES
 
 __all__ = ["RULES"]
 
@@ -30,7 +31,7 @@ def _masks(subject: GraphSubject) -> Iterator[Hit]:
     """Large constants that are no weights."""
     view = subject.view
     for name, tensor in view.initializers.items():
-        size = int(np.prod(tensor.dims, dtype=np.int64)) * 4
+        size = int(np.prod(tensor.dims, dtype=np.int64)) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         users = view.consumers.get(name, [])
         if size > MASK_BYTES and users and not any(it.node.op_type in WEIGHTED or it.domain for it in users):
             yield Hit(users[0].where, {"shape": "x".join(map(str, tensor.dims)), "size": f"{size / 1e6:.0f}"})
@@ -102,7 +103,7 @@ RULES = (
         severity="will-not-export",
         find=_masks,
         reason="a constant of {shape} that is no weight, {size} MB: a mask over positions that was folded into the graph; the "
-        "budget is 16 MiB, and it holds for one input size",
+        "budget is 16 MB, and it holds for one input size",
         remedy="use MaSAd (chunk) in place of whole retention on large maps",
     ),
     Rule(

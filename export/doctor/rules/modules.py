@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lineside.export.block_limits import static_blocks
 from lineside.export.doctor.rule import Hit, Rule
 from lineside.export.doctor.subject import ModuleSubject
+from lineside.export.modules.rmt.attention import MASK_BYTES
 
-__all__ = ["HEAVY_CALLS", "HEAVY_TENSOR", "MASK_BYTES", "RULES"]
-
-MASK_BYTES = 16 << 20
-"""Bytes of a mask over positions that may be folded into a graph."""
+__all__ = ["HEAVY_CALLS", "HEAVY_TENSOR", "RULES"]
 
 HEAVY_TENSOR = 2 << 30
 """Bytes of one tensor beyond which a trace is not tried."""
@@ -20,10 +19,8 @@ HEAVY_CALLS = 1000
 
 
 def _tied_to_size(subject: ModuleSubject) -> Iterator[Hit]:
-    for path, module in subject.model.named_modules() if subject.dynamic else ():
-        reason = getattr(module, "lineside_static", "")
-        if reason:
-            yield Hit(path, {"why": str(reason)})
+    for path, reason in static_blocks(subject.model).items() if subject.dynamic else ():
+        yield Hit(path, {"why": reason})
 
 
 def _too_large(subject: ModuleSubject) -> Iterator[Hit]:

@@ -122,8 +122,9 @@ def _run(folder: Path, as_json: bool, debug: bool) -> int:
 
 def _line(outcome: Outcome) -> str:
     """One line about one case."""
-    name = "/".join(filter(None, (outcome.folder.removesuffix(".").removesuffix(outcome.module).rstrip("/"),
-                                  outcome.module, outcome.case)))  # fmt: skip
+    above = Path(outcome.folder)
+    above = above.parent if above.name == outcome.module else above
+    name = (above / outcome.module / outcome.case).as_posix()
     error = "-" if outcome.error is None else f"{outcome.error:.1e}"
     if outcome.passed:
         return f"ok      {name:50} {error:>8} <= {outcome.tolerance:.0e}"

@@ -50,8 +50,11 @@ class RMTConfig:
         rotary: Queries and keys are rotated by their position as well.
         drop_path: Chance that training leaves out a residual of the last block; it rises from 0 at the first one.
         extra_norms: A LayerNorm of its own in front of each output.
-        outputs: Stages whose maps are returned.
+        outputs: Stages whose maps are returned, in rising order.
         checkpointing: Training keeps the inputs of blocks only and computes the rest again for the backward pass.
+
+    Raises:
+        ValueError: A tuple has not one entry per stage, or the outputs are none.
     """
 
     embed_dims: tuple[int, ...]
@@ -73,8 +76,8 @@ class RMTConfig:
         for name, value in vars(self).items():
             if name != "outputs" and isinstance(value, tuple) and len(value) != STAGES:
                 raise ValueError(f"RMT has {STAGES} stages, and {name} has {len(value)} entries")
-        if not self.outputs or not set(self.outputs) <= set(range(STAGES)):
-            raise ValueError(f"outputs are stages from 0 to {STAGES - 1}, not {self.outputs}")
+        if not self.outputs or self.outputs != tuple(sorted(set(self.outputs) & set(range(STAGES)))):
+            raise ValueError(f"outputs are stages from 0 to {STAGES - 1} in rising order, not {self.outputs}")
 
 
 VARIANTS: dict[str, RMTConfig] = {

@@ -81,11 +81,12 @@ class UniRepLKNet(nn.Module):
         ffn_factor: Channels of the feed-forward parts as a multiple of those of the block.
         layer_scale: What ``gamma`` of the blocks starts with; None leaves it out.
         drop_path: Share of samples that skip the last block in training; it grows linearly from 0 at the first.
-        levels: The stages whose maps are put out, from 0; for ``features`` only. Other stages have no norm.
+        levels: The stages whose maps are put out, from 0 and in rising order; for ``features`` only. Other stages have
+            no norm.
         deploy: Build the deploy form (`deployed` fills it).
 
     Raises:
-        ValueError: The lists do not fit each other, or a kernel size is unknown.
+        ValueError: The lists do not fit each other, a kernel size is unknown, or a level is none.
     """
 
     def __init__(
@@ -104,6 +105,8 @@ class UniRepLKNet(nn.Module):
     ) -> None:
         super().__init__()
         _check(depths, dims, kernels)
+        if output == "features" and (not levels or list(levels) != sorted(set(levels) & set(range(len(STRIDES))))):
+            raise ValueError(f"levels are stages from 0 to {len(STRIDES) - 1} in rising order, not {list(levels)}")
         self.depths, self.dims = tuple(depths), tuple(dims)
         self.kernels = tuple(tuple(stage) for stage in kernels)
         self.levels = tuple(levels)

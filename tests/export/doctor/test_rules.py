@@ -77,6 +77,17 @@ def test_the_overflowing_scan_gives_what_the_doctor_says(tmp_path: Path, real: P
     assert not np.isfinite(session.run(None, {"x": np.ones((1, 4, 64), np.float32)})[0]).all()
 
 
+@pytest.mark.parametrize(("kind", "found"), [(np.float32, True), (np.float16, False), (np.int64, True)])
+def test_a_mask_is_as_large_as_its_numbers_are(kind: type, found: bool) -> None:
+    table = np.zeros((1, 2050, 2050), kind)
+    x = helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(table.dtype), table.shape)
+    y = helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(table.dtype), table.shape)
+    nodes, constants = [helper.make_node("Add", ["x", "m"], ["y"])], [onnx.numpy_helper.from_array(table, "m")]
+    graph = GraphView(helper.make_model(helper.make_graph(nodes, "g", [x], [y], constants)))
+    findings = apply(all_rules(), "graph", GraphSubject(graph, find_target("onnxruntime")), "onnxruntime")
+    assert ("folded-mask" in [finding.rule for finding in findings]) == found
+
+
 def test_targets_that_lack_something(tmp_path: Path, real: Path) -> None:
     target = msgspec.structs.replace(find_target("onnxruntime"), functions=False, grid_sample_5d=False)
     for rule, model in (

@@ -65,6 +65,16 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert folder.is_dir()
 
 
+def test_a_folder_whose_name_ends_like_the_family_keeps_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_case(tmp_path / "mycgnet")
+    one_case(tmp_path / "cgnet")
+    main([str(tmp_path)])
+    names = [line.split()[1] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert names == ["cgnet/cgblock_0", "mycgnet/cgnet/cgblock_0"]
+
+
 def test_several_folders_and_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def renamed(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         entry["case"] = "seed-7"

@@ -295,6 +295,11 @@ class TestTraining:
                 assert [tuple(y.shape[2:]) for y in model(torch.zeros(1, 3, height, width))] == sides
         assert model.channels == (12, 16)
 
+    @pytest.mark.parametrize("outputs", [(), (3, 1), (1, 1), (2, 4)])
+    def test_outputs_that_channels_would_be_wrong_for_are_refused(self, outputs: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match="rising order"):
+            RMTConfig(**SMALL, outputs=outputs)
+
 
 class TestVariants:
     @pytest.mark.parametrize("variant", VARIANTS)

@@ -316,6 +316,8 @@ class TestSizes:
             (lambda: DilatedReparamBlock(8, 7, [(2, 1)]), "odd"),
             (lambda: UniRepLKNet([1, 1], [8, 8], [[3], [3]]), "4 stages"),
             (lambda: UniRepLKNet([1, 2, 1, 1], [8, 8, 8, 8], [[3]] * 4), "as many kernel sizes"),
+            (lambda: UniRepLKNet.of_variant("a", levels=(3, 1)), "rising order"),
+            (lambda: UniRepLKNet.of_variant("a", levels=(3, 4)), "0 to 3"),
             (lambda: UniRepLKNet.of_variant("xxl"), "a, f, p, n, t, s, b, l, xl"),
         ],
     )
@@ -399,7 +401,7 @@ class Runs:
 def test_layer_norm_holds_large_values_in_half_precision() -> None:
     x = torch.from_numpy(picture(2, 8, 3, 4)) * 1000
     norm = LayerNorm2d(8)
-    wanted = norm(x.half().float())
+    wanted = norm(x.half().float()).detach()
     with torch.no_grad():
         found = norm.half()(x.half())
     assert found.dtype == torch.half
