@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lineside.export.golden import choose_thresholds, golden_of
+from lineside.export.golden import choose_thresholds, golden_of, is_settled, write_goldens
 from lineside.export.parity.detect import detect
 from lineside.runtime.bundle import list_golden, open_bundle
 from lineside.runtime.golden import mask_of_rle, read_golden, rle_of_mask, write_golden
@@ -45,6 +47,23 @@ def test_thresholds_stay_away_from_every_score(stage: Stage) -> None:
             assert detect(view, conf * nudge, iou, 100).anchors.tolist() == chosen.anchors.tolist()
         for nudge in (-1e-5, 1e-5):
             assert detect(view, conf, iou + nudge, 100).anchors.tolist() == chosen.anchors.tolist()
+
+
+def test_a_picture_whose_scores_are_tied_comes_last(stage: Stage, tmp_path: Path) -> None:
+    """Overlapping boxes with one score: rounding says which of them stays."""
+    views = [stage.reference(picture.frame) for picture in stage.pictures[:4]]
+    tied = dataclasses.replace(views[0], scores=torch.full_like(views[0].scores, 0.9))
+    thresholds = choose_thresholds(views[1])
+    assert thresholds is not None and is_settled(views[1], *thresholds)
+    assert not is_settled(tied, *thresholds)
+    tied = dataclasses.replace(
+        tied, scores=torch.where(tied.scores.cumsum(0) > 9, views[0].scores, 0.9)
+    )  # the first few
+    answers = iter([tied, *views[1:]])
+    assert write_goldens(tmp_path, lambda frame: next(answers), stage.pictures[:4]) >= 9
+    for number in range(3):
+        with np.load(tmp_path / "golden" / f"{number:03}.npz", allow_pickle=False) as archive:
+            assert archive["scores"].max() < 0.9
 
 
 def test_written_and_read_again(stage: Stage, real: Path, tmp_path: Path) -> None:
