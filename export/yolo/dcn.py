@@ -10,6 +10,7 @@ from ultralytics.nn.modules.block import Bottleneck, C2f
 from ultralytics.nn.modules.conv import Conv
 
 from lineside.export.modules.deform_conv import DCNv2
+from lineside.export.modules.folding import scale_and_shift
 
 __all__ = ["C3k2_DCNv2", "DeformableBottleneck", "DeformableConv"]
 
@@ -36,11 +37,10 @@ class DeformableConv(nn.Module):
     def deployed(self) -> DeformableConv:
         """The same function with the BatchNorm folded into weight and bias of the deformable convolution."""
         twin = copy.deepcopy(self)
-        conv, norm = twin.dcn.conv, cast(nn.BatchNorm2d, self.norm)
-        variance, mean = cast(Tensor, norm.running_var), cast(Tensor, norm.running_mean)
-        scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
+        conv = twin.dcn.conv
+        scale, shift = scale_and_shift(cast(nn.BatchNorm2d, self.norm))
         conv.weight = nn.Parameter((conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype))
-        conv.bias = nn.Parameter((norm.bias.double() - mean.double() * scale).to(conv.weight.dtype))
+        conv.bias = nn.Parameter(shift.to(conv.weight.dtype))
         twin.norm = nn.Identity()
         return twin
 

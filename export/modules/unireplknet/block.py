@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import cast
@@ -9,14 +10,9 @@ from typing import cast
 import torch
 from torch import nn
 
+from lineside.export.modules.folding import folded_norm, scale_and_shift
 from lineside.export.modules.unireplknet.parts import GRN, Pointwise, SqueezeExcite, linear_of_pixels
-from lineside.export.modules.unireplknet.reparam import (
-    Branch,
-    DilatedReparamBlock,
-    depthwise,
-    folded_norm,
-    scale_and_shift,
-)
+from lineside.export.modules.unireplknet.reparam import Branch, DilatedReparamBlock, depthwise
 
 __all__ = ["LAYER_SCALE", "REPARAM_FROM", "UniRepLKNetBlock"]
 
@@ -95,6 +91,8 @@ class UniRepLKNetBlock(nn.Module):
         if weight is not None:
             target = twin.dwconv.lk_origin if isinstance(twin.dwconv, DilatedReparamBlock) else twin.dwconv
             target.load_state_dict({"weight": weight.float(), "bias": cast(torch.Tensor, bias).float()})
+        else:
+            twin.norm = copy.deepcopy(self.norm)  # without a kernel there is nothing that a BatchNorm could go into
         twin.se.load_state_dict(self.se.state_dict())
         twin.pwconv1.load_state_dict(self.pwconv1.state_dict())
         mine, its = cast(GRN, self.act[1]), cast(GRN, twin.act[1])

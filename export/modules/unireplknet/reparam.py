@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["BRANCHES", "DilatedReparamBlock", "depthwise", "folded_norm", "scale_and_shift"]
+from lineside.export.modules.folding import folded_norm
+
+__all__ = ["BRANCHES", "Branch", "DilatedReparamBlock", "depthwise"]
 
 Branch = tuple[int, int]
 """Kernel side and dilation of one branch."""
@@ -103,20 +105,6 @@ def depthwise(channels: int, kernel: int, dilation: int = 1, bias: bool = False)
     """A depth-wise convolution that keeps the size of the map."""
     padding = dilation * (kernel - 1) // 2
     return nn.Conv2d(channels, channels, kernel, padding=padding, dilation=dilation, groups=channels, bias=bias)
-
-
-def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a BatchNorm does in eval mode: ``y = x * scale + shift``; both ``(C,)``, float64."""
-    mean, variance = cast(torch.Tensor, norm.running_mean).double(), cast(torch.Tensor, norm.running_var).double()
-    scale = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
-    return scale, norm.bias.detach().double() - mean * scale
-
-
-def folded_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias (float64) of the convolution that does what a convolution and its BatchNorm do."""
-    scale, shift = scale_and_shift(norm)
-    bias = 0 if conv.bias is None else conv.bias.detach().double() * scale
-    return conv.weight.detach().double() * scale.view(-1, 1, 1, 1), shift + bias
 
 
 def _spread(weight: torch.Tensor, dilation: int, kernel: int) -> torch.Tensor:
