@@ -19,6 +19,9 @@ from lineside.runtime.errors import LinesideError
 
 __all__ = ["Outcome", "main", "run_case"]
 
+FAULT_LENGTH = 300
+"""Letters of an error that a line has room for; ``--debug`` shows all of it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,7 +72,7 @@ def run_case(entry: Entry, root: Path, debug: bool = False) -> Outcome:
     except Exception as failure:  # a module can fail in any way, and the other cases still count
         if debug:
             traceback.print_exc()
-        fault = f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
+        fault = f"{type(failure).__name__}: {' '.join(str(failure).split())[:FAULT_LENGTH]}"
     passed = not fault and error is not None and allowed is not None and error <= allowed
     return Outcome(folder, entry.module, entry.case, passed, error, allowed, fault)
 

@@ -48,6 +48,10 @@ def _labels(case: Case) -> npt.NDArray[Any]:
     hyper = case.hyper
     stride = int(hyper.get("stride", STRIDE))
     rows, columns = case.expected["labels"].shape
+    for name, cells in (("height", rows), ("width", columns)):
+        # Nothing says whether a last cell that is not whole counts, so what is expected says it.
+        if name in hyper and cells not in (hyper[name] // stride, -(-hyper[name] // stride)):
+            raise NoHandler(f"labels have {cells} cells along the {name} of {hyper[name]} pixels, {stride} to a cell")
     words = str(hyper.get("overlap", "last"))
     return focus_labels(
         case.inputs["boxes"].numpy(),

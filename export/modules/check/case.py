@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Entry:
         module: Family, the key of `lineside.export.modules.check.table.HANDLERS`.
         case: Name of the case, unique in its folder.
         file: The safetensors file, relative to the folder.
-        hyper: Hyper-parameters; one that is missing has its usual value.
+        hyper: Hyper-parameters; one that is missing or null has its usual value; whole numbers are ints.
         tensors: dtype and shape announced for each tensor; may be empty.
         sha256: Hash of the file; None where the manifest gives none.
         bytes: Size of the file; None where the manifest gives none.
@@ -69,8 +70,8 @@ class Case:
         module: Family.
         case: Name; says nothing about what to compute, which follows from the other attributes.
         hyper: Hyper-parameters; one that is missing has its usual value.
-        inputs: What goes in.
-        params: Parameters under their upstream names.
+        inputs: What goes in; floating point numbers are in float32.
+        params: Parameters under their upstream names, likewise.
         expected: What must come out.
         note: Anything else.
         upstream: ``repo``, ``file`` (ends in ``:ClassName``) and ``commit`` of the original.
@@ -105,10 +106,32 @@ def find_entries(folder: Path) -> list[Entry]:
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder '{folder}': give one that holds reference vectors")
-    manifests = sorted(path for path in folder.rglob(MANIFEST) if path.is_file())
+    manifests = _manifests(folder)
     if not manifests:
         raise DatasetError(f"'{folder}' holds no {MANIFEST}, nor do the folders below it: give a folder of vectors")
     return [entry for path in manifests for entry in _entries(path)]
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """All manifests below a folder, sorted; folders behind links count, each once.
+
+    Raises:
+        DatasetError: A folder cannot be read: its cases would be left out without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"'{error.filename}' cannot be read ({error.strerror}): its cases cannot be run") from error
+
+    found, seen = [], set()
+    for place, below, names in os.walk(folder, onerror=refuse, followlinks=True):
+        below.sort()
+        real = os.path.realpath(place)
+        if real in seen:  # a link back to a folder above, or to one beside
+            below.clear()
+        elif MANIFEST in names or MANIFEST in below:
+            found.append(Path(place, MANIFEST))
+        seen.add(real)
+    return sorted(found)
 
 
 def _entries(path: Path) -> list[Entry]:
@@ -144,13 +167,20 @@ def _entry(folder: Path, raw: Mapping[str, Any], family: Any) -> Entry:
         module=_text(raw.get("module", family)),
         case=_text(raw["case"]),
         file=_text(raw["file"]),
-        hyper=dict(raw.get("hyper") or {}),
+        hyper={name: _whole(value) for name, value in dict(raw.get("hyper") or {}).items() if value is not None},
         tensors=announced,
         sha256=None if digest is None else _text(digest).lower(),
         bytes=None if size is None else int(size),
         upstream=dict(raw.get("upstream") or {}),
         note=str(raw.get("note") or ""),
     )
+
+
+def _whole(value: Any) -> Any:
+    """A value with its whole numbers as ints: some writers of JSON know floats only."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _text(value: Any) -> str:
@@ -183,6 +213,9 @@ def read_case(entry: Entry) -> Case:
     inputs, params, expected = (
         {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         for prefix in PREFIXES
+    )
+    inputs, params = (
+        {name: it.float() if it.is_floating_point() else it for name, it in group.items()} for group in (inputs, params)
     )
     if not expected:
         raise DatasetError(f"{entry.file} holds no tensor out.*, so there is nothing to compare with: copy it again")

@@ -49,17 +49,17 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
 
     Args:
         got: Any shape and dtype.
-        expected: The same shape. Where it is not finite, ``got`` must be the same infinity or NaN.
+        expected: The same shape. Where it is infinite, ``got`` must be the same infinity; a NaN is equal to nothing.
 
     Returns:
-        The error; infinite where ``got`` is not finite and ``expected`` is, or the other way round.
+        The error; infinite where ``got`` is not finite and ``expected`` is, or the other way round, or for a NaN.
     """
     got, expected = got.detach().cpu().double(), expected.detach().cpu().double()
     if not got.numel():
         return 0.0
     finite = torch.isfinite(expected)
     strange = ~finite
-    same = (got == expected) | (torch.isnan(got) & torch.isnan(expected))
+    same = got == expected
     if not bool(same[strange].all()) or not bool(torch.isfinite(got[finite]).all()):
         return float("inf")
     if not bool(finite.any()):
@@ -76,4 +76,6 @@ def _compare_one(name: str, got: torch.Tensor | None, expected: torch.Tensor) ->
         return Comparison(float("inf"), name, f"{name} has shape {tuple(got.shape)}, not {tuple(expected.shape)}")
     error = relative_error(got, expected)
     fault = f"{name} is not finite where it should be" if error == float("inf") else ""
+    if bool(torch.isnan(expected).any()):
+        fault = f"NaN is expected of {name}, and nothing can be compared with that"
     return Comparison(error, name, fault)

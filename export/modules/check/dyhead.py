@@ -76,7 +76,11 @@ def _block(case: Case) -> Mapping[str, Tensor]:
         module = DyHeadBlock(inside, outside, offsets, norm="spatial_conv_mid.norm.weight" in case.params)
     module.eval().load_state_dict(_linear(case.params))
     found = module([case.inputs[name] for name in names])
-    return dict(zip(sorted(case.expected, key=_number), found, strict=True))
+    levels = {f"y{level}": y for level, y in enumerate(found)}
+    unknown = set(case.expected) - set(levels)
+    if unknown:
+        raise NoHandler(f"a dynamic head has the outputs {', '.join(levels)} here, not {', '.join(sorted(unknown))}")
+    return levels
 
 
 def _number(name: str) -> int:

@@ -27,8 +27,8 @@ __all__ = ["TOLERANCE", "answer"]
 
 TOLERANCE = EXACT
 
-CHUNKED = ("VisionRetentionChunk", "MaSAd")
-"""Names of the decomposed attention where the originals come from."""
+KINDS = {"VisionRetentionChunk": "chunk", "MaSAd": "chunk", "VisionRetentionAll": "whole", "MaSA": "whole"}
+"""Names of the two attentions where the originals come from, and which one each is."""
 
 
 def answer(case: Case) -> Mapping[str, torch.Tensor]:
@@ -62,8 +62,12 @@ def _positions(case: Case) -> dict[str, torch.Tensor]:
 
 
 def _attention(case: Case) -> dict[str, torch.Tensor]:
-    chunked = case.source in CHUNKED or case.hyper.get("retention") == "chunk"
-    module = (MaSAd if chunked else MaSA)(case.hyper["embed_dim"], case.hyper["num_heads"])
+    kind = case.hyper.get("retention") or next((kind for name, kind in KINDS.items() if name in case.source), None)
+    if kind not in ("chunk", "whole"):
+        raise NoHandler(
+            "it does not say which attention it is: neither retention chunk or whole, nor its upstream file"
+        )
+    module = (MaSAd if kind == "chunk" else MaSA)(case.hyper["embed_dim"], case.hyper["num_heads"])
     return _related(_loaded(module, case), case)
 
 

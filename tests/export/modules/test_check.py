@@ -135,10 +135,15 @@ def not_as_announced(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) ->
     entry["tensors"] = {name: ["float32", [1]] for name in tensors}
 
 
+def nan_on_both_sides(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    tensors["in.x"], tensors["out.y"] = (torch.full_like(tensors[name], float("nan")) for name in ("in.x", "out.y"))
+
+
 FAULTS: Mapping[str, tuple[Change, str]] = {
     "a wrong number": (off_by(1.0001), ""),
     "a NaN in the answer": (nan_parameter, "not finite"),
-    "a NaN expected": (off_by(float("nan")), "not finite"),
+    "a NaN expected": (off_by(float("nan")), "NaN is expected"),
+    "a NaN on both sides": (nan_on_both_sides, "NaN is expected"),
     "another shape": (other_shape, "shape"),
     "no such family": (no_such_family, "no handler"),
     "no such case": (no_such_case, ""),
@@ -217,3 +222,131 @@ def test_relative_error_is_that_of_the_definition(values: list[float], error: fl
     got = expected.clone()
     got[0] += error * scale
     assert relative_error(got, expected) == pytest.approx(error, rel=1e-6)
+
+
+def as_floats(value: Any) -> Any:
+    """A value of a manifest by a writer that has no ints."""
+    if isinstance(value, dict):
+        return {name: as_floats(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [as_floats(item) for item in value]
+    return float(value) if type(value) is int else value
+
+
+def numbers_as_floats(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    entry["hyper"] = as_floats(entry["hyper"])
+
+
+def double_precision(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    tensors.update({name: it.double() for name, it in tensors.items() if it.is_floating_point()})
+
+
+def only_the_last_output(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    for name in sorted(name for name in tensors if name.startswith("out."))[:-1]:
+        del tensors[name]
+
+
+ONE_OF_EACH = {
+    "autofocus": "chips_1_d3_t0.2_k8",
+    "cgnet": "cgblock_down_1",
+    "dyhead": "dyheadblock_1_flat_prefix",
+    "fastkan": "conv2d_1",
+    "freqfusion": "freqfusion_1_zero",
+    "modulated_deform_conv": "dcnv2_1",
+    "ms_deform_attn": "module_0",
+    "rmt": "backbone_0",
+    "selective_scan": "ss2d_v0",
+    "unireplknet": "dilated_reparam_k7",
+}
+
+
+@pytest.mark.parametrize("change", [numbers_as_floats, double_precision, only_the_last_output])
+def test_the_same_case_written_in_another_way_passes(
+    change: Change, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for family, case in ONE_OF_EACH.items():
+        one_case(tmp_path / family, change, family, case)
+    code, result = checked(tmp_path, capsys)
+    assert [outcome["fault"] for outcome in result["outcomes"] if not outcome["passed"]] == []
+    assert (code, result["cases"]) == (0, len(HANDLERS))
+
+
+@pytest.mark.parametrize(
+    ("family", "case", "names"),
+    [
+        ("cgnet", "cgblock_0", ["dilation_rate", "bn_eps", "add"]),
+        ("dyhead", "dyrelu_0", ["reduction", "lambda_a", "K2", "use_bias", "use_spatial"]),
+        ("dyhead", "dyheadblock_0_crop", ["high_level_offset"]),
+        ("fastkan", "conv2d_0", ["groups", "stride", "dilation", "grid_size", "grid_range", "norm"]),
+        ("freqfusion", "freqfusion_0_zero", ["carafe_border", "semi_conv", "hr_residual", "lowpass_kernel"]),
+        ("rmt", "masa_0_rot", ["rotary"]),
+        ("selective_scan", "ss2d_v0", ["ssm_ratio", "dt_rank", "layout"]),
+        ("unireplknet", "block_k13", ["ffn_factor"]),
+        ("autofocus", "focus_labels_1", ["a", "b", "c", "stride", "overlap"]),
+    ],
+)
+def test_a_value_that_is_null_or_missing_is_the_usual_one(
+    family: str, case: str, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        entry["hyper"] = {name: value for name, value in entry["hyper"].items() if name not in names}
+
+    def null(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        entry["hyper"] |= dict.fromkeys(names)
+
+    one_case(tmp_path / "without", without, family, case)
+    one_case(tmp_path / "null", null, family, case)
+    code, result = checked(tmp_path, capsys)
+    assert (code, result["passed"]) == (0, 2), result
+
+
+def test_an_attention_that_does_not_say_which_it_is_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nameless(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        del entry["upstream"]
+
+    def by_retention(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        del entry["upstream"]
+        entry["hyper"]["retention"] = "chunk" if "_d_" in entry["case"] else "whole"
+
+    for case in ("masa_0_rot", "masa_d_0_rot"):
+        one_case(tmp_path / "nameless" / case, nameless, "rmt", case)
+        one_case(tmp_path / "told" / case, by_retention, "rmt", case)
+    _, result = checked(tmp_path, capsys)
+    assert [outcome["passed"] for outcome in result["outcomes"]] == [False, False, True, True]
+    assert "which attention" in result["outcomes"][0]["fault"]
+
+
+def test_labels_have_the_cells_of_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def shorter(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        tensors["out.labels"] = tensors["out.labels"][:-3].contiguous()
+
+    one_case(tmp_path, shorter, "autofocus", "focus_labels_1")
+    code, result = checked(tmp_path, capsys)
+    assert code == 1 and "cells along the height" in result["outcomes"][0]["fault"]
+
+
+def test_folders_behind_links_are_not_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_case(tmp_path / "elsewhere" / "cgnet")
+    one_case(tmp_path / "given" / "cgnet")
+    (tmp_path / "given" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "given" / "loop").symlink_to(tmp_path / "given", target_is_directory=True)
+    code, result = checked(tmp_path / "given", capsys)
+    assert (code, [outcome["folder"] for outcome in result["outcomes"]]) == (0, ["cgnet", "link/cgnet"])
+
+
+def test_a_manifest_that_is_no_file_is_not_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_case(tmp_path / "good")
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "manifest.json").symlink_to(tmp_path / "nowhere")
+    assert main([str(tmp_path)]) == 2
+    assert "lost" in capsys.readouterr().err
+
+
+def test_a_refusal_says_which_parameter_it_is_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def without(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["param.bn_prelu.act.weight"]
+
+    one_case(tmp_path, without)
+    assert "bn_prelu.act.weight" in checked(tmp_path, capsys)[1]["outcomes"][0]["fault"]
