@@ -49,6 +49,7 @@ def block(x: Array, state: State, kernel: int, eps: float = 1e-6) -> Array:
     if kernel:
         spatial = part(state, "dwconv.")
         y = dilated(x, spatial, *KERNELS[kernel]) if kernel >= 7 else conv(x, spatial["weight"])
+    if "norm.weight" in state:
         y = batch_norm(y, state, "norm.")
     y = squeeze_excite(y, part(state, "se.")).transpose(0, 2, 3, 1)
     y = gelu(y @ state["pwconv1.1.weight"].T.astype(np.float64) + state["pwconv1.1.bias"])

@@ -13,6 +13,9 @@ __all__ = ["TOLERANCE", "answer"]
 
 TOLERANCE = EXACT
 
+PROJECTIONS = ("in_proj.weight", "out_proj.weight")
+"""Parameters of the linear layers of SS2D."""
+
 
 def answer(case: Case) -> Mapping[str, torch.Tensor]:
     """What our module gives for a case, told by the names of its tensors.
@@ -64,7 +67,11 @@ def _maps(case: Case) -> dict[str, torch.Tensor]:
 def _ss2d(case: Case) -> dict[str, torch.Tensor]:
     """SS2D; its sizes are those of the parameters, which the hyper-parameters d_model, ssm_ratio … only repeat."""
     hyper, params = case.hyper, case.params
+    # The linear layers of an NCHW original may be 1x1 convolutions, and its convolution may lack the bias.
+    params = {name: it.flatten(1) if name in PROJECTIONS else it for name, it in params.items()}
     (inner,), d_model = params["out_norm.weight"].shape, params["in_proj.weight"].shape[1]
+    if "conv2d.weight" in params:
+        params.setdefault("conv2d.bias", torch.zeros(inner))
     conv = params.get("conv2d.weight")
     module = SS2D(
         d_model=d_model,
@@ -75,6 +82,6 @@ def _ss2d(case: Case) -> dict[str, torch.Tensor]:
         layout=str(hyper.get("layout", "NHWC")),
         scans=int(hyper.get("scans", 0)),
     )
-    module.load_state_dict(dict(params))
+    module.load_state_dict(params)
     with torch.no_grad():
         return {"y": module.eval()(case.inputs["x"])}

@@ -77,7 +77,7 @@ def _block(case: Case) -> unireplknet.UniRepLKNetBlock:
     spatial = next(
         (names[f"dwconv.{name}weight"] for name in ("lk_origin.", "") if f"dwconv.{name}weight" in names), None
     )
-    return unireplknet.UniRepLKNetBlock(
+    block = unireplknet.UniRepLKNetBlock(
         channels,
         case.hyper.get("kernel_size", 0 if spatial is None else spatial.shape[-1]),
         case.hyper.get("ffn_factor", hidden / channels),
@@ -85,6 +85,9 @@ def _block(case: Case) -> unireplknet.UniRepLKNetBlock:
         branches=_branches(case),
         deploy="pwconv2.0.bias" in names,
     )
+    if not block.kernel and "norm.weight" in names:
+        block.norm = nn.BatchNorm2d(channels)  # a kernel of none usually has no BatchNorm either, but it may
+    return block
 
 
 def _branches(case: Case) -> list[tuple[int, int]] | None:

@@ -228,6 +228,19 @@ def test_ss2d(hyper: dict[str, Any]) -> None:
     )
 
 
+def test_ss2d_of_convolutions_and_without_a_bias() -> None:
+    torch.manual_seed(1)
+    params = {name: it.numpy() for name, it in SS2D(6, d_state=2).state_dict().items()}
+    params["conv2d.bias"] = np.zeros_like(params["conv2d.bias"])
+    x = np.random.default_rng(3).standard_normal((1, 3, 4, 6))
+    y = oracle.ss2d(x, params, 0)
+    del params["conv2d.bias"]
+    for name in ("in_proj.weight", "out_proj.weight"):
+        params[name] = params[name][:, :, None, None]
+    x, y = x.transpose(0, 3, 1, 2), y.transpose(0, 3, 1, 2)
+    assert case_error({"x": x}, params, {"y": y}, layout="NCHW") < EXACT
+
+
 def test_the_checker_takes_any_scan_and_refuses_what_it_does_not_know() -> None:
     for seed, kinds in enumerate([KINDS[:2], KINDS[1:], (KINDS[2], KINDS[0])]):
         arrays = scan_inputs(seed, batch=2, states=3, kinds=(kinds[0], kinds[1]))

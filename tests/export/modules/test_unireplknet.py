@@ -96,6 +96,13 @@ class TestAnswers:
         errors = answered(state, x, {"y": y, "y_deploy": y}, dim=dim, kernel_size=kernel, ffn_factor=factor)
         assert max(errors.values()) < EXACT
 
+    def test_block_without_a_kernel_may_have_a_norm(self) -> None:
+        norm = {name: value for name, value in randomised(UniRepLKNetBlock(8, 3)).items() if name.startswith("norm.")}
+        state = randomised(UniRepLKNetBlock(8, 0)) | norm
+        x = picture(2, 8, 5, 6)
+        y = oracle.block(x.astype(float), state, 0)
+        assert max(answered(state, x, {"y": y, "y_deploy": y}, kernel_size=0).values()) < EXACT
+
     def test_network_that_is_given_by_its_names_alone(self) -> None:
         state = randomised(UniRepLKNet(**SMALL, ffn_factor=3))
         x = picture(1, 3, 64, 75)
