@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -193,8 +194,7 @@ def _latency(bundles: dict[Run, Path]) -> tuple[dict[str, dict[str, float]], flo
 
 
 def _timed(call: Callable[[], Any]) -> float:
-    import time
-
+    """Milliseconds of one call."""
     began = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - began)
