@@ -3,15 +3,14 @@
 from lineside.export.modules.rmt.attention import DWConv2d, MaSA, MaSAd
 from lineside.export.modules.rmt.backbone import (
     RMT,
-    VARIANTS,
     FeedForwardNetwork,
     PatchEmbed,
     PatchMerging,
     RetBlock,
     RetStage,
-    RMTConfig,
     rmt,
 )
+from lineside.export.modules.rmt.config import VARIANTS, RMTConfig
 from lineside.export.modules.rmt.positions import Relation, RelPos2d
 
 __all__ = [
