@@ -157,7 +157,13 @@ def _examine_traced(
     except ExportError as error:
         return [_refusal(str(error))], 0
     view = GraphView(graph)
-    return apply(rules, "graph", GraphSubject(view, target, traced=True), target.runtime), len(view.places)
+    return _look(GraphSubject(view, target, traced=True), rules), len(view.places)
+
+
+def _look(subject: GraphSubject, rules: Sequence[Rule]) -> list[Finding]:
+    """Applies the rules about graphs; where it is none, those that would walk through it are left out."""
+    runtime = subject.target.runtime
+    return apply(rules, "structure", subject, runtime) or apply(rules, "graph", subject, runtime)
 
 
 def _refusal(text: str) -> Finding:
@@ -181,7 +187,7 @@ def _examine_onnx(path: Path, target: Target, rules: Sequence[Rule]) -> Report:
             raise
         model = onnx.load(path, load_external_data=False)
     view = GraphView(model)
-    found = apply(rules, "graph", GraphSubject(view, target, external=external), target.runtime)
+    found = _look(GraphSubject(view, target, external=external), rules)
     return Report.of(str(path), "onnx", target.name, target.version, found, len(view.places))
 
 
@@ -213,5 +219,5 @@ def _examine_bundle(bundle: Bundle, target: Target, rules: Sequence[Rule]) -> Re
             f"{bundle.manifest.model} in {bundle.path} is no ONNX model: export the bundle again"
         ) from error
     view = GraphView(model)
-    found += apply(rules, "graph", GraphSubject(view, target), target.runtime)
+    found += _look(GraphSubject(view, target), rules)
     return Report.of(str(bundle.path), "bundle", target.name, target.version, found, len(view.places))

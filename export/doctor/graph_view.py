@@ -51,7 +51,7 @@ class GraphView:
         self.places = list(_walk(model))
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         for place in self.places:
-            if place.node.op_type == "Constant" and not place.function and not place.nested:
+            if place.node.op_type == "Constant" and place.node.output and not place.function and not place.nested:
                 value = attribute(place.node, "value")
                 if isinstance(value, TensorProto):
                     self.initializers[place.node.output[0]] = value
@@ -145,10 +145,18 @@ def module_path(name: str) -> str:
 
 
 def _walk(model: onnx.ModelProto) -> Iterator[Place]:
-    """Every node, those of functions and of bodies included."""
-    yield from _nodes(model.graph.node, "", "", False)
-    for function in model.functions:
-        yield from _nodes(function.node, function.name, f"function {function.name}: ", False)
+    """Every node, those of bodies and of the functions that are called included; engines drop the other functions."""
+    functions = {("" if it.domain in DEFAULT else it.domain, it.name): it for it in model.functions}
+    waiting = list(_nodes(model.graph.node, "", "", False))
+    while waiting:
+        yield from waiting
+        called = [functions.pop((it.domain, it.node.op_type), None) for it in waiting]
+        waiting = [
+            place
+            for function in called
+            if function is not None
+            for place in _nodes(function.node, function.name, f"function {function.name}: ", False)
+        ]
 
 
 def _nodes(nodes: onnx.GraphProto, function: str, prefix: str, nested: bool) -> Iterator[Place]:

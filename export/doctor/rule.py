@@ -18,7 +18,7 @@ SEVERITIES: tuple[Severity, ...] = ("cannot-run", "will-not-export", "custom-op"
 BLOCKING: tuple[Severity, ...] = ("cannot-run", "will-not-export")
 """With one of these the target does not run the model."""
 
-LooksAt = Literal["weights", "module", "graph", "manifest"]
+LooksAt = Literal["weights", "module", "structure", "graph", "manifest"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Rule:
 
     Attributes:
         id: Name, for people and for ``--json``.
-        looks_at: What it is shown: the weights file, the torch model, the ONNX graph or the manifest of a bundle.
+        looks_at: What it is shown: the weights file, the torch model, the ONNX graph (``structure``: before any other rule
+            walks through it) or the manifest of a bundle.
         severity: How bad it is.
         find: Yields every place that it applies to; gets the subject of `lineside.export.doctor.subject` that
             belongs to `looks_at`.

@@ -14,10 +14,11 @@ from lineside.export.modules.rmt.attention import MASK_BYTES
 
 __all__ = ["RULES"]
 
-WEIGHTED = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "DeformConv", "Gather", "DequantizeLinear", "QLinearConv"}
-)
-"""Operators whose large constants are weights."""
+CELLWISE = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where"})
+"""Operators that take a mask; large constants of others are weights."""
+
+CARRIED = frozenset({"Cast", "Identity", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "DequantizeLinear"})
+"""Operators that a constant may go through before something takes it."""
 
 
 def _transposes(subject: GraphSubject) -> Iterator[Hit]:
@@ -28,13 +29,27 @@ def _transposes(subject: GraphSubject) -> Iterator[Hit]:
 
 
 def _masks(subject: GraphSubject) -> Iterator[Hit]:
-    """Large constants that are no weights."""
+    """Large constants that are no weights, which only what works cell by cell takes."""
     view = subject.view
     for name, tensor in view.initializers.items():
         size = int(np.prod(tensor.dims, dtype=np.int64)) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        users = view.consumers.get(name, [])
-        if size > MASK_BYTES and users and not any(it.node.op_type in WEIGHTED or it.domain for it in users):
+        users = _takers(view, name) if size > MASK_BYTES else []
+        if users and all(it.node.op_type in CELLWISE and not it.domain for it in users):
             yield Hit(users[0].where, {"shape": "x".join(map(str, tensor.dims)), "size": f"{size / 1e6:.0f}"})
+
+
+def _takers(view: GraphView, name: str) -> list[Place]:
+    """What takes a constant, across what only stores it in another form."""
+    found: list[Place] = []
+    names, seen = [name], {name}
+    while names:
+        for place in view.consumers.get(names.pop(), []):
+            if place.node.op_type not in CARRIED or place.domain:
+                found.append(place)
+                continue
+            names += [output for output in place.node.output if output not in seen]
+            seen.update(place.node.output)
+    return found
 
 
 def _norms(subject: GraphSubject) -> Iterator[Hit]:
@@ -100,11 +115,11 @@ RULES = (
     Rule(
         id="folded-mask",
         looks_at="graph",
-        severity="will-not-export",
+        severity="slow",
         find=_masks,
-        reason="a constant of {shape} that is no weight, {size} MB: a mask over positions that was folded into the graph; the "
-        "budget is 16 MB, and it holds for one input size",
-        remedy="use MaSAd (chunk) in place of whole retention on large maps",
+        reason="a constant of {shape} that is no weight, {size} MB: a mask over positions that was folded into the graph; every "
+        "load and every run reads it, it holds for one input size, and graphs of Lineside keep none above 16 MB",
+        remedy="use MaSAd (chunk) in place of whole retention on large maps; blocks of Lineside add such a mask in two parts",
     ),
     Rule(
         id="training-form",

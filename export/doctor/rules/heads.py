@@ -71,7 +71,7 @@ def _free_outputs(subject: GraphSubject) -> Iterator[Hit]:
     for value in graph.output:
         shape = value.type.tensor_type.shape
         sides = [side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in shape.dim]
-        if not sides or any(isinstance(side, str) for side in sides):
+        if not value.type.tensor_type.HasField("shape") or any(isinstance(side, str) for side in sides):
             yield Hit(f"output {value.name}", {"sides": "x".join(map(str, sides)) or "?"})
 
 

@@ -34,6 +34,8 @@ def _side(node: object, side: int | None, kernel: int | None, axis: int) -> int 
         attribute(node, name) or usual  # type: ignore[arg-type]
         for name, usual in (("strides", [1, 1]), ("pads", [0] * 4), ("dilations", [1, 1]))
     )
+    if len(strides) != 2 or len(dilations) != 2 or len(pads) != 4 or min(strides) < 1:  # type: ignore[arg-type,call-overload]
+        return None
     span = (kernel - 1) * dilations[axis] + 1  # type: ignore[index]
     return int((side + pads[axis] + pads[axis + 2] - span) // strides[axis] + 1)  # type: ignore[index]
 

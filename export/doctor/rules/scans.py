@@ -73,12 +73,15 @@ def _source(view: GraphView, name: str) -> Place | None:
 
 def _from_sum(view: GraphView, name: str) -> bool:
     """Whether a tensor is a running sum, its sign or scale changed at most."""
-    place = _source(view, name)
-    if place is None:
-        return False
-    if place.node.op_type == "CumSum":
-        return True
-    return place.node.op_type in ("Neg", "Mul", "Sub") and any(_from_sum(view, it) for it in place.node.input)
+    names, seen = [name], {name}
+    while names:
+        place = _source(view, names.pop())
+        if place is not None and place.node.op_type == "CumSum":
+            return True
+        if place is not None and place.node.op_type in ("Neg", "Mul", "Sub"):
+            names += [it for it in place.node.input if it not in seen]
+            seen.update(place.node.input)
+    return False
 
 
 def _many(subject: GraphSubject) -> Iterator[Hit]:

@@ -12,6 +12,7 @@ GROUPS = {
     "packaging": "lineside.export.doctor.rules.packaging:RULES",
     "heads": "lineside.export.doctor.rules.heads:RULES",
     "modules": "lineside.export.doctor.rules.modules:RULES",
+    "structure": "lineside.export.doctor.rules.structure:RULES",
     "versions": "lineside.export.doctor.rules.versions:RULES",
     "operators": "lineside.export.doctor.rules.operators:RULES",
     "sampling": "lineside.export.doctor.rules.sampling:RULES",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ OTHER_TARGETS = {"no-functions", "volume-sampling-refused"}
 
 TRUE_OF_THIS_ONE = (
     "opset-too-new", "file-format-too-new", "unknown-operator", "no-kernel", "uncropped-offsets", "invalid-transpose",
-    "weights-lost",
+    "weights-lost", "broken-graph",
 )  # fmt: skip
 """Faults for which the onnxruntime of the tests refuses to load the model or to run it."""
 
@@ -86,6 +87,66 @@ def test_a_mask_is_as_large_as_its_numbers_are(kind: type, found: bool) -> None:
     graph = GraphView(helper.make_model(helper.make_graph(nodes, "g", [x], [y], constants)))
     findings = apply(all_rules(), "graph", GraphSubject(graph, find_target("onnxruntime")), "onnxruntime")
     assert ("folded-mask" in [finding.rule for finding in findings]) == found
+
+
+@pytest.mark.parametrize("fault", sorted(sick_models.broken()))
+def test_graphs_that_are_none_end_in_a_finding_or_a_sentence(fault: str, tmp_path: Path) -> None:
+    sick = sick_models.saved(tmp_path, sick_models.broken()[fault])
+    report = examined(sick)
+    if "strides" not in fault:  # a graph, if one of numbers that make no sense
+        assert {finding.rule for finding in report.findings} == {"broken-graph"} and not report.runs
+    assert not runs(Path(sick.model))
+
+
+def test_a_long_chain_of_products_is_walked_once(tmp_path: Path) -> None:
+    names = ["x", *(f"t{index}" for index in range(2000))]
+    nodes = [helper.make_node("Mul", [a, a], [b]) for a, b in itertools.pairwise(names)]
+    nodes += [helper.make_node(kind, [a], [b]) for kind, a, b in (("Neg", names[-1], "n"), ("Exp", "n", "e"))]
+    nodes += [helper.make_node("Mul", ["x", "e"], ["p"]), helper.make_node("CumSum", ["p", "k"], ["y"])]
+    model = sick_models.graph(nodes, {"x": (2, 3)}, {"k": np.array(1, np.int64)}, output=(2, 3))
+    assert examined(sick_models.saved(tmp_path, model)).runs
+
+
+def weights_in_other_forms() -> dict[str, onnx.ModelProto]:
+    """Constants of more than the budget of a mask, none of which is one; and the smallest of outputs."""
+    node, large = helper.make_node, np.zeros((2100, 2100), np.float32)
+    product = node("MatMul", ["x", "v"], ["y"])
+    size, lstm = (
+        {"x": (1, 2100)},
+        {"w": np.zeros((1, 400, 11000), np.float32), "r": np.zeros((1, 400, 100), np.float32)},
+    )
+    helpless = helper.make_function(
+        "acme", "F", ["x"], ["y"], [node("Foo", ["x"], ["y"], domain="else")], [helper.make_opsetid("else", 1)]
+    )
+    return {
+        "stored as half": sick_models.graph(
+            [node("Cast", ["w"], ["v"], to=1), product], {"x": (1, 3000)}, {"w": np.zeros((3000, 3000), np.float16)}
+        ),
+        "turned": sick_models.graph([node("Transpose", ["w"], ["v"]), product], size, {"w": large}),
+        "einsum": sick_models.graph([node("Einsum", ["x", "w"], ["y"], equation="ij,jk->ik")], size, {"w": large}),
+        "lstm": sick_models.graph(
+            [node("LSTM", ["x", "w", "r"], ["y"], hidden_size=100)], {"x": (1, 1, 11000)}, lstm, output=(1, 1, 1, 100)
+        ),
+        "a number": onnx.shape_inference.infer_shapes(
+            sick_models.graph([node("ReduceSum", ["x"], ["y"], keepdims=0)], size)
+        ),
+        "function of no use": sick_models.graph(
+            [node("Relu", ["x"], ["y"])], size, functions=[helpless], domains=["acme", "else"], output=(1, 2100)
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["stored as half", "turned", "einsum", "lstm", "a number", "function of no use"])
+def test_what_runs_is_not_called_sick(name: str, tmp_path: Path) -> None:
+    sick = sick_models.saved(tmp_path, weights_in_other_forms()[name])
+    report = examined(sick)
+    assert report.runs and not report.findings
+    assert runs(Path(sick.model))
+
+
+def test_a_file_with_a_folded_mask_runs_and_is_called_slow(tmp_path: Path, real: Path) -> None:
+    sick = SICK["folded-mask"](tmp_path, real)
+    assert examined(sick).runs and runs(Path(sick.model))
 
 
 def test_targets_that_lack_something(tmp_path: Path, real: Path) -> None:
