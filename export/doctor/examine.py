@@ -79,11 +79,11 @@ def examine(
         return _examine_bundle(open_bundle(path), chosen, rules)
     prepare()
     blocks = load_blocks(modules, [it.module for it in class_paths(model)])
+    if not safe:
+        warn_of_pickle(model)  # before the modules that it names are looked for, which imports them
     found = apply(rules, "weights", _weights_subject(model, safe, blocks), chosen.runtime)
     if _blocked(found):
         return Report.of(model, "weights", chosen.name, chosen.version, found)
-    if not safe:
-        warn_of_pickle(model)
     loaded = load_model(model, safe=safe, tasks=TASKS, blocks=blocks)
     size = imgsz or (_trained_size(model, safe, blocks) or DEFAULT_IMGSZ,) * 2
     found += apply(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,23 @@ def test_doctor_on_bad_input(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["doctor", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("error: ") and "Traceback" not in error
+
+
+def test_doctor_warns_before_code_of_a_pickle_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    (tmp_path / "noisy_block.py").write_text("import sys\nprint('imported', file=sys.stderr)\n\n\nclass Noisy: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("noisy_block")
+    torch.save({"ema": module.Noisy()}, tmp_path / "best.pt")
+    monkeypatch.delitem(sys.modules, "noisy_block")
+    capsys.readouterr()
+    assert main(["doctor", str(tmp_path / "best.pt")]) == 2
+    error = capsys.readouterr().err
+    assert 0 <= error.index("warning: ") < error.index("imported")
+    assert "noisy_block.Noisy" in error
 
 
 def test_doctor_on_an_unknown_target(capsys: pytest.CaptureFixture[str]) -> None:
