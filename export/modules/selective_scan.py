@@ -58,8 +58,8 @@ def selective_scan(
         delta_bias: Added to delta (D); nothing when None.
         delta_softplus: Whether the softplus is taken; otherwise delta has to be positive.
         return_last_state: Whether the state after the last step is returned too.
-        form: How the recurrence is solved, a key of `lineside.export.ops.scan_forms.FORMS`. In an exported graph it is
-            always ONNX's Scan.
+        form: How the recurrence is solved, a key of `lineside.export.ops.scan_forms.FORMS`. In a graph that we export
+            it is always ONNX's Scan.
 
     Returns:
         y (B, D, L) of the type of u; with ``return_last_state`` also the last state (B, D, N), float32 or float64.

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from lineside.export.ops.body import Body
 from lineside.export.ops.op import CustomOp, Shape
-from lineside.export.ops.scan_forms import Form, two_level
+from lineside.export.ops.scan_forms import Form, plain, two_level
 
 __all__ = ["SelectiveScan", "scan"]
 
@@ -136,8 +136,12 @@ class SelectiveScan(CustomOp):
         return (inputs[0], (*inputs[0][:2], self.states))[: len(self.outputs)]
 
     def torch(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """The two-level form: of those that are safe, the fastest to train with."""
-        y, last_state = scan(self, tensors)
+        """The two-level form: of those that are safe, the fastest to train with.
+
+        It writes into tensors that it has made, which an exporter that leaves no node of ours (see
+        `lineside.export.ops.emit`) would lose; that one gets the plain recurrence, step after step.
+        """
+        y, last_state = scan(self, tensors, plain if torch.onnx.is_in_onnx_export() else two_level)
         return (y, last_state) if self.last else y
 
     def body(self) -> onnx.FunctionProto:
