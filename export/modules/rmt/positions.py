@@ -143,8 +143,16 @@ def _decay(heads: int, initial: float, reach: float) -> NDArray[np.float32]:
 
 
 def _angle(dim: int) -> NDArray[np.float32]:
-    """Radians per cell of the channels of a head."""
-    return np.repeat(1.0 / 10000.0 ** np.linspace(0.0, 1.0, dim // 2), 2).astype(np.float32)
+    """Radians per cell of the channels of a head.
+
+    The originals step from 0 to 1 in float32, from both ends to the middle, and take the power in float32. An error in
+    the last digit would be multiplied by the number of the cell, so the rounding is the same here.
+    """
+    pairs = dim // 2
+    step, index = float(np.float32(1 / max(pairs - 1, 1))), np.arange(pairs)
+    from_below, from_above = step * index, 1 - step * (pairs - 1 - index)
+    exponents = np.where(index < max(pairs // 2, 1), from_below, from_above).astype(np.float32)
+    return np.repeat(np.float32(1) / (10000.0 ** exponents.astype(np.float64)).astype(np.float32), 2)
 
 
 def _mask(side: int, heads: int, initial: float, reach: float) -> NDArray[np.float32]:

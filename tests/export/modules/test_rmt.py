@@ -103,6 +103,13 @@ class TestAnswers:
         hyper = {"embed_dim": dim, "num_heads": heads, "initial_value": initial, "heads_range": reach}
         assert answered({}, {}, wanted, "RetNetRelPos2d", **hyper, H=height, W=width) < EXACT
 
+    @pytest.mark.parametrize("dim", [2, 8, 16, 24, 32, 64])
+    def test_positions_of_a_large_map_are_rounded_as_in_float32(self, dim: int) -> None:
+        angle = (1.0 / 10000 ** torch.linspace(0, 1, dim // 2)).repeat_interleave(2)
+        turn = torch.arange(40 * 30).view(40, 30, 1) * angle
+        wanted = {"angle": angle.numpy(), "sin": turn.sin().numpy(), "cos": turn.cos().numpy()}
+        assert answered({}, {}, wanted, "RetNetRelPos2d", embed_dim=dim, num_heads=1, H=40, W=30) < 1e-6
+
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("rotary", [True, False])
     @pytest.mark.parametrize(("dim", "heads", "height", "width"), [(12, 3, 6, 4), (10, 1, 3, 7), (8, 4, 1, 5)])
