@@ -187,10 +187,10 @@ def _own_layer(
     if "c1" in declared and isinstance(source, list):
         _refuse(name, index, f"it reads one layer, and its 'from' is {source}")
     if "c2" in declared:
-        wanted = arguments[0] if arguments else None
-        if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted <= 0:
+        full = arguments.pop(0) if arguments else None
+        if isinstance(full, bool) or not isinstance(full, (int, float)) or full <= 0:
             _refuse(name, index, "its first argument is the number of channels at full width")
-        values["c2"] = scale.channels(arguments.pop(0))
+        values["c2"] = scale.channels(full)
     keywords = arguments.pop() if arguments and isinstance(arguments[-1], Mapping) else {}
     if "n" in declared:
         repeats = 1
