@@ -16,6 +16,9 @@ __all__ = ["OPSET", "Body"]
 OPSET = 18
 """Opset of the standard operators in a body; that of the graphs that `lineside.export.trace` writes."""
 
+OUTSIDE = 3.0
+"""Beyond a map in the units of GridSample, where a map goes from -1 to 1 and a pixel has at most the length 2."""
+
 
 class Body:
     """A function in the making; its inputs and outputs have the names that the operator gives them.
@@ -69,6 +72,26 @@ class Body:
     def sides(self, tensor: str, first: int, last: int) -> str:
         """Name of a one-dimensional int64 tensor with the sides ``first`` to ``last - 1`` of another tensor."""
         return self.node("Shape", tensor, start=first, end=last)
+
+    def within_reach(self, grid: str) -> str:
+        """Name of a grid of GridSample whose places far outside of the map are just outside of it.
+
+        Values from 3 on are beyond maps of any size, and onnxruntime turns places into whole numbers that overflow from
+        about 1e18 on, which brings them back inside. It does the same with NaN: see `doubt`.
+        """
+        low, high = (self.node("CastLike", self.constant(side, np.float32), grid) for side in (-OUTSIDE, OUTSIDE))
+        return self.node("Clip", grid, low, high)
+
+    def doubt(self, *places: str) -> str:
+        """Name of a tensor that is NaN where one of these is NaN or infinite, and zero elsewhere.
+
+        Added to what a sample is weighed with, it makes the result NaN there as in torch; onnxruntime's GridSample makes
+        some pixel of the map out of a place that is no number, and so hides that a model is broken.
+        """
+        total = places[0]
+        for place in places[1:]:
+            total = self.node("Add", total, place)
+        return self.node("Sub", total, total)
 
     def function(self) -> onnx.FunctionProto:
         """The function, complete."""

@@ -110,8 +110,10 @@ class MSDeformAttn(CustomOp):
         planes = body.node("Reshape", planes, body.node("Concat", maps, width, body.ints(-1), axis=0))
         grids = body.node("Add", "sampling_locations", "sampling_locations")
         grids = body.node("Sub", grids, body.node("CastLike", body.floats(1), grids))
-        grids = self._per_map(body, grids, batch, queries, maps)
-        factors = self._per_map(body, "attention_weights", batch, queries, maps)
+        grids = self._per_map(body, body.within_reach(grids), batch, queries, maps)
+        doubt = body.doubt(body.node("ReduceSum", "sampling_locations", body.ints(5), keepdims=0))
+        factors = body.node("Add", "attention_weights", doubt)
+        factors = self._per_map(body, factors, batch, queries, maps)
         per_level = body.node("Concat", maps, queries, points, body.ints(2), axis=0)
         weighing = body.node("Concat", maps, body.ints(1), queries, points, axis=0)
         total = ""
