@@ -75,6 +75,13 @@ class ModDeformConv2d(CustomOp):
     groups: int = 1
     deform_groups: int = 1
 
+    def __post_init__(self) -> None:
+        if (
+            min(*self.kernel, *self.stride, *self.dilation, self.groups, self.deform_groups) < 1
+            or min(self.padding) < 0
+        ):
+            raise ValueError(f"there is no ModDeformConv2d with {self}")
+
     @property
     def taps(self) -> int:
         """Number of taps of the kernel."""
@@ -102,14 +109,12 @@ class ModDeformConv2d(CustomOp):
         if match is None:
             return None
         kernel, dilation = _pair(match["kernel"]), _pair(match["dilation"] or "1")
-        op = cls(
-            kernel,
-            _pair(match["stride"]),
-            _pair(match["padding"]) if match["padding"] else _usual_padding(kernel, dilation),
-            dilation,
-            int(match["groups"] or 1),
-            int(match["deform_groups"] or 1),
-        )
+        padding = _pair(match["padding"]) if match["padding"] else _usual_padding(kernel, dilation)
+        groups, deform_groups = int(match["groups"] or 1), int(match["deform_groups"] or 1)
+        stride = _pair(match["stride"])
+        if min(*kernel, *stride, *dilation, groups, deform_groups) < 1:
+            return None
+        op = cls(kernel, stride, padding, dilation, groups, deform_groups)
         return op if op.name == name else None
 
     def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:

@@ -129,7 +129,8 @@ class SelectiveScan(CustomOp):
         if match is None:
             return None
         flags = {flag: bool(match[flag]) for flag in ("softplus", "bias", "skip", "gate", "last")}
-        return cls(int(match["states"]), **flags)
+        op = cls(int(match["states"]), **flags)
+        return op if op.name == name else None
 
     def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Shapes of y and of the last state."""
