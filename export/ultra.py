@@ -145,7 +145,7 @@ def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
     except OSError as error:
         raise WeightsError(
             f"There is no model yaml '{name}', neither as a file nor in ultralytics ({_first_line(error)}). "
-            "A name that works: yolo11n-seg.yaml."
+            f"A name that works: yolo11n-seg.yaml{_own_names(name)}."
         ) from error
     except Exception as error:  # whatever a YAML file can hold instead of a dict
         raise WeightsError(
@@ -164,6 +164,16 @@ def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
 
         raise WeightsError(f"'{name}' ends in {unknown_head(head)}.")
     return _construct(config, name, seed, task, blocks)
+
+
+def _own_names(name: str) -> str:
+    """The improved models, for a name that may have meant one: in n, s, m, l or x, and in no other folder."""
+    if "yolo11" not in Path(name).stem.lower():
+        return ""
+    from lineside.export.yolo.register import model_names
+
+    own = (stem.removeprefix("yolo11-seg-").removesuffix(".yaml") for stem in model_names())
+    return f"; an improved one is yolo11n-seg-NAME.yaml, with NAME one of {', '.join(own)} and n, s, m, l or x"
 
 
 def _construct(config: dict[str, Any], name: str, seed: int, task: str, blocks: UserBlocks) -> Any:

@@ -75,7 +75,7 @@ def examine(
     path = Path(model)
     if path.suffix.lower() == ".onnx":
         return _examine_onnx(path, chosen, rules)
-    if path.is_dir() or path.suffix.lower() == ".zip":
+    if path.is_dir() or path.suffix.lower() in {".zip", ".bundle"}:
         return _examine_bundle(open_bundle(path), chosen, rules)
     prepare()
     blocks = load_blocks(modules, [it.module for it in class_paths(model)])

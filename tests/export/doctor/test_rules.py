@@ -22,6 +22,7 @@ from lineside.export.doctor.rule import BLOCKING, SEVERITIES, apply
 from lineside.export.doctor.rules.table import all_rules
 from lineside.export.doctor.subject import GraphSubject
 from lineside.export.doctor.target import find_target
+from lineside.runtime.errors import BundleError
 
 RULES = {rule.id: rule for rule in all_rules()}
 
@@ -188,6 +189,11 @@ def test_module_paths_tell_where(tmp_path: Path, real: Path) -> None:
     assert places["no-onnx-form"] == ("model.9",)
     assert places["unrolled-loop"] == ("model.9",)
     assert all(where.startswith("model.") and where.endswith(".conv") for where in places["custom-op"])
+
+
+def test_a_bundle_that_is_not_there_is_missed_as_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="nosuch.bundle"):
+        examine(str(tmp_path / "nosuch.bundle"), "onnxruntime")
 
 
 def test_severities_are_sorted(tmp_path: Path) -> None:

@@ -152,6 +152,10 @@ class TestStructures:
     def test_a_name_that_nobody_has(self) -> None:
         with pytest.raises(WeightsError, match="There is no model yaml 'yolo11n-seg-nosuch.yaml'"):
             load_model("yolo11n-seg-nosuch.yaml")
+        with pytest.raises(
+            WeightsError, match=r"yolo11n-seg-NAME.yaml, with NAME one of cg, dcn, .*edge.* n, s, m, l or x"
+        ):
+            load_model("yolo11q-seg-edge.yaml")
 
     def test_scales_come_from_the_name_or_from_the_base(self, tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text("base: yolo11s-seg.yaml\nreplace: {8: [-1, 2, C3k2_CG, [1024]]}\n")
