@@ -41,6 +41,8 @@ class C3k2_CG(C2f):  # noqa: N801 - named as the community names such blocks
         residual: Residual = "global",
     ) -> None:
         super().__init__(c1, c2, n, e=e)
+        if dilation < 1:
+            raise ValueError(f"a dilation is at least 1, not {dilation}")
         reduction = reduction or usual_reduction(self.c)
         self.m = nn.ModuleList(
             ContextGuidedBlock(self.c, self.c, dilation, reduction, residual=residual) for _ in range(n)

@@ -50,4 +50,6 @@ class C3k2_SS2D(C2f):  # noqa: N801 - the name in model yamls
 
     def __init__(self, c1: int, c2: int, n: int = 1, state: int = 1, ratio: float = 1.0, e: float = 0.5) -> None:
         super().__init__(c1, c2, n, e=e)
+        if state < 1 or ratio <= 0:
+            raise ValueError(f"a channel has at least 1 state and the ratio is above 0, not {state} and {ratio}")
         self.m = nn.ModuleList(SS2DBlock(self.c, state, ratio) for _ in range(n))

@@ -159,6 +159,8 @@ class TestRowsOfOurs:
             ([-1, 2, "C3k2_CG", [64, {"no_such": 1}]], "C3k2_CG, cannot be built: .*no_such"),
             ([[-1, 0], 1, "CGDown", [64]], "it reads one layer, and its 'from' is"),
             ([5, 1, "CGDown", [64]], "reads layer 5, which does not come before it"),
+            ([-1, 2, "C3k2_CG", [64, {"dilation": 0}]], "Layer 1 .*C3k2_CG, cannot be built: .*at least 1"),
+            ([-1, 2, "C3k2_SS2D", [64, {"state": 0}]], "Layer 1 .*C3k2_SS2D, cannot be built: .*at least 1 state"),
             ([-1, 2, "C3k2_CG", [None]], "its first argument is the number of channels"),
             ([-1, 2, "C3k2_CG", [0]], "its first argument is the number of channels"),
             ([-1, 2, "C3k2_CG", [[64]]], "its first argument is the number of channels"),
