@@ -262,11 +262,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny budget, to see that it works")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the figures go")
     options = parser.parse_args()
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a shell's background job would be deaf to the first, and its children too
+        signal.signal(number, signal.default_int_handler)
     steps = options.steps or ["train", "measure", "status"]
     place = Place(options.home.absolute(), QUICK if options.quick else FULL)
     data = prepare_set(place)
     runs = planned(place, options.only)
-    fine = "train" not in steps or train(runs, data, options.jobs, options.threads, options.minutes)
+    try:
+        fine = "train" not in steps or train(runs, data, options.jobs, options.threads, options.minutes)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
     if "measure" in steps:
         from zoo_score import measure
 
