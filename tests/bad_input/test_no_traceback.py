@@ -93,6 +93,27 @@ WORDS: dict[str, list[list[str]]] = {
         ["yolo11n-seg.yaml", "-o", "x.bundle", "--batch", "0"],
         ["yolo11n-seg.yaml", "-o", "x.bundle", "--images", "/nowhere"],
     ],
+    "doctor": [
+        [],
+        ["/"],
+        ["/dev/zero"],
+        [BUNDLE, "more"],
+        [BUNDLE, "--target", "toaster"],
+        [BUNDLE, "--target", "../onnxruntime"],
+        [f"{BUNDLE}/manifest.json"],
+        ["yolo11n-seg.yaml", "--imgsz", "0x0"],
+    ],
+    "zoo": [["extra"], ["--only", "nothing"], ["--imgsz", "0"], ["--imgsz", "33"], ["--rounds", "0"], ["--scale", "q"]],
+    "bench-scan": [
+        ["extra"],
+        ["--shapes", ""],
+        ["--shapes", "0x0x0x0"],
+        ["--shapes", "1x2"],
+        ["--shapes", "\udcff"],
+        ["--modes", "nothing"],
+        ["--repeats", "0"],
+        ["--threads", "-1"],
+    ],
     "import": [[], ["x.onnx"], ["x.onnx", "-o", "y.bundle"], ["/dev/zero", "-o", "y.bundle"], ["/", "-o", "y.bundle"]],
 }
 """For every command, what nobody can mean."""
@@ -110,9 +131,9 @@ def test_every_command_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", WORDS)
 def test_hostile_words_are_refused_with_a_sentence(name: str, desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    if name in ("train", "export", "import"):
+    if name in ("train", "export", "import", "doctor", "zoo", "bench-scan"):
         pytest.importorskip("ultralytics")
-    takes = name != "demo"  # without words it runs
+    takes = name not in ("demo", "zoo", "bench-scan")  # without words they run
     for words in (*WORDS[name], *([word] for word in HOSTILE if takes), *([f"--{word}"] for word in HOSTILE[3:])):
         code = cli.main([name, *words])
         out, errors = capfd.readouterr()

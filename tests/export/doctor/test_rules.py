@@ -198,7 +198,7 @@ def test_a_bundle_that_is_not_there_is_missed_as_one(tmp_path: Path) -> None:
 
 def test_severities_are_sorted(tmp_path: Path) -> None:
     model = sick_models.quantised(np.int8)
-    model.graph.node.append(helper.make_node("Foo", ["y"], ["z"], domain="acme"))
+    model.graph.node.append(helper.make_node("Foo", ["y"], ["more"], domain="acme"))
     report = examined(sick_models.saved(tmp_path, model))
     order = [SEVERITIES.index(finding.severity) for finding in report.findings]
     assert order == sorted(order) and len(order) == 2
