@@ -66,7 +66,12 @@ QUICK = Budget(train=24, val=8, size=96, epochs=4, fresh=20, seeds=1, seeds_comp
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where everything lies, and what every model gets."""
+    """Where everything lies, and what every model gets.
+
+    Attributes:
+        home: Folder of the data set, the runs and their logs.
+        budget: The same for every model.
+    """
 
     home: Path = HOME
     budget: Budget = FULL
@@ -79,6 +84,7 @@ class Run:
     Attributes:
         model: Short name: ``base``, ``edge`` …
         seed: Seed of weights and shuffling.
+        place: Where it is kept, and what it gets.
     """
 
     model: str
@@ -262,11 +268,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny budget, to see that it works")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the figures go")
     options = parser.parse_args()
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a shell's background job would be deaf to the first, and its children too
-        signal.signal(number, signal.default_int_handler)
+    # A shell's background job would be deaf to the first, and its children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     steps = options.steps or ["train", "measure", "status"]
     place = Place(options.home.absolute(), QUICK if options.quick else FULL)
     data = prepare_set(place)
