@@ -8,6 +8,7 @@ large module, functions included, and whole models, which parse a yaml of their 
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,9 @@ ACTIVATION = re.compile(r"\s*(torch\.)?nn\.\w+\([\w.,=+\- ]*\)\s*")
 FETCHING = frozenset({"TorchVision"})
 """Blocks of ultralytics that fetch weights from the internet."""
 
+SCALES = "Give each letter three positive numbers, [depth, width, most channels], such as n: [0.5, 0.25, 1024]."
+"""What ``scales`` must be."""
+
 
 def check_structure(config: Any, name: str) -> None:
     """Refuses a structure that would run something else than the making of torch modules.
@@ -35,7 +39,12 @@ def check_structure(config: Any, name: str) -> None:
     """
     if not isinstance(config, Mapping):
         raise WeightsError(f"The model yaml '{name}' is no mapping. Take one of ultralytics' model yamls as a pattern.")
+    if "base" not in config and (orphan := sorted({"replace", "insert", "remove"} & set(config))):
+        raise WeightsError(
+            f"The model yaml '{name}' has '{orphan[0]}' and no 'base' that it changes. Name one, such as base: yolo11-seg.yaml."
+        )
     rows = [row for part in ("backbone", "head") for row in _rows(config, part, name)]
+    _check_numbers(config, name)
     activation = config.get("activation")
     if activation is not None and not (isinstance(activation, str) and ACTIVATION.fullmatch(activation)):
         raise WeightsError(
@@ -49,6 +58,21 @@ def check_structure(config: Any, name: str) -> None:
                 f"The model yaml '{name}' names {block!r:.80} as a block, which is no torch module that a "
                 "row may hold. Correct that row."
             )
+
+
+def _check_numbers(config: Mapping[str, Any], name: str) -> None:
+    """Numbers of a whole model; ultralytics would stop somewhere in the middle, or build something else."""
+    for key in ("nc", "reg_max"):
+        value = config.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise WeightsError(f"The model yaml '{name}' has {key}: {value!r:.60}, and it is a whole number from 1.")
+    scales = config.get("scales", {"": (1, 1, 1)})
+    if not isinstance(scales, Mapping) or not scales:
+        raise WeightsError(f"The model yaml '{name}' has the scales {scales!r:.60}, which are no mapping. {SCALES}")
+    for letter, factors in scales.items():
+        good = isinstance(factors, (list, tuple)) and len(factors) == 3
+        if not good or not all(isinstance(it, (int, float)) and 0 < it < math.inf for it in factors):
+            raise WeightsError(f"The model yaml '{name}' has the scale {letter!r} as {factors!r:.60}. {SCALES}")
 
 
 def _rows(config: Mapping[str, Any], part: str, name: str) -> list[Any]:

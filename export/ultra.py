@@ -6,7 +6,6 @@ package, opens a connection or writes into the settings that a user keeps for ul
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
+from lineside.export.building import construct
 from lineside.export.checkpoint import model_of, read_checkpoint, safe_copy
 from lineside.export.structures import check_structure
-from lineside.export.yaml_blocks import ATTRIBUTE, registered
 from lineside.runtime.errors import LinesideError, MissingPackage, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
     from torch import nn
@@ -163,7 +162,7 @@ def _build(name: str, seed: int, blocks: UserBlocks) -> Any:
         from lineside.export.heads import unknown_head
 
         raise WeightsError(f"'{name}' ends in {unknown_head(head)}.")
-    return _construct(config, name, seed, task, blocks)
+    return construct(config, name, seed, TASKS[task], blocks)
 
 
 def _own_names(name: str) -> str:
@@ -174,53 +173,6 @@ def _own_names(name: str) -> str:
 
     own = (stem.removeprefix("yolo11-seg-").removesuffix(".yaml") for stem in model_names())
     return f"; an improved one is yolo11n-seg-NAME.yaml, with NAME one of {', '.join(own)} and n, s, m, l or x"
-
-
-def _construct(config: dict[str, Any], name: str, seed: int, task: str, blocks: UserBlocks) -> Any:
-    """Builds a model from its structure; the caller's random state is left as it was."""
-    import torch
-
-    tasks = importlib.import_module("ultralytics.nn.tasks")
-    with torch.random.fork_rng(devices=[]), registered(blocks), _own_activation():
-        torch.manual_seed(seed)
-        try:
-            return getattr(tasks, TASKS[task])(config, verbose=False)
-        except LinesideError:
-            raise
-        except Exception as error:  # blocks of the user can fail in any way
-            raise WeightsError(_not_built(config, name, error, blocks)) from error
-
-
-@contextlib.contextmanager
-def _own_activation() -> Iterator[None]:
-    """Keeps the activation that a yaml names out of later models: the parser leaves it behind where it fails."""
-    conv = importlib.import_module("ultralytics.nn.modules.conv").Conv
-    usual = conv.default_act
-    try:
-        yield
-    finally:
-        conv.default_act = usual
-
-
-def _not_built(config: dict[str, Any], name: str, error: Exception, blocks: UserBlocks) -> str:
-    """Why a model yaml cannot be built, in words."""
-    named = {str(row[2]) for part in ("backbone", "head") for row in config.get(part) or () if len(row) > 2}
-    if isinstance(error, KeyError) and error.args and error.args[0] in named:
-        return (
-            f"The model yaml '{name}' names the block {error.args[0]}, which ultralytics does not have; "
-            f"{blocks.described()}. Give the file or package that defines it with --modules."
-        )
-    own = sorted(named & set(blocks.modules()))
-    hint = (
-        f" or the blocks of yours ({', '.join(own)}): one that changes the number of channels must declare {ATTRIBUTE}"
-        if own
-        else ""
-    )
-    text = (str(error).splitlines() or [""])[0]
-    return (
-        f"The model yaml '{name}' cannot be built ({type(error).__name__}: {text}). "
-        f"Check its module names and channel numbers{hint}."
-    )
 
 
 def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
@@ -235,8 +187,10 @@ def _from_safetensors(path: Path, blocks: UserBlocks) -> Any:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         structure = json.loads(metadata["yaml"])
         check_structure(structure, path.name)
-        model = _construct(structure, path.name, 0, "segment", blocks)
-        _widen_classes(model, state, lambda nc: _construct({**structure, "nc": nc}, path.name, 0, "segment", blocks))
+        model = construct(structure, path.name, 0, TASKS["segment"], blocks)
+        _widen_classes(
+            model, state, lambda nc: construct({**structure, "nc": nc}, path.name, 0, TASKS["segment"], blocks)
+        )
         model.load_state_dict(state)
         model.names = {int(index): name for index, name in json.loads(metadata["names"]).items()}
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -29,9 +29,9 @@ that reads what an encoder returns::
       - [-3, 1, Tap, [2]]
       - [[-3, -2, -1], 1, Segment, [nc, 32, 256]]
 
-Other keys that ultralytics' yamls know (``nc``, ``activation``, ``reg_max`` ...) take the place of the base's. The result
-is such a yaml as a dict, with nothing in it that points back here, so that a checkpoint or a safetensors file that holds
-it holds the whole model.
+Other keys that ultralytics' yamls know (``nc``, ``activation``, ``reg_max`` ...) take the place of the base's; ``scale``
+is the letter of one of its scales, for a file without one in its name. The result is such a yaml as a dict, with nothing
+in it that points back here, so that a checkpoint or a safetensors file that holds it holds the whole model.
 """
 
 from __future__ import annotations
@@ -48,10 +48,7 @@ __all__ = ["assemble"]
 CHANGES = frozenset({"base", "replace", "insert", "remove", "backbone", "head"})
 """Keys that say what is different."""
 
-OTHERS = frozenset(
-    {"nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "reg_max", "end2end", "channels"}
-    | {"inplace", "names", "yaml_file"}
-)
+OTHERS = frozenset({"nc", "scales", "depth_multiple", "width_multiple", "activation", "reg_max", "end2end", "inplace"})
 """Keys that ultralytics reads in a model yaml of a detection or segmentation model, beside those that the base has."""
 
 Row = list[Any]

@@ -23,7 +23,7 @@ scale      letter of the scale: n, s, m, l, x
 
 A block without ``c2`` tells its output by the attribute ``out_channels`` of the instance: a number, or a tuple for a
 block that returns a list of maps. Heads are subclasses of ultralytics' ``Segment`` with rows ``[nc, nm, npr, ...]`` and
-are called as ``Head(nc, nm, npr scaled, ..., reg_max, end2end, channels)``.
+are called as ``Head(nc, nm, npr scaled, ..., reg_max=, end2end=, ch=channels)``.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ def parse(structure: Mapping[str, Any], ch: int, verbose: bool, native: Parser) 
             inputs = [_channels_of(channels, source, index, ch) for source in sources]
             if is_ours(row[2]) and row[2] not in vars(tasks):
                 layer, out = _own_layer(row, index, inputs, structure, scale, legacy)
+                if isinstance(layer, Detect) and index != len(rows) - 1:
+                    _refuse(row[2], index, "a head is the last layer of a model")
             else:
                 layer, out = _native_layer(row, index, inputs, structure, legacy, native)
             layer.i, layer.f = index, row[0]
@@ -188,8 +190,8 @@ def _own_layer(
         _refuse(name, index, f"it reads one layer, and its 'from' is {source}")
     if "c2" in declared:
         full = arguments.pop(0) if arguments else None
-        if isinstance(full, bool) or not isinstance(full, (int, float)) or full <= 0:
-            _refuse(name, index, "its first argument is the number of channels at full width")
+        if not _is_count(full):
+            _refuse(name, index, "its first argument is the number of channels at full width, a whole number")
         values["c2"] = scale.channels(full)
     keywords = arguments.pop() if arguments and isinstance(arguments[-1], Mapping) else {}
     if "n" in declared:
@@ -220,12 +222,16 @@ def _head(
         _refuse(name, index, f"a head reads a list of layers that return one map each, and its 'from' is {source}")
     if len(arguments) < 3:
         _refuse(name, index, f"its arguments are [nc, mask coefficients, prototype channels, ...], not {arguments}")
-    keywords = arguments.pop() if isinstance(arguments[-1], Mapping) else {}
+    if not all(_is_count(argument) for argument in arguments[:3]):
+        _refuse(
+            name, index, f"its classes, mask coefficients and prototype channels are {arguments[:3]}, no whole numbers"
+        )
+    keywords = dict(arguments.pop()) if isinstance(arguments[-1], Mapping) else {}
     arguments[2] = scale.channels(arguments[2])
-    tail = [structure.get("reg_max", 16), structure.get("end2end"), inputs]
+    tail = {"reg_max": structure.get("reg_max", 16), "end2end": structure.get("end2end"), "ch": inputs}
     setattr(block, "legacy", legacy)  # noqa: B010 - where ultralytics keeps it, for its own heads too
     try:
-        return block(*arguments, *tail, **keywords)
+        return block(*arguments, **keywords, **tail)
     except Exception as error:  # a row can hold anything
         _refuse(name, index, f"with the arguments {arguments}: {error}", error)
 
@@ -254,7 +260,12 @@ def _native_layer(
     rest = [] if head else [[-1, 1, "nn.BatchNorm2d", []]]
     few = {key: value for key, value in structure.items() if key != "activation"}
     few |= {"backbone": stand_ins, "head": [*extra, [reads, wanted, name, arguments], *rest]}
-    built, _ = native(few, ch=3, verbose=False)
+    try:
+        built, _ = native(few, ch=3, verbose=False)
+    except Exception as error:  # a row can hold anything
+        if isinstance(error, KeyError) and error.args == (name,):
+            raise  # a block that nobody has: whoever knows the files that were given says which are missing
+        _refuse(name, index, f"with the arguments {arguments}: {(str(error).splitlines() or [''])[0]}", error)
     layer, probe = built[len(stand_ins) + len(extra)], built[-1]
     return layer, int(probe.num_features) if isinstance(probe, nn.BatchNorm2d) and not head else 0
 
@@ -265,6 +276,11 @@ def _named(layer: Any, block: type | None = None) -> Any:
     layer.np = sum(parameter.numel() for parameter in layer.parameters())
     layer.type = f"{kind.__module__}.{kind.__qualname__}"
     return layer
+
+
+def _is_count(value: Any) -> bool:
+    """Whether a value of a row is a number of things."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _value(argument: Any, structure: Mapping[str, Any]) -> Any:

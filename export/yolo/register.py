@@ -24,7 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lineside.runtime.errors import MissingPackage, WeightsError
+from lineside.export.yolo.reading import own_file, read_yaml
+from lineside.runtime.errors import LinesideError, MissingPackage, WeightsError
 
 __all__ = ["KNOWN", "apply", "model_file", "model_names", "require_known"]
 
@@ -132,12 +133,12 @@ def _yaml_loading(theirs: Any) -> Any:
 
     @functools.wraps(theirs)
     def yaml_model_load(path: Any) -> Any:
-        file = model_file(path)
-        loaded = theirs(path if file is None else file)
-        if not isinstance(loaded, dict) or "base" not in loaded:
-            return loaded
+        file = model_file(path) or own_file(path)
+        change = {} if file is None else read_yaml(file, path)
+        if file is None or "base" not in change:
+            return theirs(path)  # a whole model, a file of ultralytics, or nothing of the kind
         require_known()
-        return _assembled(theirs, loaded, path, Path(path if file is None else file).parent)
+        return _assembled(theirs, change, path, file.parent)
 
     setattr(yaml_model_load, MARK, theirs)
     return yaml_model_load
@@ -150,9 +151,18 @@ def _assembled(theirs: Any, change: dict[str, Any], path: Any, folder: Path) -> 
 
     tasks = importlib.import_module("ultralytics.nn.tasks")
     named = change.pop("base")
-    beside = folder / str(named)
+    if not isinstance(named, str):
+        raise WeightsError(
+            f"The model yaml '{path}' has the base {str(named)[:60]}, and a base is the name of a model yaml. One that "
+            "ultralytics has: yolo11-seg.yaml."
+        )
+    beside = folder / named
     try:
+        if beside.is_file():
+            read_yaml(beside)
         base = theirs(str(beside if beside.is_file() else named))
+    except LinesideError:
+        raise
     except Exception as error:  # whatever may be wrong with a name or a file
         if model_file(str(named)) is None:
             raise WeightsError(
@@ -167,14 +177,32 @@ def _assembled(theirs: Any, change: dict[str, Any], path: Any, folder: Path) -> 
         )
     if not isinstance(base, dict) or not {"backbone", "head", "nc"} <= set(base):
         raise WeightsError(f"The model yaml '{path}' names the base '{named}', which is no whole model yaml.")
-    for key in ("scale", "yaml_file"):
-        change.pop(key, None)
-    scale = tasks.guess_model_scale(str(path)) or base.get("scale") or next(iter(base.get("scales") or ""), "")
+    wanted, usual = change.pop("scale", None), base.pop("scale", None)
+    base.pop("yaml_file", None)  # as the scale above a note of ultralytics, and no key that a change may have
     structure = assemble(change, base, str(path))
+    letter = tasks.guess_model_scale(str(path))
+    if wanted is not None:
+        _check_scale(wanted, letter, structure, path)
+    scale = letter or wanted or usual or next(iter(structure.get("scales") or ""), "")
     structure |= {"scale": scale, "yaml_file": str(path)}
     if modern(base) != modern(structure):
         structure["legacy"] = not modern(base)
     return structure
+
+
+def _check_scale(wanted: Any, letter: str, structure: dict[str, Any], path: Any) -> None:
+    """A scale that a change names must be one of the model, and no other than that in the name of the file."""
+    scales = list(structure.get("scales") or ())
+    if wanted not in scales:
+        raise WeightsError(
+            f"The model yaml '{path}' has the scale {str(wanted)[:60]!r}, and its base has "
+            f"{', '.join(map(str, scales)) or 'none'}. Correct 'scale'."
+        )
+    if letter and wanted != letter:
+        raise WeightsError(
+            f"The model yaml '{path}' has the scale {letter!r} in its name and {wanted!r} under 'scale'. "
+            "Leave out 'scale', or give the file another name."
+        )
 
 
 def _criterion(theirs: Any) -> Any:

@@ -129,10 +129,45 @@ class TestStructures:
             ),
             ("base: mine.yaml\n", "names the base 'mine.yaml', which is itself a change of another"),
             ("base: yolo11-seg.yaml\nreplace: {40: [-1, 1, CGDown, [64]]}\n", "the base has the layers 0 to 23"),
-            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDwn, [64]]}\n", "CGDwn, which"),
+            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDwn, [64]]}\n", "CGDwn .layer 3., which"),
             ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDown, [64, 1, 2, 3, 4, 5, 6, 7]]}\n", "Layer 3 .* CGDown"),
             ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDown, [64]]}\nactivation: open('x')\n", "no torch module"),
             ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, yaml_model_load, [x]]}\n", "no torch module that a row may"),
+            (
+                "base: yolo11-seg.yaml\nreplace:\n  3: [-1, 1, CGDown, [256]]\n  3: [-1, 1, CGDown, [64]]\n",
+                "wrong in line 4, column 3: the key 3 stands there a second time, after line 3",
+            ),
+            ("base: yolo11-seg.yaml\nbase: yolo11-seg.yaml\n", "line 2, column 1: the key 'base' stands"),
+            ("base: yolo11-seg.yaml\nreplace: {3: [-1, 1, CGDown, [64]}\n", "line 2, column 34: expected ',' or ']'"),
+            ("", "holds nothing"),
+            ("- 1\n", "holds a list and no mapping"),
+            ("replace: {3: [-1, 1, CGDown, [256]]}\n", "has 'replace' and no 'base'"),
+            ("base:\n", "has the base None, and a base is the name"),
+            ("base: [yolo11-seg.yaml]\n", "has the base .'yolo11-seg.yaml'., and a base is the name"),
+            (
+                "base: /nowhere/yolo11-seg.yaml\n",
+                "names the base '/nowhere/yolo11-seg.yaml', which ultralytics does not",
+            ),
+            ("base: yolo11-seg.yaml\nscale: q\n", "has the scale 'q', and its base has n, s, m, l, x"),
+            ("base: yolo11-seg.yaml\nchannels: 1\n", "has the key 'channels', which means nothing"),
+            ("base: yolo11-seg.yaml\nnc: 0\n", "has nc: 0, and it is a whole number"),
+            ("base: yolo11-seg.yaml\nscales: {}\n", "are no mapping"),
+            ("base: yolo11-seg.yaml\nscales: {n: [0.5, -1, 9]}\n", "has the scale 'n' as .0.5, -1, 9."),
+            ("base: yolo11-seg.yaml\nreplace: {8: [-1, 2, C3k2_CG, [0.5]]}\n", "Layer 8 .* full width, a whole number"),
+            ("base: yolo11-seg.yaml\nreplace: {8: [[6, 7], 2, C3k2_CG, [64]]}\n", "Layer 8 .* reads one layer"),
+            ("base: yolo11-seg.yaml\nreplace: {8: [-1, 2, C3k2_CGG, [64]]}\n", "the block C3k2_CGG .layer 8., which"),
+            ("base: yolo11-seg.yaml\nreplace: {5: [-1, 6, CGDown, [256]]}\n", "at layer 5, CGDown: RuntimeError"),
+            (
+                "base: yolo11-seg.yaml\nreplace: {8: [-1, 2, C3k2_CG, [64]], 5: [-1, 1, Conv, [x]]}\n",
+                "Layer 5 .* Conv, cannot",
+            ),
+            ("base: yolo11-seg.yaml\nreplace: {5: [-1, 1, Conv, [x]]}\n", "at layer 5, Conv: "),
+            ("base: yolo11-seg.yaml\nhead: [[16, 19, 22], 1, Segment_DyHead, [nc, 32, -1]]\n", "80, 32, -1., no whole"),
+            (
+                "base: yolo11-seg.yaml\nhead: [[16, 19, 22], 1, Segment_DyHead, [nc, 32, 64, {x: 1}]]\n",
+                "keyword .* 'x'",
+            ),
+            ("base: yolo11-seg.yaml\nreplace: {8: [[4, 6], 1, Segment_DyHead, [nc, 32, 64]]}\n", "a head is the last"),
         ],
     )
     def test_a_yaml_that_is_wrong_gets_one_sentence(self, text: str, said: str, tmp_path: Path) -> None:
@@ -161,6 +196,33 @@ class TestStructures:
         (tmp_path / "mine.yaml").write_text("base: yolo11s-seg.yaml\nreplace: {8: [-1, 2, C3k2_CG, [1024]]}\n")
         assert load_model(tmp_path / "mine.yaml").yaml["scale"] == "s"
         assert load_model("yolo11m-seg-cg.yaml").yaml["scale"] == "m"
+
+    def test_a_scale_in_the_file_counts_where_its_name_has_none(self, tmp_path: Path) -> None:
+        text = "base: yolo11-seg.yaml\nscale: s\nreplace: {8: [-1, 2, C3k2_CG, [1024]]}\n"
+        (tmp_path / "mine.yaml").write_text(text)
+        model = load_model(tmp_path / "mine.yaml")
+        assert model.yaml["scale"] == "s" and model.model[8].cv2.conv.out_channels == 512
+        (tmp_path / "yolo11n-mine.yaml").write_text(text)
+        with pytest.raises(WeightsError, match="has the scale 'n' in its name and 's' under 'scale'"):
+            load_model(tmp_path / "yolo11n-mine.yaml")
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_keys_are_unique_in_whole_models_and_in_bases_too(self, whole: bool, tmp_path: Path) -> None:
+        import ultralytics
+
+        theirs = Path(ultralytics.__file__).parent / "cfg" / "models" / "11" / "yolo11-seg.yaml"
+        (tmp_path / "yolo11-own.yaml").write_text(theirs.read_text() + "nc: 3\n")
+        (tmp_path / "mine.yaml").write_text("base: yolo11-own.yaml\n")
+        with pytest.raises(WeightsError, match="the key 'nc' stands there a second time, after line 8"):
+            load_model(tmp_path / ("yolo11n-own.yaml" if whole else "mine.yaml"))
+
+    def test_merged_keys_of_yaml_are_no_repetition(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text(
+            "base: yolo11-seg.yaml\nreplace:\n  8: [-1, 2, C3k2_CG, [1024, &more {dilation: 2}]]\n"
+            "  6: [-1, 2, C3k2_CG, [512, {<<: *more, dilation: 3}]]\n"
+        )
+        layers = load_model(tmp_path / "mine.yaml").model
+        assert [layers[index].m[0].F_sur.conv.dilation[0] for index in (8, 6)] == [2, 3]
 
 
 @pytest.mark.slow
