@@ -23,7 +23,7 @@ INPUTS = ("u", "delta", "A", "B", "C", "delta_bias", "D")
 MOST = 1 << 27
 """Most values that the states of a scan may have: 0.5 GB."""
 
-_SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)x(\d+)(?:x(\d+))?")
+_SHAPE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})x([0-9]{1,9})x([0-9]{1,9})(?:x([0-9]{1,9}))?")
 
 
 class ScanShape(msgspec.Struct, frozen=True):
@@ -62,7 +62,9 @@ def parse_shapes(text: str) -> list[ScanShape]:
 def _shape(text: str) -> ScanShape:
     match = _SHAPE.fullmatch(text)
     if match is None:
-        raise BadOption(f"{text!r} is no shape of a scan: write batch x channels x states x steps, such as 1x512x1x400")
+        raise BadOption(
+            f"{text[:60]!r} is no shape of a scan: write batch x channels x states x steps, such as 1x512x1x400"
+        )
     batch, channels, states, length = (int(side) for side in match.groups()[:4])
     groups = int(match[5] or (1 if channels % 4 else 4))
     if 0 in (batch, channels, states, length, groups) or channels % groups:

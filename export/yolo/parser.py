@@ -34,7 +34,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from torch import nn
 from ultralytics.nn import tasks
@@ -278,7 +278,7 @@ def _named(layer: Any, block: type | None = None) -> Any:
     return layer
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     """Whether a value of a row is a number of things."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 

@@ -78,7 +78,7 @@ class _Strict(yaml.SafeLoader):
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
-            value = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            value = self.construct_object(key, deep=True)
             if value in lines:
                 first = lines[value]
                 where = "the same line" if first == key.start_mark.line else f"line {first + 1}"

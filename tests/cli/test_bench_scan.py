@@ -87,6 +87,8 @@ def test_a_form_that_is_wrong_fails_the_check(
     ("words", "says"),
     [
         (["--shapes", "1x2"], "'1x2' is no shape of a scan"),
+        (["--shapes", "1x4x1x\u0661"], "is no shape of a scan"),
+        (["--shapes", f"1x4x1x{'9' * 5000}"], "is no shape of a scan"),
         (["--shapes", "1x0x1x5"], "has no size"),
         (["--shapes", "1x8x1x5x3"], "has no size"),
         (["--shapes", "9x9999x99x9999"], "has more than"),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lineside.runtime.errors import DatasetError
 
@@ -60,6 +60,23 @@ class Entry:
     bytes: int | None
     upstream: Mapping[str, Any]
     note: str
+
+
+class Held(dict[str, Any]):
+    """What a case holds of a kind; a handler that asks for something else gets told what the case lacks.
+
+    Args:
+        values: The values by name.
+        lacks: What to say of a name that is missing, with a place for it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], lacks: str) -> None:
+        super().__init__(values)
+        self._lacks = lacks
+
+    def __missing__(self, name: str) -> NoReturn:
+        """Raises DatasetError."""
+        raise DatasetError(self._lacks.format(name))
 
 
 @dataclass(frozen=True)
@@ -219,7 +236,12 @@ def read_case(entry: Entry) -> Case:
     )
     if not expected:
         raise DatasetError(f"{entry.file} holds no tensor out.*, so there is nothing to compare with: copy it again")
-    return Case(entry.module, entry.case, entry.hyper, inputs, params, expected, entry.note, entry.upstream)
+    groups = [
+        Held(group, f"{entry.file} holds no tensor {prefix}{{}}, without which the case cannot be run: copy it again")
+        for group, prefix in zip((inputs, params, expected), PREFIXES, strict=True)
+    ]
+    hyper = Held(entry.hyper, "the manifest gives this case no hyper-parameter {}, which has no usual value")
+    return Case(entry.module, entry.case, hyper, *groups, entry.note, entry.upstream)
 
 
 def _file(entry: Entry) -> bytes:

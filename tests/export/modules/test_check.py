@@ -350,3 +350,30 @@ def test_a_refusal_says_which_parameter_it_is_about(tmp_path: Path, capsys: pyte
 
     one_case(tmp_path, without)
     assert "bn_prelu.act.weight" in checked(tmp_path, capsys)[1]["outcomes"][0]["fault"]
+
+
+@pytest.mark.parametrize(
+    ("family", "case", "lost"),
+    [
+        ("autofocus", "chips_1_d3_t0.5_k4", "in.prob"),
+        ("ms_deform_attn", "core_0", "in.value"),
+        ("autofocus", "focus_stacking", "in.chips"),
+        ("rmt", "masa_0_rot", "hyper num_heads"),
+    ],
+)
+def test_a_case_that_lacks_something_says_what(
+    family: str, case: str, lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(entry: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        if lost.startswith("hyper "):
+            del entry["hyper"][lost[6:]]
+        else:
+            del tensors[lost]
+
+    one_case(tmp_path, without, family, case)
+    code, result = checked(tmp_path, capsys)
+    fault = result["outcomes"][0]["fault"]
+    said = (
+        f"no hyper-parameter {lost[6:]}," if lost.startswith("hyper ") else f"case.safetensors holds no tensor {lost},"
+    )
+    assert (code, said in fault, "Error" in fault) == (1, True, False), fault
