@@ -1,10 +1,9 @@
-"""Writes the table of ``docs/zoo.md`` and the plot beside it from measured figures; measures nothing itself.
+"""Writes the tables of ``docs/zoo.md`` and the plot beside it from measured figures; measures nothing itself.
 
 usage: lineside zoo --json > benchmarks/results/zoo.json
        python benchmarks/zoo_report.py          writes docs/zoo.md and, where models were trained, docs/zoo.png
 
-Figures of accuracy come from ``benchmarks/results/zoo_train.json`` (``benchmarks/zoo_train.py``); without that file there
-are no such columns and no plot.
+Figures of accuracy come from ``configs/models/trained.json`` (``benchmarks/zoo_train.py``).
 """
 
 from __future__ import annotations
@@ -17,60 +16,102 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULT = REPOSITORY / "benchmarks" / "results" / "zoo.json"
-TRAINED = REPOSITORY / "benchmarks" / "results" / "zoo_train.json"
+TRAINED = REPOSITORY / "configs" / "models" / "trained.json"
 DOCUMENT = REPOSITORY / "docs" / "zoo.md"
 PLOT = "zoo.png"
-MARKS = ("<!-- zoo -->", "<!-- end of zoo -->")
-
-FIGURES = {"mask_map": "mask mAP50-95", "small_ap": "AP small", "boundary_f": "boundary F"}
-"""Figures of accuracy and their headings."""
-
 BASE = "base"
 
+FIGURES = {"mask_map": "mask mAP50-95", "small_ap": "AP of small ones", "boundary_f": "boundary F"}
+"""Figures of accuracy and their headings."""
 
-def table(zoo: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
-    """The Markdown table, with columns of accuracy for what was trained.
+AIM, ALLOWED = 1.0, 1.05
+"""Points of mask mAP50-95 above the base, and times its latency, from which on a model would be the better default."""
+
+
+def costs(zoo: Mapping[str, Any]) -> str:
+    """What every model costs, as a Markdown table.
 
     Args:
         zoo: What ``lineside zoo --json`` printed.
-        trained: What ``benchmarks/zoo_train.py`` wrote; empty for nothing.
     """
-    entries = trained.get("entries", {})
-    figures = [name for name in FIGURES if any(name in entry for entry in entries.values())]
-    heads = [
-        "model",
-        "parameters",
-        "GFLOPs",
-        "nodes",
-        "MB",
-        "custom ops",
-        "ms",
-        "× base",
-        *(FIGURES[it] for it in figures),
-    ]
-    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * 4} --- |{' ---: |' * (2 + len(figures))}"]
-    for entry in zoo["entries"]:
-        cells = [
-            f"`{entry['name']}`" if entry["name"] != BASE else "base",
+    rows = [
+        [
+            called(entry["name"]),
             f"{entry['parameters'] / 1e6:.3f} M",
             f"{entry['gflops']:.2f}",
             str(entry["nodes"]),
             f"{entry['bytes'] / 1e6:.2f}",
-            ", ".join(f"`{op}`" for op in entry["custom_ops"]) or "",
+            ", ".join(f"`{op}`" for op in entry["custom_ops"]),
             f"{entry['latency_ms']:.1f}",
             f"{entry['relative']:.2f}",
-            *(cell(entries.get(entry["name"], {}).get(figure)) for figure in figures),
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        for entry in zoo["entries"]
+    ]
+    return markdown(["model", "parameters", "GFLOPs", "nodes", "MB", "custom ops<", "ms", "× base"], rows)
 
 
-def cell(figure: Mapping[str, Any] | None) -> str:
-    """A figure of accuracy with its interval."""
-    if figure is None:
+def gains(trained: Mapping[str, Any]) -> str:
+    """What every model reaches after the same training, best first, as a Markdown table.
+
+    Args:
+        trained: What ``benchmarks/zoo_train.py`` wrote.
+    """
+    rows = []
+    for name, entry in sorted(trained["entries"].items(), key=lambda item: -item[1]["mask_map"]["mean"]):
+        rows.append(
+            [
+                called(name),
+                str(len(entry["seeds"])),
+                *(f"{100 * entry[figure]['mean']:.1f}" for figure in FIGURES),
+                gain(entry["mask_map"], "over_base_seeds_ci"),
+                gain(entry["small_ap"], "over_base_seeds_ci"),
+                f"{entry['latency']['of_base']:.2f}",
+            ]
+        )
+    heads = ["model", "runs", *FIGURES.values(), "over the base", "small, over the base", "× base"]
+    return markdown(heads, rows)
+
+
+def verdict(trained: Mapping[str, Any]) -> str:
+    """Which model is worth being the default, in a sentence."""
+    better = [
+        name
+        for name, entry in trained["entries"].items()
+        if name != BASE
+        and 100 * entry["mask_map"]["over_base"] >= AIM
+        and entry["mask_map"].get("over_base_seeds_ci", [-1])[0] > 0
+        and entry["latency"]["of_base"] <= ALLOWED
+    ]
+    asked = f"at least {AIM} points of mask mAP50-95 above the base at no more than {ALLOWED} times its latency"
+    if better:
+        return f"{' and '.join(map(called, better))}: {asked}, with an interval that leaves out 0."
+    return f"No model is {asked} with an interval that leaves out 0: the default stays the base."
+
+
+def called(name: str) -> str:
+    """A model's name as it is written in a table."""
+    return name if name == BASE else f"`{name}`"
+
+
+def gain(figure: Mapping[str, Any], interval: str) -> str:
+    """A difference in points with its interval; nothing for the base."""
+    if "over_base" not in figure:
         return ""
-    interval = figure.get("ci")
-    return f"{figure['mean']:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+    ends = figure.get(interval)
+    return f"{100 * figure['over_base']:+.1f}" + (f" ({100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else "")
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; numbers stand on the right, the first column and headings with ``<`` on the left."""
+    lines = [" --- " if not index or head.endswith("<") else " ---: " for index, head in enumerate(heads)]
+    head = [head.removesuffix("<") for head in heads]
+    return "\n".join(
+        [
+            *(f"| {' | '.join(row)} |" for row in [head]),
+            f"|{'|'.join(lines)}|",
+            *(f"| {' | '.join(row)} |" for row in rows),
+        ]
+    )
 
 
 def conditions(zoo: Mapping[str, Any]) -> str:
@@ -90,59 +131,72 @@ def conditions(zoo: Mapping[str, Any]) -> str:
     return text
 
 
-def plot(zoo: Mapping[str, Any], trained: Mapping[str, Any], path: Path) -> bool:
+def training(trained: Mapping[str, Any]) -> str:
+    """How the models were trained and judged, in a few sentences."""
+    budget = trained["budget"]
+    text = (
+        f"{budget['train']} drawn pictures of {budget['task']}s at {budget['size']}x{budget['size']}, {budget['epochs']} epochs "
+        f"from random weights, then {trained['pictures']} fresh ones with {trained['objects']} defects, "
+        f"{trained['small_objects']} of them small (below {trained['small_below_px']:.0f} px). Figures times 100. Intervals hold "
+        f"95 % and know both chances: other pictures ({trained['draws']} paired draws) and other seeds"
+    )
+    spread = trained["seed_spread"].get("mask_map")
+    text += f" (of one model they lie {100 * spread:.1f} points apart, one standard deviation). " if spread else ". "
+    return text + "“× base” is the engine's time at that size on one thread."
+
+
+def plot(trained: Mapping[str, Any], path: Path) -> None:
     """Draws accuracy against latency, one point per trained model with its interval.
 
     Args:
-        zoo: What ``lineside zoo --json`` printed.
         trained: What ``benchmarks/zoo_train.py`` wrote.
         path: The picture to write.
-
-    Returns:
-        Whether there was anything to draw.
     """
-    points = [
-        (entry["name"], entry["relative"], trained["entries"][entry["name"]]["mask_map"])
-        for entry in zoo["entries"]
-        if "mask_map" in trained.get("entries", {}).get(entry["name"], {})
-    ]
-    if not points:
-        return False
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5), dpi=120)
-    for name, latency, accuracy in points:
-        mean, interval = accuracy["mean"], accuracy.get("ci")
+    for name, entry in trained["entries"].items():
+        latency, accuracy = entry["latency"]["of_base"], entry["mask_map"]
+        mean, interval = 100 * accuracy["mean"], [100 * end for end in accuracy["ci"]]
         colour = "black" if name == BASE else "tab:red" if name == "edge" else "tab:blue"
-        bars = [[mean - interval[0]], [interval[1] - mean]] if interval else None
-        axes.errorbar([latency], [mean], yerr=bars, fmt="o", color=colour, capsize=3)
+        axes.errorbar(
+            [latency], [mean], yerr=[[mean - interval[0]], [interval[1] - mean]], fmt="none", color=colour, capsize=3
+        )
+        axes.plot([latency] * len(entry["seeds"]), [100 * it for it in accuracy["by_seed"]], "_", color=colour, ms=9)
+        axes.plot([latency], [mean], "o", color=colour)
         axes.annotate(name, (latency, mean), textcoords="offset points", xytext=(6, 4), fontsize=9)
-    axes.set_xlabel(f"latency in onnxruntime, times the base (input {'x'.join(map(str, zoo['imgsz']))})")
-    axes.set_ylabel("mask mAP50-95 on fresh synthetic pictures")
+    size = trained["budget"]["size"]
+    axes.axvline(ALLOWED, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_xlabel(f"latency in onnxruntime, times the base (input {size}x{size}, one thread)")
+    axes.set_ylabel("mask mAP50-95 on fresh pictures, times 100 (dashes: single runs)")
     axes.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Software": None})
     pyplot.close(figure)
-    return True
 
 
 def write(document: Path, zoo: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
-    """Puts the table between the marks of a document, and the plot beside it.
+    """Puts the tables between the marks of a document, and the plot beside it.
 
     Raises:
         ValueError: The document has no such marks.
     """
     text = document.read_text("utf-8")
-    start, end = (text.find(mark) for mark in MARKS)
-    if start < 0 or end < start:
-        raise ValueError(f"{document} has no marks {' … '.join(MARKS)}")
-    drawn = plot(zoo, trained, document.with_name(PLOT))
-    picture = f"\n\n![Accuracy against latency]({PLOT})" if drawn else ""
-    body = f"{MARKS[0]}\n{table(zoo, trained)}\n\n{conditions(zoo)}{picture}\n"
-    document.write_text(text[:start] + body + text[end:], "utf-8")
+    parts = {
+        "costs": f"{costs(zoo)}\n\n{conditions(zoo)}",
+        "accuracy": f"{verdict(trained)}\n\n{gains(trained)}\n\n{training(trained)}\n\n![Accuracy against latency]({PLOT})",
+    }
+    for name, body in parts.items():
+        marks = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        start, end = (text.find(mark) for mark in marks)
+        if start < 0 or end < start:
+            raise ValueError(f"{document} has no marks {' … '.join(mark.strip() for mark in marks)}")
+        text = text[: start + len(marks[0])] + body + text[end:]
+    plot(trained, document.with_name(PLOT))
+    document.write_text(text, "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -152,8 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trained", type=Path, default=TRAINED, help="what benchmarks/zoo_train.py wrote")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="the Markdown file to write into")
     asked = parser.parse_args(arguments)
-    trained = json.loads(asked.trained.read_text()) if asked.trained.is_file() else {}
-    write(asked.document, json.loads(asked.zoo.read_text()), trained)
+    write(asked.document, json.loads(asked.zoo.read_text()), json.loads(asked.trained.read_text()))
 
 
 if __name__ == "__main__":

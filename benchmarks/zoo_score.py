@@ -1,17 +1,19 @@
 """Measures trained models of the zoo on fresh pictures, through their bundles, and compares them with the base.
 
 The pictures are the same for every run, so the comparison is paired: pictures are drawn again, and on each draw the mean
-over the runs of a model is compared with the mean over the runs of the base. Latency is that of the engine alone, on one
-thread, all models taking turns.
+over the runs of a model is compared with the mean over the runs of the base. Trained again from another seed, a model is
+another model: the interval that counts also holds how far its seeds lie apart, pooled over all models, because two or
+three seeds of one say little about it. Latency is that of the engine alone, on one thread, all models taking turns.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +50,7 @@ def measure(runs: list[Run]) -> dict[str, Any]:
         runs: Finished runs; those of the base among them.
 
     Returns:
-        What ``benchmarks/results/zoo_train.json`` holds.
+        What ``configs/models/trained.json`` holds.
     """
     import zoo_train
 
@@ -58,11 +60,15 @@ def measure(runs: list[Run]) -> dict[str, Any]:
     again = np.vstack([np.ones((1, budget.fresh), np.int64), draw_pictures(budget.fresh, DRAWS, seed=0)])
     drawn = {run: _figures(truth, found, again) for run, found in seen.items()}
     latency, foreign = _latency(bundles)
-    base = _mean([drawn[run] for run in runs if run.model == zoo_train.BASE])
-    entries = {}
-    for name in dict.fromkeys(run.model for run in runs):
-        own = [run for run in runs if run.model == name]
-        entries[name] = _entry(own, drawn, base, latency, bundles)
+    families = {name: [run for run in runs if run.model == name] for name in dict.fromkeys(run.model for run in runs)}
+    spread = seed_spread({name: [drawn[run] for run in own] for name, own in families.items()})
+    entries = {name: _entry(own, drawn, latency, bundles) for name, own in families.items()}
+    if zoo_train.BASE in families:
+        base = [drawn[run] for run in families[zoo_train.BASE]]
+        for name, own in families.items():
+            if name != zoo_train.BASE:
+                for figure, difference in over_base([drawn[run] for run in own], base, spread).items():
+                    entries[name][figure] |= difference
     return {
         "budget": dataclasses.asdict(budget),
         "pictures": budget.fresh,
@@ -70,6 +76,8 @@ def measure(runs: list[Run]) -> dict[str, Any]:
         "small_objects": int((np.sqrt(truth.areas) < LIMITS[0]).sum()),
         "small_below_px": LIMITS[0],
         "draws": DRAWS,
+        "versions": json.loads((runs[0].folder / "settings.json").read_text())["versions"],
+        "seed_spread": spread,
         "foreign_load": round(foreign, 3),
         "entries": entries,
     }
@@ -129,26 +137,70 @@ def _outlines(scores: Scores, truth: Truth, again: np.ndarray[Any, np.dtype[np.i
 
 
 def _mean(runs: list[Draws]) -> Draws:
-    """Mean over the runs of a model, draw by draw; nothing without a run."""
-    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]} if runs else {}
+    """Mean over the runs of a model, draw by draw."""
+    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
+
+
+def seed_spread(families: Mapping[str, list[Draws]]) -> dict[str, float]:
+    """How far runs of one model lie apart: standard deviation between seeds, pooled over the models.
+
+    Args:
+        families: Figures of every run of every model; element 0 of a figure is the one on the pictures as they are.
+
+    Returns:
+        Standard deviation of each figure; nothing where no model has two runs.
+    """
+    several = [runs for runs in families.values() if len(runs) > 1]
+    freedom = sum(len(runs) - 1 for runs in several)
+    names = several[0][0] if several else []
+    return {
+        name: math.sqrt(
+            sum((len(it) - 1) * statistics.variance(float(run[name][0]) for run in it) for it in several) / freedom
+        )
+        for name in names
+    }
+
+
+def over_base(own: list[Draws], base: list[Draws], spread: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """How much more a model reaches than the base.
+
+    Args:
+        own: Figures of the model's runs.
+        base: Figures of the base's runs, on the same draws.
+        spread: What `seed_spread` found; without it there is no interval over seeds.
+
+    Returns:
+        Per figure ``over_base``, ``over_base_ci`` (these runs, other pictures) and ``over_base_seeds_ci`` (other runs and
+        other pictures; normal, the two variances added).
+    """
+    mean, mean_of_base = _mean(own), _mean(base)
+    found: dict[str, dict[str, Any]] = {}
+    for name in mean:
+        delta = mean[name] - mean_of_base[name]
+        found[name] = {"over_base": float(delta[0]), "over_base_ci": percentiles(delta[1:])}
+        if name in spread:
+            variance = float(np.var(delta[1:], ddof=1)) + spread[name] ** 2 * (1 / len(own) + 1 / len(base))
+            half = 1.96 * math.sqrt(variance)
+            found[name]["over_base_seeds_ci"] = [float(delta[0]) - half, float(delta[0]) + half]
+    return found
 
 
 def _entry(
-    own: list[Run], drawn: dict[Run, Draws], base: Draws, latency: dict[str, dict[str, float]], bundles: dict[Run, Path]
+    own: list[Run], drawn: dict[Run, Draws], latency: dict[str, dict[str, float]], bundles: dict[Run, Path]
 ) -> dict[str, Any]:
-    """What is written down of one model."""
+    """What is written down of one model by itself."""
     mean = _mean([drawn[run] for run in own])
-    entry: dict[str, Any] = {"seeds": [run.seed for run in own], "latency": latency[own[0].model]}
+    entry: dict[str, Any] = {
+        "structure": (own[0].folder / "model.sha256").read_text(),
+        "seeds": [run.seed for run in own],
+        "latency": latency[own[0].model],
+    }
     for name, values in mean.items():
         entry[name] = {
             "mean": float(values[0]),
             "ci": percentiles(values[1:]),
             "by_seed": [float(drawn[run][name][0]) for run in own],
         }
-        if base:
-            delta = values - base[name]
-            entry[name]["over_base"] = float(delta[0])
-            entry[name]["over_base_ci"] = percentiles(delta[1:])
     settings = [json.loads((run.folder / "settings.json").read_text()) for run in own]
     entry["train_seconds"] = [it["seconds"] for it in settings]
     entry["parity"] = [_parity(bundles[run]) for run in own]

@@ -6,7 +6,7 @@ several times with different seeds. Whatever is done stays in ``build/zoo-train/
 
 usage: python benchmarks/zoo_train.py [train] [measure] [status]      all three when none is named
        python benchmarks/zoo_train.py train --only base edge --minutes 60 --jobs 2
-       python benchmarks/zoo_train.py measure        writes benchmarks/results/zoo_train.json
+       python benchmarks/zoo_train.py measure        writes configs/models/trained.json
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HOME = REPOSITORY / "build" / "zoo-train"
-RESULT = REPOSITORY / "benchmarks" / "results" / "zoo_train.json"
+RESULT = REPOSITORY / "configs" / "models" / "trained.json"
 BASE = "base"
 
 

@@ -13,15 +13,15 @@ __all__ = ["FIGURES", "SHIPPED", "read_accuracy"]
 FIGURES = ("mask_map", "small_ap", "boundary_f")
 """What is shown: mask mAP50-95, AP of small objects, boundary F."""
 
-SHIPPED = Path(__file__).absolute().parents[2] / "benchmarks" / "results" / "zoo_train.json"
-"""Where a checkout keeps them."""
+SHIPPED = Path(__file__).absolute().parents[2] / "configs" / "models" / "trained.json"
+"""They lie beside the models, so that an installed Lineside has them too."""
 
 
 def read_accuracy(path: Path | None) -> dict[str, dict[str, dict[str, object]]]:
     """Accuracy by model and figure.
 
     Args:
-        path: The JSON; that of the checkout when None, and nothing where there is none.
+        path: The JSON; the one that lies beside the models when None.
 
     Returns:
         For each trained model those of `FIGURES` that were measured, each with ``mean`` and ``ci``.
@@ -30,8 +30,6 @@ def read_accuracy(path: Path | None) -> dict[str, dict[str, dict[str, object]]]:
         BadOption: The file is no such JSON.
     """
     chosen = path or SHIPPED
-    if path is None and not chosen.is_file():
-        return {}
     try:
         content: Any = json.loads(chosen.read_text("utf-8"))
         return {

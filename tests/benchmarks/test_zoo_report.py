@@ -24,20 +24,31 @@ ZOO: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-TRAINED = {
+FIGURE: dict[str, Any] = {"mean": 0.5, "ci": [0.49, 0.51], "by_seed": [0.495, 0.505]}
+GAIN: dict[str, Any] = {"mean": 0.52, "ci": [0.51, 0.53], "by_seed": [0.52], "over_base": 0.02,
+                        "over_base_ci": [0.01, 0.03], "over_base_seeds_ci": [0.004, 0.036]}  # fmt: skip
+TRAINED: dict[str, Any] = {
+    "budget": {"task": "bearing", "train": 288, "size": 256, "epochs": 40},
+    "pictures": 1000,
+    "objects": 2504,
+    "small_objects": 1289,
+    "small_below_px": 10.0,
+    "draws": 1000,
+    "seed_spread": {"mask_map": 0.006},
     "entries": {
-        "base": {"mask_map": {"mean": 0.50, "ci": [0.49, 0.51]}},
-        "dcn": {"mask_map": {"mean": 0.52, "ci": [0.51, 0.53]}, "boundary_f": {"mean": 0.7, "ci": [0.6, 0.8]}},
-    }
-}
+        "base": {"seeds": [0, 1], "latency": {"of_base": 1.0}, "train_seconds": [1000.0, 1400.0],
+                 "mask_map": FIGURE, "small_ap": FIGURE, "boundary_f": FIGURE},
+        "dcn": {"seeds": [0], "latency": {"of_base": 1.04}, "train_seconds": [1500.0],
+                "mask_map": GAIN, "small_ap": GAIN, "boundary_f": GAIN},
+    },
+}  # fmt: skip
 
 
 def report(
-    repository: Path, folder: Path, zoo: dict[str, Any], trained: dict[str, Any] | None = None
+    repository: Path, folder: Path, zoo: dict[str, Any], trained: dict[str, Any] = TRAINED
 ) -> subprocess.CompletedProcess[str]:
     (folder / "zoo.json").write_text(json.dumps(zoo))
-    if trained is not None:
-        (folder / "trained.json").write_text(json.dumps(trained))
+    (folder / "trained.json").write_text(json.dumps(trained))
     command = [sys.executable, repository / "benchmarks/zoo_report.py", "--zoo", folder / "zoo.json"]
     command += ["--trained", folder / "trained.json", "--document", folder / "zoo.md"]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -46,27 +57,48 @@ def report(
 @pytest.fixture
 def document(tmp_path: Path) -> Path:
     path = tmp_path / "zoo.md"
-    path.write_text("before\n<!-- zoo -->\nold\n<!-- end of zoo -->\nafter\n")
+    path.write_text(
+        "before\n<!-- costs -->\nformer\n<!-- end of costs -->\nbetween\n<!-- accuracy -->\nformer\n<!-- end of accuracy -->\nafter\n"
+    )
     return path
 
 
-def test_table_without_training(repository: Path, document: Path) -> None:
+def test_tables_and_plot(repository: Path, document: Path) -> None:
     assert report(repository, document.parent, ZOO).returncode == 0
     text = document.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and "\nbetween\n" in text and text.endswith("after\n") and "former" not in text
     assert "| `dcn` | 2.851 M | 2.44 | 329 | 11.60 | `ModDeformConv2d_k3_s1` | 12.5 | 1.25 |" in text
-    assert "mAP" not in text and "png" not in text and "Other processes" not in text
-    assert not document.with_name("zoo.png").exists()
+    assert "Other processes" not in text
+    first, second = (line for line in text.splitlines() if line.startswith(("| `dcn` | 1", "| base | 2 |")))
+    assert first == "| `dcn` | 1 | 52.0 | 52.0 | 52.0 | +2.0 (+0.4 to +3.6) | +2.0 (+0.4 to +3.6) | 1.04 |"
+    assert second == "| base | 2 | 50.0 | 50.0 | 50.0 |  |  | 1.00 |"
+    assert "0.6 points apart" in text and "1289 of them small (below 10 px)" in text and "(zoo.png)" in text
+    assert document.with_name("zoo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_accuracy_and_plot_where_trained(repository: Path, document: Path) -> None:
+def test_a_busy_machine_is_told(repository: Path, document: Path) -> None:
     busy = copy.deepcopy(ZOO)
     busy["machine"]["foreign_load"] = 0.5
-    assert report(repository, document.parent, busy, TRAINED).returncode == 0
+    assert report(repository, document.parent, busy).returncode == 0
+    assert "50% of the machine" in document.read_text()
+
+
+@pytest.mark.parametrize(
+    ("gain", "latency", "better"),
+    [
+        ({}, 1.04, True),
+        ({"over_base": 0.009}, 1.04, False),
+        ({}, 1.06, False),
+        ({"over_base_seeds_ci": [-0.001, 0.041]}, 1.04, False),
+    ],
+)
+def test_the_verdict(gain: dict[str, Any], latency: float, better: bool, repository: Path, document: Path) -> None:
+    trained = copy.deepcopy(TRAINED)
+    trained["entries"]["dcn"]["mask_map"] |= gain
+    trained["entries"]["dcn"]["latency"]["of_base"] = latency
+    assert report(repository, document.parent, ZOO, trained).returncode == 0
     text = document.read_text()
-    assert "mask mAP50-95" in text and "boundary F" in text and "AP small" not in text
-    assert "0.520 (0.510 to 0.530)" in text and "50% of the machine" in text and "(zoo.png)" in text
-    assert document.with_name("zoo.png").read_bytes().startswith(b"\x89PNG")
+    assert ("the default stays the base" in text) != better and ("`dcn`: at least 1.0 points" in text) == better
 
 
 def test_a_document_without_marks_is_left_alone(repository: Path, document: Path) -> None:
@@ -78,7 +110,6 @@ def test_a_document_without_marks_is_left_alone(repository: Path, document: Path
 def test_the_committed_table_is_that_of_the_committed_figures(repository: Path, tmp_path: Path) -> None:
     results = repository / "benchmarks" / "results"
     (tmp_path / "zoo.md").write_bytes((repository / "docs" / "zoo.md").read_bytes())
-    trained = results / "zoo_train.json"
-    figures = json.loads(trained.read_text()) if trained.is_file() else None
+    figures = json.loads((repository / "configs" / "models" / "trained.json").read_text())
     assert report(repository, tmp_path, json.loads((results / "zoo.json").read_text()), figures).returncode == 0
     assert (tmp_path / "zoo.md").read_bytes() == (repository / "docs" / "zoo.md").read_bytes()

@@ -31,7 +31,7 @@ def test_an_interrupted_run_goes_on_and_is_measured(repository: Path, tmp_path: 
     found = json.loads(figures.read_text())
     entry = found["entries"]["base"]
     assert found["pictures"] == 20 and entry["seeds"] == [0] and entry["latency"]["of_base"] == 1
-    assert entry["mask_map"]["over_base"] == 0 and entry["parity"][0]["cosine"] > 0.99999
+    assert "over_base" not in entry["mask_map"] and entry["parity"][0]["cosine"] > 0.99999
 
     third = subprocess.run([*call, "train"], capture_output=True, text=True, timeout=300)
     assert third.returncode == 0 and "started" not in third.stdout and "goes on" not in third.stdout

@@ -27,7 +27,7 @@ def command(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which every model runs once.")] = 20,
     trained: Annotated[
-        Path | None, typer.Option(help="JSON of benchmarks/zoo_train.py. Default: that of the checkout, if any.")
+        Path | None, typer.Option(help="JSON of benchmarks/zoo_train.py. Default: the one beside the models.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
