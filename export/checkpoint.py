@@ -13,6 +13,7 @@ from typing import Any
 
 from lineside.export.blocks import NO_BLOCKS, UserBlocks
 from lineside.export.class_paths import OURS, ClassPath, class_paths, foreign, installed, missing
+from lineside.export.hostile_names import hostile
 from lineside.export.structures import FETCHING
 from lineside.runtime.errors import WeightsError
 
@@ -92,8 +93,8 @@ def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS
         What the checkpoint holds.
 
     Raises:
-        WeightsError: The file is missing, damaged, no checkpoint, refused by ``safe``, or names blocks that are not
-            here.
+        WeightsError: The file is missing, damaged, no checkpoint, refused by ``safe``, names what no model needs
+            (`lineside.export.hostile_names`), or names blocks that are not here.
     """
     path = Path(path)
     if not path.is_file():
@@ -107,6 +108,11 @@ def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS
         raise WeightsError(
             f"'{path}' is refused by --safe, nothing of it was run: it names {_names(fetching)}, which fetches weights "
             "from the network. Leave --safe out if you trust whoever made the weights."
+        )
+    if not safe and (unsafe := hostile(paths)):
+        raise WeightsError(
+            f"'{path}' is refused, nothing of it was run: it names {_names(unsafe)}, which no model needs and which could "
+            "do anything to this computer. Do not use this file; ask whoever made it for the weights alone."
         )
     with installed(blocks, paths, safe):
         if not safe:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import pickletools
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,9 @@ from types import ModuleType
 from typing import IO, Any, NamedTuple
 
 from lineside.export.blocks import UserBlocks
+from lineside.export.pickle_names import pickled_names
 
-__all__ = ["OURS", "ClassPath", "class_paths", "foreign", "installed", "missing"]
+__all__ = ["FAMILIAR", "OURS", "ClassPath", "class_paths", "foreign", "installed", "missing", "resolve"]
 
 FAMILIAR = frozenset(
     {"__torch__", "_codecs", "collections", "copyreg", "numpy", "pathlib", "torch", "torchvision", "ultralytics"}
@@ -55,12 +55,6 @@ RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 LEGACY = frozenset({"Silence", "YOLOv10DetectionModel", "v10DetectLoss", "WindowsPath", "PosixPath"})
 """Names that ultralytics itself gives a new home while it loads an old checkpoint."""
 
-STRINGS = frozenset(
-    {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
-)
-GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
-PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
-
 
 class ClassPath(NamedTuple):
     """Where a pickle looks for something.
@@ -80,7 +74,8 @@ class ClassPath(NamedTuple):
 def class_paths(path: str | Path) -> tuple[ClassPath, ...]:
     """Reads which classes and functions a checkpoint names; runs nothing of it.
 
-    Good for messages and for finding blocks, not for safety: a hostile pickle can hide names.
+    Good for messages, for finding blocks and for finding what is known to be hostile
+    (`lineside.export.hostile_names`). No proof of safety: what a class does when it is made is not told by its name.
 
     Args:
         path: A file that ``torch.save`` wrote, of today's zip form or the older one.
@@ -95,11 +90,13 @@ def class_paths(path: str | Path) -> tuple[ClassPath, ...]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
-                for name in names[:1]:
+                for name in names:
                     _scan(io.BytesIO(archive.read(name)), found)
         else:
             with Path(path).open("rb") as file:
-                for _ in range(4):  # magic number, protocol, facts about the machine, and then the checkpoint
+                for _ in range(
+                    5
+                ):  # magic number, protocol, facts about the machine, the checkpoint, keys of its numbers
                     _scan(file, found)
     except Exception:  # damaged in any way: whoever loads it says so
         pass
@@ -108,23 +105,8 @@ def class_paths(path: str | Path) -> tuple[ClassPath, ...]:
 
 def _scan(stream: IO[bytes], found: dict[ClassPath, None]) -> None:
     """Adds what one pickle names."""
-    memo: dict[int, str | None] = {}
-    strings: list[str] = []
-    last: str | None = None
-    for code, argument, _ in pickletools.genops(stream):
-        if code.name in {"GLOBAL", "INST"}:
-            module, _, name = str(argument).partition(" ")
-            found[ClassPath(RENAMED.get(module, module), name)] = None
-        elif code.name == "STACK_GLOBAL" and len(strings) > 1:
-            found[ClassPath(strings[-2], strings[-1])] = None
-        elif code.name in PUTS:
-            memo[int(argument or 0) if code.name != "MEMOIZE" else len(memo)] = last
-            continue
-        last = str(argument) if code.name in STRINGS else None
-        if code.name in GETS:
-            last = memo.get(int(argument or 0))
-        if last is not None:
-            strings[:] = [*strings[-1:], last]
+    for module, name in pickled_names(stream):
+        found[ClassPath(RENAMED.get(module, module), name)] = None
 
 
 def foreign(paths: Iterable[ClassPath]) -> tuple[ClassPath, ...]:
@@ -133,7 +115,7 @@ def foreign(paths: Iterable[ClassPath]) -> tuple[ClassPath, ...]:
         path
         for path in paths
         if not (path.module == "builtins" and path.name in BUILTINS)
-        and not (_is_ours(path) and _resolve(path) is not None)
+        and not (_is_ours(path) and resolve(path) is not None)
         and (
             path.module.partition(".")[0] not in FAMILIAR
             or (path.module.startswith("ultralytics.") and not _is_ultralytics(path))
@@ -143,7 +125,7 @@ def foreign(paths: Iterable[ClassPath]) -> tuple[ClassPath, ...]:
 
 def missing(paths: Iterable[ClassPath]) -> tuple[ClassPath, ...]:
     """Those of some class paths that lead nowhere here; imports the modules that they name."""
-    return tuple(path for path in foreign(paths) if _resolve(path) is None)
+    return tuple(path for path in foreign(paths) if resolve(path) is None)
 
 
 @contextmanager
@@ -163,7 +145,7 @@ def installed(blocks: UserBlocks, paths: Iterable[ClassPath], safe: bool) -> Ite
         admitted: list[tuple[Any, str]] = []
         own = {name for source in blocks.sources for name in source.modules}
         for path in (path for path in paths if safe and _is_ours(path)):
-            found = _resolve(path)
+            found = resolve(path)
             if isinstance(found, type) and found.__module__ == path.module:
                 admitted.append((found, str(path)))
         for path in (path for path in paths if path.module in own or foreign([path])) if own else ():
@@ -172,7 +154,7 @@ def installed(blocks: UserBlocks, paths: Iterable[ClassPath], safe: bool) -> Ite
                 continue
             if safe:
                 admitted.append((block, str(path)))
-            elif _resolve(path) is None:
+            elif resolve(path) is None:
                 _place(path, block, undo)
         if admitted:
             import torch
@@ -195,10 +177,10 @@ def _is_ultralytics(path: ClassPath) -> bool:
     """Whether ultralytics has this, or knows what became of it."""
     if path.name in LEGACY or path.module.startswith("ultralytics.yolo."):
         return True
-    return _resolve(path) is not None
+    return resolve(path) is not None
 
 
-def _resolve(path: ClassPath) -> Any:
+def resolve(path: ClassPath) -> Any:
     """What a class path leads to; None for nothing."""
     if path.name in LEGACY:
         return path

@@ -15,7 +15,7 @@ from lineside.export.other_formats import refuse_other_formats
 from lineside.runtime.contract import HeadContract, InputContract
 from lineside.runtime.errors import BadOption, ExportError
 
-__all__ = ["Foreign", "load_onnx", "metadata_of", "recognise"]
+__all__ = ["Foreign", "load_onnx", "metadata_of", "read_graph", "recognise"]
 
 LADDERS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (8, 16))
 """Strides that YOLO heads have: the usual ones, with a level for large objects, with one for small ones, and tiny models."""
@@ -50,8 +50,8 @@ class Foreign:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """Reads an ONNX file.
+def read_graph(path: Path) -> onnx.ModelProto:
+    """Reads an ONNX file without the weights that may lie beside it.
 
     Raises:
         ExportError: There is no such file, or it is not a whole ONNX model.
@@ -64,6 +64,16 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ExportError(f"{path} is not a whole ONNX model ({reason}): export it again") from error
     if not model.graph.node:
         raise ExportError(f"{path} is not a whole ONNX model (it holds no graph): export it again")
+    return model
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Reads an ONNX file, and the weights beside it.
+
+    Raises:
+        ExportError: There is no such file, or it is not a whole ONNX model.
+    """
+    model = read_graph(path)
     files = sorted({file for tensor in model.graph.initializer if (file := _external(tensor))})
     missing = [file for file in files if not (path.parent / file).is_file()]
     if missing:

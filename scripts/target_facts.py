@@ -74,9 +74,9 @@ def relu(opset: int = 18, ir: int = 8) -> ModelProto:
     return model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2, 3)}, opset, ir)
 
 
-def function(body: Sequence[NodeProto], declared: bool = True) -> ModelProto:
-    """A node of a domain of its own, with or without the function that stands for it."""
-    made = helper.make_function("probe", "Foo", ["x"], ["y"], list(body), [helper.make_opsetid("", 18)])
+def function(body: Sequence[NodeProto], declared: bool = True, opset: int = 18) -> ModelProto:
+    """A node of a domain of its own, with or without the function that stands for it, in a model of opset 18."""
+    made = helper.make_function("probe", "Foo", ["x"], ["y"], list(body), [helper.make_opsetid("", opset)])
     call = helper.make_node("Foo", ["x"], ["y"], domain="probe", plugin_version="1")
     return model([call], {"x": (5, 3)}, functions=[made] if declared else [], domains=["probe"])
 
@@ -136,6 +136,7 @@ def probes() -> dict[str, object]:
         "ir_version": newest(lambda number: relu(ir=number), range(3, 30)),
         "functions": runs(function([helper.make_node("Relu", ["x"], ["y"])])),
         "scan_in_function": runs(function(scan())),
+        "function_opsets": runs(function([helper.make_node("ReduceSum", ["x"], ["y"], axes=[1])], opset=11)),
         "unknown_operators": runs(function([], declared=False)),
         "half_arithmetic": runs(half_convolution(), np.float16),
         "grid_sample_5d": runs(grid_of_volumes()),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lineside.export.class_paths import ClassPath
-from lineside.export.doctor.graph_view import GraphView
+from lineside.export.doctor.graph_view import GraphView, Place
 from lineside.export.doctor.target import Target
 from lineside.runtime.manifest import Manifest
 
@@ -30,6 +30,7 @@ class WeightsSubject:
         given: What ``--modules`` brought, in words.
         head: Class of the head, where a yaml names it; empty otherwise.
         heads: Classes of heads that export knows.
+        hostile: What the pickle names that no model needs.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class WeightsSubject:
     given: str = ""
     head: str = ""
     heads: tuple[str, ...] = ()
+    hostile: tuple[ClassPath, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ class GraphSubject:
     target: Target
     traced: bool = False
     external: Sequence[tuple[str, bool]] = ()
+
+    def opset(self, place: Place) -> int:
+        """Opset that the target reads a node in; for a node of a function not always that which it is written in."""
+        own = self.view.opset(place)
+        inlined = place.function is not None and not self.target.function_opsets
+        return self.view.opsets.get(place.domain, own) if inlined else own
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         ir_version: Newest version of the file format that it loads.
         functions: Runs model-local functions.
         scan_in_function: Runs a Scan inside one.
+        function_opsets: Reads the nodes of such a function in the opsets that the function names, as the standard has it; not
+            so an engine that puts them into the main graph and reads them in the opsets of the model.
         unknown_operators: Loads operators that it does not know, without a function.
         half_arithmetic: Runs float16 graphs.
         grid_sample_5d: Runs GridSample on volumes.
@@ -63,6 +65,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     ir_version: int
     functions: bool
     scan_in_function: bool
+    function_opsets: bool
     unknown_operators: bool
     half_arithmetic: bool
     grid_sample_5d: bool

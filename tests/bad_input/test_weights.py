@@ -255,10 +255,11 @@ def test_a_hostile_pickle_runs_nothing_under_safe(
     for words in (("--safe",), ("--safe", "--modules", tmp_path / "blocks.py")):
         refused(capsys, path, tmp_path, *words)
         assert not mark.exists()
-    if kind == "eval":  # the same file without --safe does run: the test above is not about a blunt weapon
-        assert cli.main(["export", str(path), "-o", str(tmp_path / "x.bundle")]) == 2
+    error = refused(capsys, path, tmp_path)  # without --safe: what it names is known to be hostile
+    assert "which no model needs" in error and not mark.exists()
+    if kind == "eval":  # the same file does run where it is loaded: the test above is not about a blunt weapon
+        torch.load(path, weights_only=False)
         assert mark.exists()
-        assert "names builtins.eval" in capsys.readouterr().err
 
 
 class Fetching:

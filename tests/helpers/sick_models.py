@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -115,6 +116,23 @@ def missing_blocks(folder: Path, real: Path) -> Sick:
 def refused_by_safe(folder: Path, real: Path) -> Sick:
     path = own_blocks.checkpoint(folder / "best.pt", "somewhere_else", "EMAttn", own_blocks.ATTENTION, 64)
     return Sick(str(path), options={"safe": True})
+
+
+class Attack:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.function, self.arguments
+
+
+def hostile_pickle(folder: Path, real: Path) -> Sick:
+    import torch
+
+    torch.save({"model": Attack(os.system, f"touch {folder / 'mark'}")}, folder / "best.pt")
+    return Sick(str(folder / "best.pt"))
 
 
 def foreign_classes(folder: Path, real: Path) -> Sick:
@@ -291,6 +309,24 @@ def function_body(folder: Path, real: Path) -> Sick:
     function = helper.make_function("acme", "Foo", ["x"], ["y"], body, [helper.make_opsetid("", 18)])
     node = helper.make_node("Foo", ["x"], ["y"], domain="acme")
     return saved(folder, graph([node], {"x": (2, 3)}, functions=[function], domains=["acme"], output=(2, 3)))
+
+
+def one_of_old(domain: str = "acme", kind: str = "Upsample", opset: int = 9) -> FunctionProto:
+    """A function of one operator, by default one that opset 10 has done away with."""
+    scales = numpy_helper.from_array(np.array([1, 2], np.float32))
+    nodes = {
+        "Upsample": [
+            helper.make_node("Constant", [], ["s"], value=scales),
+            helper.make_node("Upsample", ["x", "s"], ["y"], mode="nearest"),
+        ],
+        "ReduceSum": [helper.make_node("ReduceSum", ["x"], ["y"], axes=[1])],
+    }.get(kind, [helper.make_node(kind, ["x"], ["y"])])
+    return helper.make_function(domain, "Foo", ["x"], ["y"], nodes, [helper.make_opsetid("", opset)])
+
+
+def function_opset(folder: Path, real: Path) -> Sick:
+    node = helper.make_node("Foo", ["x"], ["y"], domain="acme")
+    return saved(folder, graph([node], {"x": (2, 3)}, functions=[one_of_old()], domains=["acme"], output=(2, 6)))
 
 
 def no_kernel(folder: Path, real: Path) -> Sick:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import helper
 
+from lineside.export.budgets import MASK_BYTES
 from lineside.export.doctor.graph_view import GraphView, Place, attribute
 from lineside.export.doctor.rule import Hit, Rule
 from lineside.export.doctor.subject import GraphSubject
-from lineside.export.modules.rmt.attention import MASK_BYTES
 
 __all__ = ["RULES"]
 

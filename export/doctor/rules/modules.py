@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lineside.export.block_limits import static_blocks
+from lineside.export.budgets import MASK_BYTES
 from lineside.export.doctor.rule import Hit, Rule
 from lineside.export.doctor.subject import ModuleSubject
-from lineside.export.modules.rmt.attention import MASK_BYTES
 
 __all__ = ["HEAVY_CALLS", "HEAVY_TENSOR", "RULES"]
 
@@ -19,6 +18,8 @@ HEAVY_CALLS = 1000
 
 
 def _tied_to_size(subject: ModuleSubject) -> Iterator[Hit]:
+    from lineside.export.block_limits import static_blocks  # it imports torch, and rules about graphs need none
+
     for path, reason in static_blocks(subject.model).items() if subject.dynamic else ():
         yield Hit(path, {"why": reason})
 

@@ -9,6 +9,7 @@ from onnx import defs
 from lineside.export.doctor.bodies import NO_KERNEL, runs_by_body
 from lineside.export.doctor.graph_view import Place
 from lineside.export.doctor.rule import Hit, Rule
+from lineside.export.doctor.rules.functions import is_misread
 from lineside.export.doctor.subject import GraphSubject
 from lineside.export.ops.op import DOMAIN
 
@@ -30,12 +31,13 @@ def missing_types(subject: GraphSubject, place: Place) -> dict[str, str] | None:
     Returns:
         Element types by parameter, empty where a kernel fits; None where there is no kernel for any type.
     """
-    view, since = subject.view, subject.view.since(place)
+    view, opset = subject.view, subject.opset(place)
+    since = view.since(place, opset)
     kernels = subject.target.find_kernels(place.domain, place.node.op_type, 1 if since is None else since)
     if not kernels:
         return None
-    schema = view.schema(place)
-    if schema is None or place.function or place.nested:
+    schema = view.schema(place, opset)
+    if schema is None or place.function is not None or place.nested:
         return {}  # nothing tells the types inside
     given = _types(view.element_type, place, schema)
     best: dict[str, str] | None = None
@@ -62,17 +64,17 @@ def _types(element_type: Callable[[str], str | None], place: Place, schema: defs
 def _standard(subject: GraphSubject) -> Iterator[Place]:
     """Nodes of operators that the target should know."""
     for place in subject.view.places:
-        key = (place.domain, place.node.op_type)
         known = place.domain in subject.target.kernels and place.node.op_type not in NO_KERNEL
-        if known and key not in subject.view.functions:
+        if known and subject.view.called(place.node) is None and not is_misread(subject, place):
             yield place
 
 
 def _by_body(subject: GraphSubject, place: Place) -> bool:
     """Whether the target runs the body that the standard gives an operator."""
-    kind = subject.view.element_type(place.node.input[0]) if place.node.input and not place.function else None
+    outside = bool(place.node.input) and place.function is None
+    kind = subject.view.element_type(place.node.input[0]) if outside else None
     kind = "float" if kind in HALF else kind  # converted around each step
-    return not place.domain and runs_by_body(place.node.op_type, subject.view.opset(place), kind, subject.target)
+    return not place.domain and runs_by_body(place.node.op_type, subject.opset(place), kind, subject.target)
 
 
 def _lacks_kernel(subject: GraphSubject, place: Place) -> bool:
@@ -82,7 +84,7 @@ def _lacks_kernel(subject: GraphSubject, place: Place) -> bool:
 
 
 def _details(subject: GraphSubject, place: Place) -> dict[str, object]:
-    since = subject.view.since(place)
+    since = subject.view.since(place, subject.opset(place))
     domain = f"{place.domain}::" if place.domain else ""
     return {
         "op": f"{domain}{place.node.op_type}",
@@ -119,21 +121,20 @@ def _ours(subject: GraphSubject) -> Iterator[Hit]:
 
 def _functions(subject: GraphSubject) -> Iterator[Hit]:
     for place in subject.view.places:
-        foreign = (place.domain, place.node.op_type) in subject.view.functions and place.domain != DOMAIN
+        foreign = subject.view.called(place.node) is not None and place.domain != DOMAIN
         if foreign and subject.target.functions:
             yield Hit(place.where, _details(subject, place))
 
 
 def _no_functions(subject: GraphSubject) -> Iterator[Hit]:
     for place in subject.view.places:
-        if (place.domain, place.node.op_type) in subject.view.functions and not subject.target.functions:
+        if subject.view.called(place.node) is not None and not subject.target.functions:
             yield Hit(place.where, _details(subject, place))
 
 
 def _unknown(subject: GraphSubject) -> Iterator[Hit]:
     for place in subject.view.places:
-        key = (place.domain, place.node.op_type)
-        declared = key in subject.view.functions or (subject.traced and place.domain == DOMAIN)
+        declared = subject.view.called(place.node) is not None or (subject.traced and place.domain == DOMAIN)
         if place.domain in subject.target.kernels or place.domain in TORCH or declared:
             continue
         if not subject.target.unknown_operators:

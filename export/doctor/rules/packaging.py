@@ -11,6 +11,10 @@ from lineside.export.doctor.subject import GraphSubject, ManifestSubject, Weight
 __all__ = ["RULES"]
 
 
+def _hostile(subject: WeightsSubject) -> Iterator[Hit]:
+    return (Hit(str(path)) for path in subject.hostile)
+
+
 def _missing(subject: WeightsSubject) -> Iterator[Hit]:
     for name in subject.missing:
         yield Hit(name, {"given": subject.given})
@@ -18,11 +22,12 @@ def _missing(subject: WeightsSubject) -> Iterator[Hit]:
 
 def _refused(subject: WeightsSubject) -> Iterator[Hit]:
     for path in subject.foreign if subject.safe else ():
-        yield Hit(str(path))
+        if path not in subject.hostile:
+            yield Hit(str(path))
 
 
 def _foreign(subject: WeightsSubject) -> Iterator[Hit]:
-    missing = set(subject.missing)
+    missing = {*subject.missing, *map(str, subject.hostile)}
     for path in () if subject.safe else subject.foreign:
         if str(path) not in missing:
             yield Hit(str(path))
@@ -49,6 +54,15 @@ def _other_engines(subject: ManifestSubject) -> Iterator[Hit]:
 
 
 RULES = (
+    Rule(
+        id="hostile-pickle",
+        looks_at="weights",
+        severity="will-not-export",
+        find=_hostile,
+        reason="the pickle names what no model needs and what could do anything to this computer; nothing of it was run, and no "
+        "command loads it",
+        remedy="do not use this file; ask whoever made it for the weights alone",
+    ),
     Rule(
         id="missing-blocks",
         looks_at="weights",

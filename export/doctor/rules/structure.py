@@ -22,7 +22,7 @@ def _broken(subject: GraphSubject) -> Iterator[Hit]:
 def _short_nodes(view: GraphView) -> Iterator[Hit]:
     """Nodes with fewer inputs or outputs than their operator has."""
     for place in view.places:
-        schema = view.schema(place)
+        schema = view.schema(place, view.opset(place)) if view.called(place.node) is None else None
         least = (schema.min_input, schema.min_output) if schema is not None else (0, 1)
         for names, count, what in ((place.node.input, least[0], "inputs"), (place.node.output, least[1], "outputs")):
             if len(names) < count:
@@ -60,7 +60,7 @@ def _recursion(view: GraphView) -> Iterator[Hit]:
     """Functions that come back to themselves."""
     calls = {
         key: {
-            ("" if node.domain == "ai.onnx" else node.domain, node.op_type) for node in function.node
+            ("" if node.domain == "ai.onnx" else node.domain, node.op_type, node.overload) for node in function.node
         } & view.functions.keys()
         for key, function in view.functions.items()
     }  # fmt: skip

@@ -14,6 +14,8 @@ GROUPS = {
     "modules": "lineside.export.doctor.rules.modules:RULES",
     "structure": "lineside.export.doctor.rules.structure:RULES",
     "versions": "lineside.export.doctor.rules.versions:RULES",
+    "outputs": "lineside.export.doctor.rules.outputs:RULES",
+    "functions": "lineside.export.doctor.rules.functions:RULES",
     "operators": "lineside.export.doctor.rules.operators:RULES",
     "sampling": "lineside.export.doctor.rules.sampling:RULES",
     "scans": "lineside.export.doctor.rules.scans:RULES",

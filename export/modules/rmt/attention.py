@@ -9,15 +9,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from lineside.export.budgets import MASK_BYTES
 from lineside.export.modules.rmt.positions import Relation, turned
 
 __all__ = ["MASK_BYTES", "WEIGHTS_BYTES", "DWConv2d", "MaSA", "MaSAd"]
 
 BYTES = 4
 """Of a float32."""
-
-MASK_BYTES = 16_000_000
-"""Largest mask that a graph may hold as a constant."""
 
 WEIGHTS_BYTES = 256_000_000
 """Attention weights of one picture beyond which a whole map is too large to be looked at at once; several such tensors
