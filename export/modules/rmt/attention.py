@@ -6,6 +6,8 @@ enhancement ``lepe``, a depth-wise convolution of the values.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -74,8 +76,11 @@ class _Retention(nn.Module):
         Returns:
             ``(batch, H, W, C)``.
         """
-        q, k, v = self.q_proj(x), self.k_proj(x) * self.scale, self.v_proj(x)
+        v = self.v_proj(x)
         lepe = self.lepe(v)
+        if x.shape[1] == x.shape[2] == 1:  # the only cell there is sees itself, whatever it asks for
+            return cast(torch.Tensor, self.out_proj(v + lepe))
+        q, k = self.q_proj(x), self.k_proj(x) * self.scale
         q, k, v = (each.reshape(*x.shape[:3], self.num_heads, self.head_dim) for each in (q, k, v))
         if relation.sin is not None and relation.cos is not None:
             sin, cos = relation.sin[:, :, None], relation.cos[:, :, None]
