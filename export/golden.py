@@ -1,9 +1,13 @@
-"""Makes golden files: what torch saw, at thresholds where a rounding error changes nothing."""
+"""Makes golden files: what torch saw, at thresholds where a rounding error changes nothing.
+
+Where no thresholds are like that, because a hardly trained model puts many anchors on a par, the file also says what
+else may be found.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +18,20 @@ from lineside.export.parity.detect import Chosen, detect
 from lineside.export.parity.reference import Reference, Seen
 from lineside.export.parity.rule import rule_mask
 from lineside.export.pictures import Picture
+from lineside.export.undecided import Outlook, outlook
 from lineside.runtime.errors import ExportError
 from lineside.runtime.golden import Golden, rle_of_mask, write_golden
+from lineside.runtime.ties import MOST_CANDIDATES, Candidates, clearly_above
 
-__all__ = ["GOLDEN_FILES", "choose_thresholds", "golden_of", "is_settled", "write_goldens"]
+__all__ = ["GOLDEN_FILES", "choose_thresholds", "golden_of", "part_of_all", "write_goldens"]
 
 GOLDEN_FILES = 3
 
 FEWEST, MOST = 3, 32
 """Detections that a golden file should hold."""
+
+MOST_OPEN = 128
+"""So many where rounding decides which: whole plains of anchors on a par are in it or not."""
 
 IOUS = (0.7, 0.65, 0.75, 0.6, 0.8, 0.55, 0.5)
 """Overlap thresholds to try, the usual one first."""
@@ -33,15 +42,6 @@ SAFE_LOGIT = 5e-3
 
 ENOUGH = 0.02
 """Share of these distances that will do: still tens of times the difference between two processors."""
-
-NUDGE = ENOUGH * SAFE_LOGIT
-"""How much the logits of scores are nudged, to see whether the same detections stay."""
-
-NUDGES = 4
-"""How many times."""
-
-SAME_BOX = 0.05
-"""Sides of boxes may differ by so many pixels of the picture, and they are still the same."""
 
 TRIES = 4
 """Score thresholds to try per overlap threshold."""
@@ -75,33 +75,34 @@ def choose_thresholds(seen: Seen, wish: float = 0.25) -> tuple[float, float] | N
     return choice
 
 
-def is_settled(seen: Seen, conf: float, iou: float) -> bool:
-    """Whether the same boxes stay where every score is a little wrong.
+def part_of_all(seen: Seen) -> tuple[float, float] | None:
+    """Finds thresholds where scores are on a par: a score threshold that parts all scores clearly, suppressed or not.
 
-    A model that was hardly trained gives neighbouring anchors one score, and rounding says which of two suppresses the
-    other.
+    Whatever suppresses what, the same candidates are then above it, and as few as will do.
 
     Args:
         seen: Torch's view of the picture.
-        conf: Score threshold.
-        iou: Overlap threshold.
+
+    Returns:
+        ``(conf, iou)``, or None where scores leave no such gap.
     """
-    chosen = detect(seen, conf, iou, MOST)
-    own = torch.column_stack([seen.boxes[chosen.anchors], chosen.classes.double() * 1e6])
-    noise = torch.Generator().manual_seed(0)
-    for _ in range(NUDGES):
-        factors = 1 + NUDGE * (2 * torch.rand(seen.scores.shape, generator=noise, dtype=torch.float64) - 1)
-        other = detect(dataclasses.replace(seen, scores=seen.scores * factors), conf, iou, MOST)
-        if len(other.anchors) != len(chosen.anchors):
-            return False
-        boxes = torch.column_stack([seen.boxes[other.anchors], other.classes.double() * 1e6])
-        away = (own[:, None] - boxes[None]).abs().amax(2)
-        if len(away) and float(torch.maximum(away.amin(0), away.amin(1)).max()) > SAME_BOX:
-            return False
-    return True
+    scores = seen.scores.amax(1).sort(descending=True).values[: MOST_CANDIDATES + 1].numpy()
+    levels = logit(scores)
+    if len(levels) <= MOST_CANDIDATES:
+        levels = np.append(levels, levels[-1] - 1)  # below all of them there is room as well
+    middles = 1 / (1 + np.exp(-(levels[:-1] + levels[1:]) / 2))
+    ends = 1 / (1 + np.exp(-levels))
+    clear = clearly_above(ends[:-1], middles) & clearly_above(middles, ends[1:])
+    for iou in IOUS:
+        own = detect(seen, 0.0, iou, MOST_OPEN + 1).scores.numpy()
+        counts = (own[None] > middles[:, None]).sum(1)
+        fits = np.flatnonzero(clear & (counts >= FEWEST) & (counts <= MOST_OPEN))
+        if fits.size:
+            return float(middles[fits[0]]), iou
+    return None
 
 
-def golden_of(name: str, seen: Seen, conf: float, iou: float, outputs: bool) -> Golden:
+def golden_of(name: str, seen: Seen, conf: float, iou: float, outputs: bool, may: Outlook | None = None) -> Golden:
     """The golden file of a picture.
 
     Args:
@@ -110,31 +111,29 @@ def golden_of(name: str, seen: Seen, conf: float, iou: float, outputs: bool) -> 
         conf: Score threshold.
         iou: Overlap threshold.
         outputs: Record the raw outputs as well.
+        may: What may be found; it is recorded where rounding decides about some of it.
     """
-    chosen = detect(seen, conf, iou, MOST)
-    rle = None
-    if seen.coefficients.shape[1]:
-        rle = tuple(
-            rle_of_mask(rule_mask(seen.coefficients[anchor], seen.protos, seen.boxes[anchor], seen.placement))
-            for anchor in chosen.anchors
-        )
+    candidates = None if may is None or may.settled else _candidates(seen, may)
+    most = MOST if candidates is None else max(MOST, len(candidates.scores) + 1)  # one too many is to be seen
+    chosen = detect(seen, conf, iou, most)
     return Golden(
         name=name,
         pixels=seen.pixels,
         image_size=seen.placement.image_size,
         conf=conf,
         iou=iou,
-        max_det=MOST,
+        max_det=most,
         boxes=seen.boxes[chosen.anchors].numpy().astype(np.float32),
         scores=chosen.scores.numpy().astype(np.float32),
         classes=chosen.classes.numpy().astype(np.int32),
-        rle=rle,
+        rle=_masks(seen, chosen.anchors),
         outputs={key: value.astype(np.float16) for key, value in seen.raw.items()} if outputs else {},
+        candidates=candidates,
     )
 
 
 def write_goldens(folder: Path, reference: Reference, pictures: Sequence[Picture]) -> int:
-    """Writes the golden files of a bundle: of pictures with high scores, settled ones first (`is_settled`).
+    """Writes the golden files of a bundle: of pictures with high scores, first those that leave nothing to rounding.
 
     Args:
         folder: The bundle; ``golden/`` is made inside.
@@ -149,26 +148,76 @@ def write_goldens(folder: Path, reference: Reference, pictures: Sequence[Picture
     """
     (folder / "golden").mkdir()
     views = [reference(picture.frame) for picture in pictures]
-    settled: list[tuple[Seen, tuple[float, float]]] = []
-    others: list[tuple[Seen, tuple[float, float]]] = []
+    choices: list[_Choice] = []
     for seen in sorted(views, key=lambda view: -float(view.scores.max())):
-        thresholds = choose_thresholds(seen)
-        if thresholds is not None:
-            (settled if is_settled(seen, *thresholds) else others).append((seen, thresholds))
-        if len(settled) == GOLDEN_FILES:
+        choice = _choice(seen)
+        if choice is not None:
+            choices.append(choice)
+        if sum(not choice.doubt for choice in choices) == GOLDEN_FILES:
             break
-    taken = [*settled, *others][:GOLDEN_FILES]
+    taken = sorted(choices, key=lambda choice: choice.doubt)[:GOLDEN_FILES]
     if len(taken) == GOLDEN_FILES:
         detections = 0
-        for number, (seen, thresholds) in enumerate(taken):
+        for number, choice in enumerate(taken):
             name = f"golden/{number:03}.npz"
-            golden = golden_of(name, seen, *thresholds, outputs=number == 0)
+            golden = golden_of(name, choice.seen, choice.conf, choice.iou, outputs=number == 0, may=choice.may)
             write_golden(str(folder / name), golden)
             detections += len(golden.scores)
         return detections
     raise ExportError(
         f"only {len(taken)} of {len(pictures)} pictures give clear detections and a bundle needs {GOLDEN_FILES} golden "
         "files: give other pictures with --images, or train the model further"
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A picture with thresholds, and what may be found at them; None where that is too much to say."""
+
+    seen: Seen
+    conf: float
+    iou: float
+    may: Outlook | None
+
+    @property
+    def doubt(self) -> int:
+        """0 where nothing is left to rounding, 1 where it is known what may be found, else 2."""
+        return 2 if self.may is None else int(not self.may.settled)
+
+
+def _choice(seen: Seen) -> _Choice | None:
+    """Thresholds that leave nothing to rounding, else ones where at least the score threshold is clear, else any."""
+    usual = _with_outlook(seen, choose_thresholds(seen))
+    if usual is not None and not usual.doubt:
+        return usual
+    parted = _with_outlook(seen, part_of_all(seen))
+    return min((choice for choice in (parted, usual) if choice), key=lambda choice: choice.doubt, default=None)
+
+
+def _with_outlook(seen: Seen, thresholds: tuple[float, float] | None) -> _Choice | None:
+    """Thresholds, if there are any, and what may be found at them."""
+    return None if thresholds is None else _Choice(seen, *thresholds, outlook(seen, *thresholds))
+
+
+def _candidates(seen: Seen, may: Outlook) -> Candidates:
+    """What may be found, as a golden file holds it."""
+    return Candidates(
+        anchors=may.anchors.astype(np.int32),
+        classes=may.classes.astype(np.int32),
+        scores=seen.scores.numpy()[may.anchors, may.classes].astype(np.float32),
+        boxes=seen.boxes.numpy()[may.anchors].astype(np.float32),
+        input_boxes=seen.input_boxes.numpy()[may.anchors].astype(np.float32),
+        rle=_masks(seen, torch.from_numpy(may.anchors)),
+    )
+
+
+def _masks(seen: Seen, anchors: torch.Tensor) -> tuple[str, ...] | None:
+    """Run lengths of the masks of some anchors; None for a model without masks."""
+    if not seen.coefficients.shape[1]:
+        return None
+    return tuple(
+        rle_of_mask(rule_mask(seen.coefficients[anchor], seen.protos, seen.boxes[anchor], seen.placement))
+        for anchor in anchors
     )
 
 

@@ -108,9 +108,9 @@ def prove(
     if not verified.passed:
         wrong = next(result for result in verified.golden if result.reason)
         raise CheckFailed(
-            f"the finished bundle does not replay {wrong.name}: {wrong.reason}; nothing was written. A model that was "
-            "hardly trained gives neighbouring anchors one score, and rounding says which of them stays: train it "
-            "further, or give other pictures with --images"
+            f"the finished bundle does not replay {wrong.name}: {wrong.reason}; nothing was written. If the model was "
+            "hardly trained, more of its answers may be on a par than a golden file can list: train it further, or "
+            "give other pictures with --images"
         )
     update(total, total, "")
     return report, msgspec.structs.replace(verified, bundle=str(target)), manifest

@@ -13,12 +13,15 @@ A golden file is an ``.npz`` archive without pickles:
 ``rle``             (L,) uint8               a line of ASCII text for each mask: COCO's compressed run lengths in the
                                              picture; absent without masks
 ``box8`` …          as the model's outputs   raw outputs under their names, float16; in one file of a bundle
+``candidate_*``     M rows each              only where rounding decides which detections stay: every one that may, by
+                                             `lineside.runtime.ties`: ``candidate_anchors``, ``_classes``, ``_scores``,
+                                             ``_boxes``, ``_input_boxes`` (input pixels, not clipped) and ``_rle``
 ==================  =======================  =================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +33,7 @@ from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import BadOption, BundleDamaged
 from lineside.runtime.postprocess import check_options
 from lineside.runtime.preprocess import MAX_SIDE
+from lineside.runtime.ties import MOST_CANDIDATES, Candidates
 
 __all__ = ["Golden", "mask_of_rle", "read_golden", "rle_of_mask", "write_golden"]
 
@@ -57,6 +61,7 @@ class Golden:
         classes: ``(N,)`` int32.
         rle: COCO run lengths of each mask; None for a model without masks.
         outputs: Raw outputs by name, float16; empty in most files.
+        candidates: Where rounding decides which detections stay: every one that may; else None.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Golden:
     classes: npt.NDArray[np.int32]
     rle: tuple[str, ...] | None
     outputs: Mapping[str, npt.NDArray[np.float16]] = field(default_factory=dict)
+    candidates: Candidates | None = None
 
 
 def read_golden(bundle: Bundle, name: str) -> Golden:
@@ -104,6 +110,7 @@ def read_golden(bundle: Bundle, name: str) -> Golden:
         or (golden.rle is not None and len(golden.rle) != count)
         or not 1 <= min(golden.image_size) <= max(golden.image_size) <= MAX_SIDE
         or golden.image_size[0] * golden.image_size[1] > MAX_PIXELS
+        or not _fits(golden)
     ):
         raise BundleDamaged(
             f"{name} in {bundle.path} does not fit the bundle's input of {bundle.manifest.input.size}, or its own "
@@ -115,7 +122,6 @@ def read_golden(bundle: Bundle, name: str) -> Golden:
 def _from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]], head: HeadContract) -> Golden:
     """Takes an archive apart."""
     height, width = (int(side) for side in arrays["image_size"])
-    codes = _of_kind(arrays, "rle", "u") if "rle" in arrays else None
     return Golden(
         name=name,
         pixels=_of_kind(arrays, "pixels", "u").astype(np.uint8, copy=False),
@@ -126,10 +132,50 @@ def _from_arrays(name: str, arrays: Mapping[str, npt.NDArray[np.generic]], head:
         boxes=_of_kind(arrays, "boxes", "f").astype(np.float32, copy=False),
         scores=_of_kind(arrays, "scores", "f").astype(np.float32, copy=False),
         classes=_of_kind(arrays, "classes", "iu").astype(np.int32, copy=False),
-        rle=None if codes is None else tuple(codes.astype(np.uint8).tobytes().decode("ascii").splitlines()),
+        rle=_codes(arrays, "rle"),
         outputs={
             key: _of_kind(arrays, key, "f").astype(np.float16, copy=False) for key in head.output_names if key in arrays
         },
+        candidates=_candidates(arrays) if "candidate_anchors" in arrays else None,
+    )
+
+
+def _candidates(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Candidates:
+    """The arrays of the candidates."""
+
+    def floats(name: str) -> npt.NDArray[np.float32]:
+        return _of_kind(arrays, f"candidate_{name}", "f").astype(np.float32, copy=False)
+
+    return Candidates(
+        anchors=_of_kind(arrays, "candidate_anchors", "iu").astype(np.int32, copy=False),
+        classes=_of_kind(arrays, "candidate_classes", "iu").astype(np.int32, copy=False),
+        scores=floats("scores"),
+        boxes=floats("boxes"),
+        input_boxes=floats("input_boxes"),
+        rle=_codes(arrays, "candidate_rle"),
+    )
+
+
+def _codes(arrays: Mapping[str, npt.NDArray[np.generic]], name: str) -> tuple[str, ...] | None:
+    """Run lengths, a line each; None where there are none."""
+    if name not in arrays:
+        return None
+    return tuple(_of_kind(arrays, name, "u").astype(np.uint8).tobytes().decode("ascii").splitlines())
+
+
+def _fits(golden: Golden) -> bool:
+    """Whether the candidates are of one length, and have masks where the detections have."""
+    rows = golden.candidates
+    if rows is None:
+        return True
+    count = rows.anchors.size
+    return (
+        count <= MOST_CANDIDATES
+        and rows.anchors.shape == rows.classes.shape == rows.scores.shape == (count,)
+        and rows.boxes.shape == rows.input_boxes.shape == (count, 4)
+        and (rows.rle is None) == (golden.rle is None)
+        and (rows.rle is None or len(rows.rle) == count)
+        and bool(np.isfinite(rows.input_boxes).all() and np.isfinite(rows.scores).all())
     )
 
 
@@ -159,8 +205,19 @@ def write_golden(path: str, golden: Golden) -> None:
         "classes": golden.classes,
     }
     if golden.rle is not None:
-        arrays["rle"] = np.frombuffer("".join(f"{code}\n" for code in golden.rle).encode("ascii"), np.uint8)
+        arrays["rle"] = _lines(golden.rle)
+    rows = golden.candidates
+    if rows is not None:
+        for key in ("anchors", "classes", "scores", "boxes", "input_boxes"):
+            arrays[f"candidate_{key}"] = getattr(rows, key)
+        if rows.rle is not None:
+            arrays["candidate_rle"] = _lines(rows.rle)
     np.savez_compressed(path, allow_pickle=False, **arrays, **golden.outputs)
+
+
+def _lines(codes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Run lengths as one array, a line each."""
+    return np.frombuffer("".join(f"{code}\n" for code in codes).encode("ascii"), np.uint8)
 
 
 def rle_of_mask(mask: npt.NDArray[np.bool_]) -> str:

@@ -1,4 +1,8 @@
-"""Replays a bundle's golden files through the runtime and says whether it still sees what the original model saw."""
+"""Replays a bundle's golden files through the runtime and says whether it still sees what the original model saw.
+
+Each detection must be there, and no other. Where the original model puts several detections on a par and rounding
+decides which of them stay, those found must keep the rules of suppression (`lineside.runtime.ties`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from lineside.runtime.errors import BadOption, BundleDamaged, CheckFailed
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.golden import Golden, mask_of_rle, read_golden
 from lineside.runtime.postprocess import Postprocessor
+from lineside.runtime.ties import Candidates, contradiction
 
 __all__ = ["FP32", "GoldenResult", "Tolerance", "VerifyReport", "verify_bundle"]
 
@@ -49,12 +54,15 @@ class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
         name: Its name inside the bundle.
         expected: Detections of the original model.
         found: Detections of the replay.
-        matched: Pairs of the same class, each the nearest of what is left.
+        matched: Pairs of the same class, each the nearest of what is left; with ``undecided``, of a detection of the
+            replay and the candidate of the same anchor.
         box_px: Greatest difference of a box side over all pairs, in picture pixels.
         score: Greatest difference of a score over all pairs.
         mask_iou: Mean IoU over all pairs with a mask; None where there is none.
         cosine: Least cosine over the recorded raw outputs; None where none are recorded.
         reason: What is wrong; empty where the file passed.
+        undecided: Candidates of the original model among which rounding decides, so that other detections than its own
+            may be found, by the rules of `lineside.runtime.ties`; 0 where it is clear which ones stay.
     """
 
     name: str
@@ -66,6 +74,7 @@ class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
     mask_iou: float | None
     cosine: float | None
     reason: str = ""
+    undecided: int = 0
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,10 +177,15 @@ def _compare(
         agnostic=False,
         names=bundle.manifest.names,
     )
-    pairs = _pairs(golden, found)
+    rows: Golden | Candidates = golden.candidates or golden
+    final = bundle.manifest.head.kind == "end2end"
+    if golden.candidates is None:
+        pairs = _pairs(golden, found)
+    else:
+        pairs = _nearest_candidates(golden.candidates, found) if final else _same_anchors(golden.candidates, found)
     mine, theirs = [pair[1] for pair in pairs], [pair[0] for pair in pairs]
-    box = np.abs(found.boxes[mine].astype(np.float64) - golden.boxes[theirs])
-    score = np.abs(found.scores[mine].astype(np.float64) - golden.scores[theirs])
+    box = np.abs(found.boxes[mine].astype(np.float64) - rows.boxes[theirs])
+    score = np.abs(found.scores[mine].astype(np.float64) - rows.scores[theirs])
     result = GoldenResult(
         name=golden.name,
         expected=len(golden.scores),
@@ -179,10 +193,47 @@ def _compare(
         matched=len(pairs),
         box_px=float(box.max()) if box.size else 0.0,
         score=float(score.max()) if score.size else 0.0,
-        mask_iou=_mask_iou(golden, found, pairs, bundle),
+        mask_iou=_mask_iou(golden, rows.rle, found, pairs, bundle),
         cosine=_cosine(golden, dict(zip(bundle.manifest.head.output_names, outputs, strict=True)), bundle),
+        undecided=0 if golden.candidates is None else len(golden.candidates.scores),
     )
-    return msgspec.structs.replace(result, reason=_reason(result, tolerance))
+    reason = _unexplained(golden, result, theirs, final) or _reason(result, tolerance)
+    return msgspec.structs.replace(result, reason=reason)
+
+
+def _unexplained(golden: Golden, result: GoldenResult, theirs: Sequence[int], final: bool) -> str:
+    """Why the detections are not those of the original model, and rounding does not explain it; empty where they are."""
+    rows = golden.candidates
+    if rows is None:
+        if result.matched == result.found == result.expected:
+            return ""
+        return f"{result.matched} of {result.expected} detections matched, {result.found} found"
+    if result.matched != result.found:
+        others = result.found - result.matched
+        return f"{others} of {result.found} detections are none that the original model may have found"
+    taken = np.zeros(len(rows.scores), np.bool_)
+    taken[list(theirs)] = True
+    return contradiction(rows, taken, golden.conf, golden.iou, final=final)
+
+
+def _same_anchors(candidates: Candidates, found: Detections) -> list[tuple[int, int]]:
+    """Each detection with the candidate of its anchor and class; each of them once."""
+    listed = {pair: row for row, pair in enumerate(zip(candidates.anchors, candidates.classes, strict=True))}
+    pairs = [(listed.pop(pair, None), i) for i, pair in enumerate(zip(found.anchors, found.classes, strict=True))]
+    return [(row, index) for row, index in pairs if row is not None]
+
+
+def _nearest_candidates(candidates: Candidates, found: Detections) -> list[tuple[int, int]]:
+    """Each detection with the nearest unused candidate of its class, by falling score: rows have no anchor."""
+    free = np.ones(len(candidates.scores), np.bool_)
+    pairs = []
+    for index, (box, kind) in enumerate(zip(found.boxes, found.classes, strict=True)):
+        far = np.abs(candidates.boxes.astype(np.float64) - box).max(axis=1)
+        far[~free | (candidates.classes != kind)] = np.inf
+        if len(far) and np.isfinite(far.min()):
+            free[np.argmin(far)] = False
+            pairs.append((int(np.argmin(far)), index))
+    return pairs
 
 
 def _pairs(golden: Golden, found: Detections) -> list[tuple[int, int]]:
@@ -199,14 +250,16 @@ def _pairs(golden: Golden, found: Detections) -> list[tuple[int, int]]:
     return pairs
 
 
-def _mask_iou(golden: Golden, found: Detections, pairs: Sequence[tuple[int, int]], bundle: Bundle) -> float | None:
+def _mask_iou(
+    golden: Golden, rle: tuple[str, ...] | None, found: Detections, pairs: Sequence[tuple[int, int]], bundle: Bundle
+) -> float | None:
     """Mean IoU of the masks; a pair of empty masks agrees and is not counted."""
-    if golden.rle is None or found.masks is None:
+    if rle is None or found.masks is None:
         return None
     values = []
     for theirs, mine in pairs:
         try:
-            want = mask_of_rle(golden.rle[theirs], golden.image_size)
+            want = mask_of_rle(rle[theirs], golden.image_size)
         except ValueError as error:
             raise BundleDamaged(f"{golden.name} in {bundle.path} holds {error}: export the bundle again") from error
         have = found.masks[mine].to_array()
@@ -246,9 +299,7 @@ def _counterparts(rows: npt.NDArray[np.float16], found: Tensor) -> Tensor:
 
 
 def _reason(result: GoldenResult, tolerance: Tolerance) -> str:
-    """The first thing that is wrong, in words; comparisons are written so that NaN fails."""
-    if result.matched != result.expected or result.found != result.expected:
-        return f"{result.matched} of {result.expected} detections matched, {result.found} found"
+    """The first thing that is off, in words; comparisons are written so that NaN fails."""
     if not result.box_px <= tolerance.box_px:
         return f"a box is off by {result.box_px:.3g} px (at most {tolerance.box_px:g})"
     if not result.score <= tolerance.score:

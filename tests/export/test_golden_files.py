@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lineside.export.golden import choose_thresholds, golden_of, is_settled, write_goldens
+from lineside.export.golden import MOST, choose_thresholds, golden_of, write_goldens
 from lineside.export.parity.detect import detect
-from lineside.runtime.bundle import list_golden, open_bundle
+from lineside.export.undecided import outlook
+from lineside.runtime.bundle import list_golden, open_bundle, write_manifest
+from lineside.runtime.errors import BundleDamaged
 from lineside.runtime.golden import mask_of_rle, read_golden, rle_of_mask, write_golden
 
 if TYPE_CHECKING:
@@ -52,18 +55,45 @@ def test_thresholds_stay_away_from_every_score(stage: Stage) -> None:
 def test_a_picture_whose_scores_are_tied_comes_last(stage: Stage, tmp_path: Path) -> None:
     """Overlapping boxes with one score: rounding says which of them stays."""
     views = [stage.reference(picture.frame) for picture in stage.pictures[:4]]
-    tied = dataclasses.replace(views[0], scores=torch.full_like(views[0].scores, 0.9))
-    thresholds = choose_thresholds(views[1])
-    assert thresholds is not None and is_settled(views[1], *thresholds)
-    assert not is_settled(tied, *thresholds)
-    tied = dataclasses.replace(
-        tied, scores=torch.where(tied.scores.cumsum(0) > 9, views[0].scores, 0.9)
-    )  # the first few
+    first_few = torch.arange(len(views[0].scores))[:, None] < 9
+    tied = dataclasses.replace(views[0], scores=torch.where(first_few, 0.9, views[0].scores))
+    thresholds = [choose_thresholds(view) for view in (tied, *views[1:])]
+    settled = []
+    for view, chosen in zip((tied, *views[1:]), thresholds, strict=True):
+        assert chosen is not None
+        may = outlook(view, *chosen)
+        settled.append(may is not None and may.settled)
+    assert settled == [False, True, True, True]
     answers = iter([tied, *views[1:]])
     assert write_goldens(tmp_path, lambda frame: next(answers), stage.pictures[:4]) >= 9
     for number in range(3):
         with np.load(tmp_path / "golden" / f"{number:03}.npz", allow_pickle=False) as archive:
             assert archive["scores"].max() < 0.9
+            assert not any(name.startswith("candidate") for name in archive.files)
+            assert archive["max_det"] == MOST
+
+
+def test_candidates_are_written_and_read_again(stage: Stage, real: Path, tmp_path: Path) -> None:
+    seen = stage.reference(stage.pictures[0].frame)
+    seen = dataclasses.replace(seen, scores=torch.full_like(seen.scores, 1e-3))
+    seen.scores[:40, 3] = 0.9
+    may = outlook(seen, 0.5, 0.7)
+    assert may is not None and not may.settled and len(may.anchors) == 40
+    golden = golden_of("golden/000.npz", seen, 0.5, 0.7, outputs=False, may=may)
+    bundle = open_bundle(shutil.copytree(real, tmp_path / "copy.bundle"))
+    write_golden(str(bundle.path / "golden/000.npz"), golden)
+    write_manifest(bundle.path, bundle.manifest)
+    again = read_golden(open_bundle(bundle.path), "golden/000.npz").candidates
+    assert golden.candidates is not None and again is not None and again.rle == golden.candidates.rle
+    for name in ("anchors", "classes", "scores", "boxes", "input_boxes"):
+        assert np.array_equal(getattr(again, name), getattr(golden.candidates, name))
+    with np.load(bundle.path / "golden/000.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for broken in ({"candidate_boxes": np.zeros((40, 3), np.float32)}, {"candidate_scores": np.zeros(39, np.float32)}):
+        np.savez(bundle.path / "golden/000.npz", **(arrays | broken))
+        write_manifest(bundle.path, bundle.manifest)
+        with pytest.raises(BundleDamaged, match="does not fit"):
+            read_golden(open_bundle(bundle.path), "golden/000.npz")
 
 
 def test_written_and_read_again(stage: Stage, real: Path, tmp_path: Path) -> None:

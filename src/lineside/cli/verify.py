@@ -214,7 +214,7 @@ def _print_replay(report: VerifyReport) -> None:
             f"{result.score:.1e}",
             "-" if result.mask_iou is None else f"{result.mask_iou:.5f}",
             "-" if result.cosine is None else f"{result.cosine:.7f}",
-            result.reason or "ok",
+            result.reason or (f"ok, of {result.undecided} on a par" if result.undecided else "ok"),
         ]
         for result in report.golden
     ]
