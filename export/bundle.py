@@ -26,6 +26,7 @@ from lineside.export.heads import END2END_ROWS, find_head
 from lineside.export.oldest_onnxruntime import oldest_onnxruntime
 from lineside.export.ops.declare import DECLARE, used_ops
 from lineside.export.ops.native_deform import NATIVE_DEFORM, NATIVE_OPSET, Deform
+from lineside.export.outdated import require_current
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
@@ -129,6 +130,7 @@ def export_bundle(
     update(0, STEPS, f"loading {weights}")
     blocks = load_blocks(modules, [path.module for path in class_paths(weights)])
     model = load_model(weights, safe=safe, blocks=blocks)
+    require_current(model, weights, blocks)
     facts = checkpoint_facts(weights, safe, blocks)
     size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
     head = find_head(model, size, end2end).contract

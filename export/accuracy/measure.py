@@ -151,12 +151,14 @@ class TorchSide:
     def __init__(self, weights: Path, manifest: Manifest, options: AccuracyOptions) -> None:
         from lineside.export.blocks import load_blocks
         from lineside.export.class_paths import class_paths
+        from lineside.export.outdated import require_current
         from lineside.export.ultra import load_model
 
         self.weights = weights
         self.manifest = manifest
         blocks = load_blocks(options.modules, [path.module for path in class_paths(weights)])
         self.model = load_model(weights, safe=options.safe, blocks=blocks)
+        require_current(self.model, weights, blocks)
         names = tuple(str(name) for _, name in sorted(dict(self.model.names).items()))  # type: ignore[arg-type]
         if (str(self.model.task), len(names)) != (manifest.task, len(manifest.names)):
             raise ContractMismatch(

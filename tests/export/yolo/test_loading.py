@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,10 @@ from helpers.own_blocks import checkpoint as own_checkpoint
 from helpers.zoo import checkpoint
 from lineside import cli
 from lineside.export import gate_pictures
+from lineside.export.blocks import NO_BLOCKS
+from lineside.export.bundle import export_bundle
 from lineside.export.checkpoint import pickle_warning, safe_copy
+from lineside.export.outdated import require_current
 from lineside.export.pictures import drawn_pictures
 from lineside.export.results import write_safetensors
 from lineside.export.synth.dataset import write_dataset
@@ -258,3 +262,21 @@ class TestBlocksOfOthers:
         bad = own_checkpoint(tmp_path / "bad.pt", module, name, source)
         with pytest.raises(WeightsError, match=f"needs blocks that are not here: {module}.{name}.*{said}"):
             load_model(bad)
+
+    @pytest.mark.parametrize(
+        ("layer", "name"), [("model.3.F_glo", "fc"), ("model.4.m.0", "residual"), ("model.4.m.0.F_sur", "conv")]
+    )
+    def test_a_checkpoint_of_an_older_block(self, layer: str, name: str, tmp_path: Path) -> None:
+        model = load_model(NAME)
+        delattr(model.get_submodule(layer), name)
+        old = checkpoint(model, tmp_path / "old.pt", 64)
+        with pytest.raises(WeightsError, match=f"another version of Lineside: {layer}, .* has no '{name}', .* train"):
+            export_bundle(old, tmp_path / "x.bundle")
+        assert not (tmp_path / "x.bundle").exists()
+
+    def test_a_checkpoint_of_this_version_is_current(self, tmp_path: Path) -> None:
+        best = checkpoint(load_model(NAME), tmp_path / "best.pt", 64)
+        model: Any = load_model(best)
+        require_current(model, best, NO_BLOCKS)
+        model.yaml = {}  # nothing to compare with
+        require_current(model, best, NO_BLOCKS)
