@@ -13,7 +13,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,7 +218,7 @@ def _parity(bundle: Path) -> dict[str, float]:
 
 
 def _latency(bundles: dict[Run, Path]) -> tuple[dict[str, dict[str, float]], float]:
-    """Milliseconds of the engine alone and their ratio to the base, one bundle per model."""
+    """Milliseconds of the engine alone and their ratio to the base, one bundle per model; the load of others."""
     import onnxruntime
     import zoo_train
 
@@ -233,16 +233,26 @@ def _latency(bundles: dict[Run, Path]) -> tuple[dict[str, dict[str, float]], flo
         candidates[name] = partial(_timed, partial(session.run, None, {"images": picture}))
     load = Load()
     turns = take_turns(candidates, rounds=ROUNDS, seconds=300)
-    rows = turns.rounds
-    return {
-        name: {
-            "ms": statistics.median(turn[name] for turn in rows if name in turn),
-            "of_base": statistics.median(turn[name] / turn[zoo_train.BASE] for turn in rows if name in turn)
-            if zoo_train.BASE in candidates
-            else float("nan"),
-        }
-        for name in candidates
-    }, load.foreign()
+    return latencies(turns.rounds, zoo_train.BASE), load.foreign()
+
+
+def latencies(rounds: Sequence[Mapping[str, float]], base: str) -> dict[str, dict[str, float]]:
+    """Medians of what was timed.
+
+    Args:
+        rounds: Milliseconds of each model in each round.
+        base: The model that the others are compared with.
+
+    Returns:
+        Per model ``ms``, and ``of_base``, the median of the ratios within a round; that only where the base took part.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(name for turn in rounds for name in turn):
+        found[name] = {"ms": statistics.median(turn[name] for turn in rounds if name in turn)}
+        ratios = [turn[name] / turn[base] for turn in rounds if name in turn and base in turn]
+        if ratios:
+            found[name]["of_base"] = statistics.median(ratios)
+    return found
 
 
 def _timed(call: Callable[[], Any]) -> float:

@@ -53,3 +53,11 @@ def test_the_committed_figures_are_those_of_the_models_as_they_are(
         pytest.skip("trained with another ultralytics, whose base may differ")
     for name, entry in trained["entries"].items():
         assert entry["structure"] == zoo_train.fingerprint(zoo_train.Run(name, 0).yaml), f"{name}: train it again"
+
+
+def test_latency_is_compared_with_the_base_where_that_took_part(zoo_score: Any) -> None:
+    rounds = [{"base": 10.0, "edge": 12.0}, {"edge": 9.0, "base": 10.0}, {"edge": 11.0}]
+    found = zoo_score.latencies(rounds, "base")
+    assert found == {"base": {"ms": 10.0, "of_base": 1.0}, "edge": {"ms": 11.0, "of_base": pytest.approx(1.05)}}
+    alone = zoo_score.latencies([{"edge": 9.0}], "base")
+    assert json.loads(json.dumps(alone, allow_nan=False)) == {"edge": {"ms": 9.0}}
