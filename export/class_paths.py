@@ -49,9 +49,6 @@ BUILTINS = frozenset(
 OURS = ("lineside.export.modules.", "lineside.export.ops.", "lineside.export.yolo.")
 """Packages whose classes any checkpoint of a model with blocks of Lineside may name."""
 
-RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Modules under the names that Python 2 gave them, which pickles still use."""
-
 LEGACY = frozenset({"Silence", "YOLOv10DetectionModel", "v10DetectLoss", "WindowsPath", "PosixPath"})
 """Names that ultralytics itself gives a new home while it loads an old checkpoint."""
 
@@ -106,7 +103,7 @@ def class_paths(path: str | Path) -> tuple[ClassPath, ...]:
 def _scan(stream: IO[bytes], found: dict[ClassPath, None]) -> None:
     """Adds what one pickle names."""
     for module, name in pickled_names(stream):
-        found[ClassPath(RENAMED.get(module, module), name)] = None
+        found[ClassPath(module, name)] = None
 
 
 def foreign(paths: Iterable[ClassPath]) -> tuple[ClassPath, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _compat_pickle  # the very tables that pickle goes by
 import pickletools
 from collections.abc import Iterator
 from typing import IO
@@ -20,7 +21,7 @@ _OTHER = object()
 
 
 def pickled_names(stream: IO[bytes]) -> Iterator[tuple[str, str]]:
-    """Module and name of everything that one pickle looks up, in its order.
+    """Module and name of everything that one pickle looks up, in its order, by the names that Python 3 has for them.
 
     Decoys on the stack do not mislead it: of each instruction it knows what it takes and what it leaves behind.
 
@@ -32,17 +33,27 @@ def pickled_names(stream: IO[bytes]) -> Iterator[tuple[str, str]]:
     """
     stack: list[object] = []
     memo: dict[int, object] = {}
+    protocol = 0
     for code, argument, _ in pickletools.genops(stream):
-        if code.name in {"GLOBAL", "INST"}:
+        if code.name == "PROTO":
+            protocol = int(argument or 0)
+        elif code.name in {"GLOBAL", "INST"}:
             module, _, name = str(argument).partition(" ")
-            yield module, name
+            yield _renamed(module, name) if protocol < 3 else (module, name)
         elif code.name == "STACK_GLOBAL":
             named = stack[-2:]
             texts = [text for text in named if isinstance(text, str)]
-            yield (texts[0], texts[1]) if len(texts) == 2 else (COMPUTED, COMPUTED)
+            module, name = texts if len(texts) == 2 else (COMPUTED, COMPUTED)
+            yield _renamed(module, name) if protocol < 3 else (module, name)
         elif code.name in PUTS or code.name == "MEMOIZE":
             memo[len(memo) if code.name == "MEMOIZE" else int(argument or 0)] = stack[-1] if stack else _OTHER
         _step(stack, memo, code, argument)
+
+
+def _renamed(module: str, name: str) -> tuple[str, str]:
+    """What Python 3 looks up for a name of Python 2: pickles of old protocols say ``commands`` where they mean subprocess."""
+    found: tuple[str, str] | None = _compat_pickle.NAME_MAPPING.get((module, name))
+    return found or (_compat_pickle.IMPORT_MAPPING.get(module, module), name)
 
 
 def _step(stack: list[object], memo: dict[int, object], code: pickletools.OpcodeInfo, argument: object) -> None:

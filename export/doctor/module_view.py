@@ -16,7 +16,7 @@ from lineside.export.cut import cut_tail
 from lineside.export.doctor.subject import Pass
 from lineside.runtime.errors import LinesideError
 
-__all__ = ["walk"]
+__all__ = ["followed", "walk", "without_tail"]
 
 
 def walk(model: nn.Module, size: tuple[int, int], end2end: bool = False) -> Pass:
@@ -35,8 +35,8 @@ def walk(model: nn.Module, size: tuple[int, int], end2end: bool = False) -> Pass
     path: list[str] = [""]
     watch = _Watch(path)
     try:
-        twin = _without_tail(model, size, end2end).eval()
-        with _hooks(twin, inputs, path), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), watch:
+        twin = without_tail(model, size, end2end).eval()
+        with followed(twin, inputs, path), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), watch:
             twin(torch.zeros((1, 3, *size)))
     except _Reached:
         pass
@@ -64,7 +64,7 @@ class _End(nn.Module):
         raise _Reached
 
 
-def _without_tail(model: nn.Module, size: tuple[int, int], end2end: bool) -> nn.Module:
+def without_tail(model: nn.Module, size: tuple[int, int], end2end: bool) -> nn.Module:
     """A copy of the model without its decode tail, which wants numbers; without its head where that is unknown."""
     try:
         return cut_tail(model, size, end2end)
@@ -78,7 +78,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations, and notes the largest tensor that each module makes.
 
     Args:
-        path: Stack of the modules that are running, kept by `_hooks`.
+        path: Stack of the modules that are running, kept by `followed`.
     """
 
     def __init__(self, path: list[str]) -> None:
@@ -99,8 +99,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
-def _hooks(model: nn.Module, inputs: dict[str, tuple[int, ...]], path: list[str]) -> Iterator[None]:
-    """Notes what goes into each module, and which one is running."""
+def followed(model: nn.Module, inputs: dict[str, tuple[int, ...]], path: list[str]) -> Iterator[None]:
+    """Notes what goes into each module, and which one is running.
+
+    Args:
+        model: A model, or what is copied from it while this holds.
+        inputs: Gets the shape of the first input of each module, by module path.
+        path: Stack of the paths of the modules that are running; where one raises, its path stays on top.
+    """
     handles = []
     for name, module in model.named_modules():
 

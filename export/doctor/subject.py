@@ -52,12 +52,14 @@ class Pass:
         calls: Operations that each module ran itself, children not counted.
         largest: Bytes of the largest tensor that each module made.
         failure: Why there was none; empty where there was.
+        frozen: Paths of modules that take numbers out of what they compute from the picture.
     """
 
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     calls: Mapping[str, int] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     failure: str = ""
+    frozen: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

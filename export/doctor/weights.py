@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from lineside.export.checkpoint import safe_copy, warn_of_pickle
 from lineside.export.class_paths import class_paths, foreign, installed, missing
 from lineside.export.cut import cut_tail, fused
 from lineside.export.doctor.files import look
+from lineside.export.doctor.frozen import frozen_numbers
 from lineside.export.doctor.graph_view import GraphView
-from lineside.export.doctor.module_view import walk
+from lineside.export.doctor.module_view import followed, walk
 from lineside.export.doctor.report import Report
 from lineside.export.doctor.rule import BLOCKING, Finding, Rule, apply
 from lineside.export.doctor.rules.operators import TORCH
@@ -76,6 +77,8 @@ def examine_weights(model: str, ask: Ask, target: Target, rules: Sequence[Rule])
     size = ask.imgsz or (_trained_size(weights, ask.safe, blocks) or DEFAULT_IMGSZ,) * 2
     plain = fused(loaded, ask.end2end)
     seen = walk(plain, size, ask.end2end)  # what runs is the fused form, and it has half as many steps
+    if seen.failure:
+        seen = replace(seen, frozen=frozen_numbers(plain, size, ask.end2end))
     found += apply(rules, "module", ModuleSubject(loaded, size, ask.dynamic, ask.end2end, seen), target.runtime)
     nodes = 0
     if not _blocked(found):
@@ -132,12 +135,14 @@ def _examine_traced(
     """The graph that export would make, or the raw trace where it cannot make one."""
     head = find_head(model, size, ask.end2end).contract
     names = [str(index) for index in range(head.classes)]
+    path = [""]
     try:
-        graph, _ = build_graph(plain, head, 1, names, "fp32", ask.dynamic, ask.deform)
+        with followed(plain, {}, path):
+            graph, _ = build_graph(plain, head, 1, names, "fp32", ask.dynamic, ask.deform)
     except ExportError as error:
         traced = _with_unknown(plain, size, ask.end2end, head.output_names)
         if traced is None:
-            return [_refusal(str(error))], 0
+            return [_refusal(str(error), path[-1] or "model")], 0
         graph = traced
     view = GraphView(graph)
     return look(GraphSubject(view, target, traced=True), rules), len(view.places)
@@ -154,12 +159,12 @@ def _with_unknown(
     return graph if any(node.domain in TORCH for node in graph.graph.node) else None
 
 
-def _refusal(text: str) -> Finding:
+def _refusal(text: str, where: str) -> Finding:
     """What export itself says, where no rule knows why."""
     return Finding(
         rule="export-refuses",
         severity="will-not-export",
-        where=("model",),
+        where=(where,),
         reason=text,
         remedy="correct that first: export says the same",
     )

@@ -200,7 +200,11 @@ def huge_tensor(folder: Path, real: Path) -> Sick:
 
 
 def sizes_unknown(folder: Path, real: Path) -> Sick:
-    return with_block(folder, "return x * (1 + 0 * int(x.sum()))")
+    return with_block(folder, "return x + torch.nonzero(x > 9).sum()")
+
+
+def frozen_numbers(folder: Path, real: Path) -> Sick:
+    return with_block(folder, "return x * 2 if x.mean() > 0 else x")
 
 
 # -- structure --------------------------------------------------------------------------------------------------------
@@ -382,6 +386,11 @@ def fold_of_patches(folder: Path, real: Path) -> Sick:
 def free_outputs(folder: Path, real: Path) -> Sick:
     return saved(folder, graph([helper.make_node("Compress", ["x", "c"], ["y"], axis=0)],
                                {"x": (4, 3)}, {"c": np.array([1, 0, 1, 0], bool)}, output=("rows", 3)))  # fmt: skip
+
+
+def random_numbers(folder: Path, real: Path) -> Sick:
+    nodes = [helper.make_node("RandomUniformLike", ["x"], ["r"]), helper.make_node("Add", ["x", "r"], ["y"])]
+    return saved(folder, graph(nodes, {"x": (2, 3)}))
 
 
 def embedded_nms(folder: Path, real: Path) -> Sick:

@@ -64,7 +64,20 @@ def _unseen(subject: ModuleSubject) -> Iterator[Hit]:
         yield Hit("model", {"why": subject.seen.failure})
 
 
+def _frozen(subject: ModuleSubject) -> Iterator[Hit]:
+    return (Hit(path) for path in subject.seen.frozen)
+
+
 RULES = (
+    Rule(
+        id="frozen-numbers",
+        looks_at="module",
+        severity="will-not-export",
+        find=_frozen,
+        reason="it takes a plain number out of what it computes from the picture (if, while, int(), .item(), .numpy()): a trace "
+        "writes down what that was for one picture, so the graph would be right for pictures like that one only",
+        remedy="compute with tensors instead: torch.where in place of if, a mask in place of a slice of changing length",
+    ),
     Rule(
         id="tied-to-size",
         looks_at="module",
@@ -112,7 +125,7 @@ RULES = (
         severity="note",
         find=_unseen,
         reason="the model cannot be walked without numbers ({why}), so rules that need sizes of maps were left out",
-        remedy="nothing needs to be done; export goes through it with numbers",
+        remedy="nothing needs to be done where the results are right: export goes through it with numbers, and compares them",
     ),
 )
 """Rules about torch modules."""

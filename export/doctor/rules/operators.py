@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from onnx import defs
@@ -142,9 +143,16 @@ def _unknown(subject: GraphSubject) -> Iterator[Hit]:
 
 
 def _no_form(subject: GraphSubject) -> Iterator[Hit]:
+    """One place per module, with everything in it; what follows from the first in it is often no fault of its own."""
+    operators: dict[str, dict[str, None]] = {}
     for place in subject.view.places:
         if place.domain in TORCH:
-            yield Hit(place.where, _details(subject, place))
+            name = f"{place.domain.rpartition('.')[2]}::{place.node.op_type}"
+            operators.setdefault(place.where, {})[name] = None
+    for where, names in operators.items():
+        complex_numbers = any(re.search("fft|complex|conj|::real|::imag", name) for name in names)
+        hint = "; ONNX has no complex numbers: keep real and imaginary parts as two tensors" if complex_numbers else ""
+        yield Hit(where, {"ops": ", ".join(names), "hint": hint})
 
 
 RULES = (
@@ -153,8 +161,8 @@ RULES = (
         looks_at="graph",
         severity="will-not-export",
         find=_no_form,
-        reason="torch has no ONNX form of {op} in opset 18",
-        remedy="replace the block with one made of standard operators",
+        reason="torch has no ONNX form of {ops} in opset 18",
+        remedy="replace the block with one made of standard operators{hint}",
     ),
     Rule(
         id="unknown-operator",

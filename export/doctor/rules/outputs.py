@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lineside.export.doctor.rule import Hit, Rule
+from lineside.export.doctor.rules.operators import TORCH
 from lineside.export.doctor.subject import GraphSubject
 
 __all__ = ["RULES"]
@@ -12,6 +13,8 @@ __all__ = ["RULES"]
 
 def _free_outputs(subject: GraphSubject) -> Iterator[Hit]:
     """Outputs of free sides behind inputs that have none."""
+    if any(place.domain in TORCH for place in subject.view.places):
+        return  # no shape is known behind such an operator
     graph = subject.view.model.graph
     weights = set(subject.view.initializers)
     inputs = [value for value in graph.input if value.name not in weights]
@@ -22,6 +25,17 @@ def _free_outputs(subject: GraphSubject) -> Iterator[Hit]:
         sides = [side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in shape.dim]
         if not value.type.tensor_type.HasField("shape") or any(isinstance(side, str) for side in sides):
             yield Hit(f"output {value.name}", {"sides": "x".join(map(str, sides)) or "?"})
+
+
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+
+
+def _drawn(subject: GraphSubject) -> Iterator[Hit]:
+    for place in subject.view.places:
+        if place.node.op_type in RANDOM and not place.domain:
+            yield Hit(place.where, {"op": place.node.op_type})
 
 
 def _suppression(subject: GraphSubject) -> Iterator[Hit]:
@@ -37,6 +51,14 @@ RULES = (
         reason="its shape is {sides} though the input is fixed: how many rows there are shows only when it has run, and the "
         "runtime binds its buffers before",
         remedy="export it again without NMS in the graph, or with a fixed number of rows (max_det)",
+    ),
+    Rule(
+        id="random-numbers",
+        looks_at="graph",
+        severity="note",
+        find=_drawn,
+        reason="{op} draws other numbers in every run: no two results agree, so neither export nor `lineside verify` can compare",
+        remedy="leave out at inference what is random, or keep the numbers as a constant",
     ),
     Rule(
         id="embedded-nms",

@@ -38,9 +38,13 @@ def command(
 ) -> int:
     """Says what a target cannot run, what becomes a custom op, what falls back to a body, what is slow or not exported.
 
-    Walks the model and its graph in seconds and runs no picture. Exit code 1 when the target cannot run it.
+    Runs no picture. Exit code 1 when the target cannot run it. An ONNX file or a bundle, with every graph in it, takes
+    seconds and needs the package onnx alone; weights and a model yaml are traced as in an export, which needs torch and
+    ultralytics and takes some tens of seconds. A .pt file is a pickle: what it names is read before anything is loaded.
 
     Example: lineside doctor yolo11n-seg.yaml --target onnxruntime1.23
+
+    Example: lineside doctor demo/bearing.bundle
     """
     size = input_size(imgsz)
     from lineside.export.doctor.examine import examine
