@@ -19,7 +19,7 @@ RESULT = REPOSITORY / "benchmarks" / "results" / "zoo.json"
 TRAINED = REPOSITORY / "configs" / "models" / "trained.json"
 DOCUMENT = REPOSITORY / "docs" / "zoo.md"
 PLOT = "zoo.png"
-BASE = "base"
+BASE, QUARTER = "base", "base-quarter"
 
 FIGURES = {"mask_map": "mask mAP50-95", "small_ap": "AP of small ones", "boundary_f": "boundary F"}
 """Figures of accuracy and their headings."""
@@ -90,7 +90,7 @@ def verdict(trained: Mapping[str, Any]) -> str:
 
 def called(name: str) -> str:
     """A model's name as it is written in a table."""
-    return name if name == BASE else f"`{name}`"
+    return {BASE: BASE, QUARTER: "base, masks at a quarter"}.get(name, f"`{name}`")
 
 
 def gain(figure: Mapping[str, Any], interval: str) -> str:

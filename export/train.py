@@ -163,10 +163,9 @@ def train(
     if Path(start).suffix.lower() == ".safetensors":
         raise WeightsError(f"Training cannot start from '{start}'. Give the .pt that lies beside it.")
     blocks = load_blocks(options.modules, [path.module for path in class_paths(start)])
-    load_model(
-        start, tasks=("segment",), blocks=blocks
-    )  # says what is wrong with it, before ultralytics tries to download it
-    arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder))
+    # Says what is wrong with it, before ultralytics tries to download it.
+    loaded = load_model(start, tasks=("segment",), blocks=blocks)
+    arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder, loaded))
     with _within_reach(blocks, start):
         seconds = _train(ultralytics, start, arguments, options, report, folder, on_progress)
         return _deliver(folder, str(model), options, report, seconds, blocks)
@@ -194,6 +193,9 @@ def _train(
         if not options.several_devices:  # the ranks are other processes, where nobody would see it
             _watch(yolo, on_progress)
         yolo.add_callback("on_train_start", lambda trainer: _use_threads(options.threads))
+        yolo.add_callback(
+            "on_pretrain_routine_end", importlib.import_module("lineside.export.yolo.fine_masks").learn_fine_masks
+        )
         with contextlib.redirect_stdout(sys.stderr):  # results go to stdout, ultralytics' chatter does not
             yolo.train(**arguments)
     return time.time() - began
@@ -249,11 +251,15 @@ def _use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or default)
 
 
-def _arguments(options: TrainOptions, report: DatasetReport, folder: Path) -> dict[str, Any]:
+def _arguments(options: TrainOptions, report: DatasetReport, folder: Path, model: Any) -> dict[str, Any]:
     """Keyword arguments for ultralytics."""
+    from lineside.export.yolo.fine_masks import can_learn_fine_masks
+
+    fine = {"mask_ratio": 1} if can_learn_fine_masks(model) else {}
     batch = min(options.batch, report.splits["train"].pictures)
     return {
         **SMALL_SET,
+        **fine,
         "data": str(folder / "work" / "data.yaml"),
         "epochs": options.epochs,
         "imgsz": options.imgsz,

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from ultralytics.nn.modules.head import Segment
-from ultralytics.utils.loss import E2ELoss, v8SegmentationLoss
 
 from lineside.export.modules.focus import FocusPixel, focus_loss, focus_targets
+from lineside.export.yolo.fine_masks import segmentation_loss
 from lineside.runtime.focus import REFERENCE_SIDE, STRIDE, FocusSizes
 
 __all__ = ["FocusLoss", "Segment_Focus"]
@@ -110,7 +110,7 @@ class Segment_Focus(Segment):  # noqa: N801 - the name in model yamls
 
 
 class FocusLoss:
-    """The segmentation loss of ultralytics, and that of the FocusPixel branch as one more item.
+    """The segmentation loss of the model, and that of the FocusPixel branch as one more item.
 
     Args:
         model: The model, not wrapped for several GPUs.
@@ -118,10 +118,9 @@ class FocusLoss:
     """
 
     def __init__(self, model: Any, head: Segment_Focus) -> None:
-        both = getattr(head, "one2one_cv2", None) is not None
-        self.segmentation: Any = E2ELoss(model, v8SegmentationLoss) if both else v8SegmentationLoss(model)
+        self.segmentation: Any = segmentation_loss(model)
         self.head = head
-        if both:
+        if hasattr(self.segmentation, "update"):
             self.update = self.segmentation.update  # called after each epoch where it is there
 
     def __call__(self, preds: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -7,7 +7,8 @@
   ultralytics' own, untouched.
 - ``yaml_model_load``: knows the models of ``configs/models`` by name, with a scale (``yolo11n-seg-edge.yaml``), and
   assembles yamls that name a ``base``.
-- ``SegmentationModel.init_criterion``: a head that has ``criterion(model)`` gives its own loss.
+- ``SegmentationModel.init_criterion``: a head that has ``criterion(model)`` gives its own loss, and a model whose masks
+  are learned at points (`lineside.export.yolo.fine_masks`) has that one.
 - A default callback that lives here. In training on several GPUs ultralytics starts a process for each, which unpickles
   the callbacks and thereby imports this package before it builds the model. It lets a head that has
   ``validator(trainer)`` bring its own, for outputs that ultralytics' does not know.
@@ -206,11 +207,13 @@ def _check_scale(wanted: Any, letter: str, structure: dict[str, Any], path: Any)
 
 
 def _criterion(theirs: Any) -> Any:
-    """``init_criterion`` that asks the head first."""
+    """``init_criterion`` that asks the head first, and the model next."""
 
     @functools.wraps(theirs)
     def init_criterion(self: Any) -> Any:
         own = getattr(self.model[-1], "criterion", None)
+        if own is None and hasattr(self, "lineside_fine_masks"):
+            own = importlib.import_module("lineside.export.yolo.fine_masks").segmentation_loss
         return theirs(self) if own is None else own(self)
 
     setattr(init_criterion, MARK, theirs)
