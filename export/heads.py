@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lineside.runtime.contract import HeadContract
-from lineside.runtime.errors import ExportError
+from lineside.runtime.errors import BadOption, ExportError
 
 __all__ = ["END2END_ROWS", "Head", "LevelsHead", "find_head", "supported_heads", "unknown_head"]
 
@@ -163,6 +163,7 @@ def find_head(model: nn.Module, input_size: tuple[int, int], end2end: bool = Fal
     purposes = ("cv2", "cv3", *(("cv4",) if form.masks else ()))
     lists = [_stacks(module, f"one2one_{name}" if end2end else name) for name in purposes]
     focus, strides = _focus(module, end2end), _strides(module)
+    _check_size(input_size, max(strides))
     contract = HeadContract(
         kind="end2end" if end2end else "levels",
         classes=_count(module, "nc"),
@@ -187,6 +188,16 @@ def find_head(model: nn.Module, input_size: tuple[int, int], end2end: bool = Fal
         contract=contract,
         focus=focus,
     )
+
+
+def _check_size(input_size: tuple[int, int], stride: int) -> None:
+    """Raises BadOption for an input that the greatest stride does not divide."""
+    if any(side % stride for side in input_size):
+        fitting = "x".join(str(-(-side // stride) * stride) for side in input_size)
+        raise BadOption(
+            f"an input of {'x'.join(map(str, input_size))} (HxW) does not fit this model: both sides must be multiples of "
+            f"{stride}, its greatest stride. Take --imgsz {fitting}"
+        )
 
 
 def _focus(module: nn.Module, end2end: bool) -> nn.Module | None:

@@ -116,7 +116,7 @@ def input_size(text: str | None) -> tuple[int, int] | None:
     """Reads ``640`` or ``480x640`` as height and width; None stays None.
 
     Raises:
-        BadOption: It is neither, or a side is below 32.
+        BadOption: It is neither, or a side is not from 32 to 8192.
     """
     from lineside.runtime.errors import BadOption
 
@@ -124,7 +124,9 @@ def input_size(text: str | None) -> tuple[int, int] | None:
         return None
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(re.fullmatch("[0-9]{2,4}", side) and 32 <= int(side) <= 8192 for side in sides):
-        raise BadOption(f"--imgsz {text[:20]}: give one number, such as 640, or HxW, such as 480x640; sides from 32 on")
+        raise BadOption(
+            f"--imgsz {text[:20]}: give one number, such as 640, or HxW, such as 480x640; sides from 32 to 8192"
+        )
     return int(sides[0]), int(sides[-1])
 
 
