@@ -236,12 +236,12 @@ def read_case(entry: Entry) -> Case:
     )
     if not expected:
         raise DatasetError(f"{entry.file} holds no tensor out.*, so there is nothing to compare with: copy it again")
-    groups = [
+    inputs, params, expected = (
         Held(group, f"{entry.file} holds no tensor {prefix}{{}}, without which the case cannot be run: copy it again")
         for group, prefix in zip((inputs, params, expected), PREFIXES, strict=True)
-    ]
+    )
     hyper = Held(entry.hyper, "the manifest gives this case no hyper-parameter {}, which has no usual value")
-    return Case(entry.module, entry.case, hyper, *groups, entry.note, entry.upstream)
+    return Case(entry.module, entry.case, hyper, inputs, params, expected, entry.note, entry.upstream)
 
 
 def _file(entry: Entry) -> bytes:
