@@ -124,9 +124,9 @@ class TestDamaged:
         ("text", "says"),
         [
             ("nc: 80\nnames: [a]\ntrain: images\n", "no list of rows"),
-            ("- 1\n- 2\n", "no model yaml"),
-            ("", "no list of rows"),
-            ("a: [1, 2\n", "no model yaml"),
+            ("- 1\n- 2\n", "holds a list and no mapping"),
+            ("", "holds nothing"),
+            ("a: [1, 2\n", "is wrong in line 2, column 1"),
             ("backbone: 3\nhead: [[1]]\n", "no list of rows"),
             ("backbone: []\nhead: [[-1, 1, nn.Upsampler, [2]], [-1, 1, Segment, [80]]]\n", "nn.Upsampler"),
         ],
