@@ -1,8 +1,9 @@
 """Trains the base and every improved model alike, and measures all of them on the same fresh pictures.
 
 Every model starts from random weights, sees the same synthetic bearings for the same number of epochs, and is trained
-several times with different seeds. Whatever is done stays in ``build/zoo-train/``: stop it whenever you like (Ctrl-C, or
-``--minutes``) and start it again, and it goes on where it was. A run whose model has changed since is made again.
+several times with different seeds, in bfloat16 where autocast has it, as on a GPU. Whatever is done stays in
+``build/zoo-train/``: stop it whenever you like (Ctrl-C, or ``--minutes``) and start it again, and it goes on where it was.
+A run whose model has changed since is made again.
 
 usage: python benchmarks/zoo_train.py [train] [measure] [status]      all three when none is named
        python benchmarks/zoo_train.py train --only base edge --minutes 60 --jobs 2
@@ -41,7 +42,7 @@ class Budget:
         train: Pictures to train on.
         val: Pictures that choose the epoch.
         size: Side of a picture and of the network's input, px.
-        epochs: Passes over the training pictures; about ten minutes of a core for the base.
+        epochs: Passes over the training pictures; a quarter of an hour of a core for the base.
         batch: Pictures per step.
         fresh: Pictures that no run has seen, on which all are measured.
         fresh_seed: Seed of those.
@@ -53,7 +54,7 @@ class Budget:
     train: int = 288
     val: int = 64
     size: int = 256
-    epochs: int = 24
+    epochs: int = 40
     batch: int = 8
     fresh: int = 1000
     fresh_seed: int = 20_000
@@ -185,7 +186,8 @@ def command(run: Run, data: Path, threads: int) -> list[str]:
     }
     words = [str(word) for pair in options.items() for word in pair]
     words += ["--set", "mask_ratio=4"] if run.model == QUARTER else []
-    return [sys.executable, "-m", "lineside", "train", run.yaml, str(data), *words, *(["--resume"] if begun else [])]
+    program = str(Path(__file__).with_name("in_bfloat16.py"))
+    return [sys.executable, program, "train", run.yaml, str(data), *words, *(["--resume"] if begun else [])]
 
 
 def train(runs: list[Run], data: Path, jobs: int, threads: int, minutes: float | None) -> bool:

@@ -69,7 +69,7 @@ def segmentation_loss(model: Any) -> Any:
     return E2ELoss(model, kind) if both else kind(model)
 
 
-class FineMaskLoss(v8SegmentationLoss):  # type: ignore[misc]
+class FineMaskLoss(v8SegmentationLoss):
     """The segmentation loss with its mask item taken at points; all other items are ultralytics'."""
 
     def loss(
