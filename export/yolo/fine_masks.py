@@ -81,7 +81,8 @@ class FineMaskLoss(v8SegmentationLoss):
             preds: ``proto`` ``(B, M, h, w)`` and ``mask_coefficient`` ``(B, M, A)`` beside what the boxes need.
             batch: ``masks`` in any resolution beside what the boxes need.
         """
-        prototypes, coefficients = preds["proto"], preds["mask_coefficient"].permute(0, 2, 1)
+        # In float32 even under autocast: hundreds of points add up in each cell's gradient.
+        prototypes, coefficients = preds["proto"].float(), preds["mask_coefficient"].permute(0, 2, 1).float()
         (chosen, objects, boxes, _, _), found, _ = self.get_assigned_targets_and_loss(preds, batch)
         height, width = (float(side * self.stride[0]) for side in preds["feats"][0].shape[2:])
         total = prototypes.sum() * 0 + coefficients.sum() * 0  # every rank has a gradient for them, objects or none
@@ -90,13 +91,14 @@ class FineMaskLoss(v8SegmentationLoss):
             here = chosen[picture]
             labels = batch["masks"][picture] if self.overlap else batch["masks"][numbers == picture]
             corners = boxes[picture][here] / boxes.new_tensor([width, height, width, height])
-            total = total + _at_points(
-                prototypes[picture],
-                coefficients[picture][here],
-                labels.to(self.device),
-                objects[picture][here],
-                corners,
-            )
+            with torch.autocast(self.device.type, enabled=False):
+                total = total + _at_points(
+                    prototypes[picture],
+                    coefficients[picture][here],
+                    labels.to(self.device),
+                    objects[picture][here],
+                    corners.float(),
+                )
         mask = total / chosen.sum().clamp(min=1) * self.hyp.box
         items = torch.stack([found[0], mask, found[1], found[2], mask.detach() * 0])
         return items * len(prototypes), dict(zip(self.loss_names, items.detach(), strict=True))
@@ -118,14 +120,15 @@ def _at_points(
         objects: ``(N,)`` number of each prediction's object, from 0.
         boxes: ``(N, 4)`` corners of its box, 0 to 1.
     """
-    places = points_in_boxes(boxes, SIDE)
+    height, width = labels.shape[-2:]
+    pixels = (points_in_boxes(boxes, SIDE) * boxes.new_tensor([width, height])).long()
+    columns, rows = pixels[..., 0].clamp(0, width - 1), pixels[..., 1].clamp(0, height - 1)
+    # At the middle of each pixel, where the runtime decides about it.
+    places = (torch.stack([columns, rows], -1) + 0.5) / boxes.new_tensor([width, height])
     sampled = F.grid_sample(
         prototypes[None], 2 * places[None] - 1, mode="bilinear", padding_mode="border", align_corners=False
     )[0]
     logits = torch.einsum("nm,mnp->np", coefficients, sampled)
-    height, width = labels.shape[-2:]
-    columns = (places[..., 0] * width).long().clamp(0, width - 1)
-    rows = (places[..., 1] * height).long().clamp(0, height - 1)
     if labels.ndim == 2:
         wanted = labels[rows, columns] == objects[:, None] + 1
     else:

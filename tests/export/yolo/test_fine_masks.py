@@ -144,3 +144,20 @@ def test_training_learns_them_unless_told_otherwise(
     assert best.is_file() and calls[:1] == [(64, 64)] * fine and set(calls) <= {(64, 64), (96, 96)}
     assert f"mask_ratio: {ratio}\n" in (tmp_path / "run" / "work" / "args.yaml").read_text()
     assert all(0 <= value < 100 for it in seen for value in it.losses.values())
+
+
+def test_mixed_precision_adds_up_in_float32(model: Any) -> None:
+    batch = labelled_batch(SIDE)
+    outputs = model(batch["img"])
+
+    def slope(mixed: bool) -> Any:
+        torch.manual_seed(1)
+        kind = torch.bfloat16 if mixed else torch.float32
+        leaves = {name: outputs[name].detach().to(kind).requires_grad_() for name in ("proto", "mask_coefficient")}
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss, _ = FineMaskLoss(model)({**outputs, **leaves}, batch)
+        (found,) = torch.autograd.grad(loss[MASK], leaves["proto"], retain_graph=True)
+        return found.float()
+
+    whole, mixed = slope(False), slope(True)
+    assert float((whole - mixed).norm()) < 0.01 * float(whole.norm())
