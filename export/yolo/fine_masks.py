@@ -4,7 +4,9 @@ Ultralytics teaches masks at a quarter of the input's resolution: of a defect of
 model that follows them exactly still misses its outline. The runtime interpolates the prototypes bilinearly before it
 decides, so that is what has to be taught: the interpolated logit, against the label of that pixel. Doing it for every
 pixel costs more than the network (the prototypes are enlarged to the size of the input), and sampling points costs next
-to nothing. The estimate is unbiased: points are drawn evenly over the box of each object, anew in every step.
+to nothing. The estimate is unbiased: points are drawn evenly over the box of each object, anew in every step, and over
+those pixels only that the runtime cuts a mask to. Half a pixel there is a lot for a small object, whose pixels are mostly
+border.
 
 The idea of points is that of PointRend (Kirillov et al., 2020), without its search for uncertain ones.
 """
@@ -111,7 +113,7 @@ def _at_points(
     objects: torch.Tensor,
     boxes: torch.Tensor,
 ) -> torch.Tensor:
-    """Sum over the objects of one picture of their mean cross entropy.
+    """Sum over the objects of one picture of their cross entropy per pixel of the box.
 
     Args:
         prototypes: ``(M, h, w)``.
@@ -121,10 +123,13 @@ def _at_points(
         boxes: ``(N, 4)`` corners of its box, 0 to 1.
     """
     height, width = labels.shape[-2:]
-    pixels = (points_in_boxes(boxes, SIDE) * boxes.new_tensor([width, height])).long()
+    size = boxes.new_tensor([width, height])
+    corners = boxes * size.repeat(2)
+    whole = torch.minimum(corners.ceil().clamp(min=0), size.repeat(2))  # first pixels inside, first ones beyond
+    pixels = points_in_boxes(whole, SIDE).long()
     columns, rows = pixels[..., 0].clamp(0, width - 1), pixels[..., 1].clamp(0, height - 1)
     # At the middle of each pixel, where the runtime decides about it.
-    places = (torch.stack([columns, rows], -1) + 0.5) / boxes.new_tensor([width, height])
+    places = (torch.stack([columns, rows], -1) + 0.5) / size
     sampled = F.grid_sample(
         prototypes[None], 2 * places[None] - 1, mode="bilinear", padding_mode="border", align_corners=False
     )[0]
@@ -133,7 +138,10 @@ def _at_points(
         wanted = labels[rows, columns] == objects[:, None] + 1
     else:
         wanted = labels[objects[:, None], rows, columns] > 0
-    return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none").mean(1).sum()
+    # The sum over the pixels inside, by the area of the box: an object that its box holds no pixel of counts nothing.
+    share = (whole[:, 2:] - whole[:, :2]).prod(1) / (corners[:, 2:] - corners[:, :2]).prod(1).clamp(min=1e-9)
+    losses = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
+    return (losses.mean(1) * share).sum()
 
 
 def points_in_boxes(boxes: torch.Tensor, side: int) -> torch.Tensor:
