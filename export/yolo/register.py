@@ -212,8 +212,9 @@ def _criterion(theirs: Any) -> Any:
     @functools.wraps(theirs)
     def init_criterion(self: Any) -> Any:
         own = getattr(self.model[-1], "criterion", None)
-        if own is None and hasattr(self, "lineside_fine_masks"):
-            own = importlib.import_module("lineside.export.yolo.fine_masks").segmentation_loss
+        fine = importlib.import_module("lineside.export.yolo.fine_masks")
+        if own is None and hasattr(self, fine.FLAG):
+            own = fine.segmentation_loss
         return theirs(self) if own is None else own(self)
 
     setattr(init_criterion, MARK, theirs)
