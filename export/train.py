@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lineside.export.blocks import UserBlocks, load_blocks
-from lineside.export.class_paths import class_paths, installed
+from lineside.export.checkpoint import read_checkpoint
+from lineside.export.class_paths import ClassPath, class_paths, installed
 from lineside.export.datasets import DatasetReport, check_dataset, write_resolved
 from lineside.export.results import best_row, copy_whole, draw_curves, read_results, write_safetensors
 from lineside.export.ultra import load_model, prepare
@@ -46,6 +47,12 @@ SMALL_SET: Mapping[str, Any] = {
 }
 """Settings of ultralytics that differ from its defaults. ``nbs`` is set to the batch besides: with its default of 64
 a set of 120 pictures gets two optimiser steps per epoch and learns nothing."""
+
+OWNED = ("data", "exist_ok", "mode", "model", "name", "project", "resume", "save", "save_dir", "task")
+"""Settings of ultralytics that a run folder depends on, and that nobody else may set."""
+
+OTHER_WEIGHTS = ("distill_model", "pretrained")
+"""Settings of ultralytics that may name a checkpoint, which it unpickles."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,17 @@ class TrainOptions:
                 f"--device {self.device} trains in a process per GPU, and blocks of --modules do not get there. "
                 "Train on one GPU."
             )
+        for name in OWNED:
+            if name in self.extra:
+                raise BadOption(
+                    f"--set {name} is refused: where a run lies and what it is called are set by MODEL, DATA and --out."
+                )
+
+    @property
+    def other_weights(self) -> tuple[str, ...]:
+        """Checkpoints that the settings name beside the model: a teacher, or weights to begin with."""
+        values = (self.extra.get(name) for name in OTHER_WEIGHTS)
+        return tuple(str(value) for value in values if isinstance(value, (str, Path)))
 
     @property
     def several_devices(self) -> bool:
@@ -145,7 +163,7 @@ def train(
         BadOption: An option is out of range, or the folder does not fit.
         DatasetError: The set is broken; the message names files and lines.
         MissingPackage: ultralytics or safetensors is not installed.
-        WeightsError: The model cannot be loaded or built.
+        WeightsError: The model, or a checkpoint that the settings name, cannot be loaded or built.
     """
     options = options or TrainOptions()
     options.check()
@@ -162,11 +180,14 @@ def train(
     start = str(last) if resume else str(model)
     if Path(start).suffix.lower() == ".safetensors":
         raise WeightsError(f"Training cannot start from '{start}'. Give the .pt that lies beside it.")
-    blocks = load_blocks(options.modules, [path.module for path in class_paths(start)])
-    # Says what is wrong with it, before ultralytics tries to download it.
+    weights = [start, *(() if resume else options.other_weights)]
+    blocks = load_blocks(options.modules, [path.module for path in _classes(weights)])
+    # Says what is wrong with them, before ultralytics tries to download or runs what is in them.
     loaded = load_model(start, tasks=("segment",), blocks=blocks)
+    for other in weights[1:]:
+        read_checkpoint(other, safe=False, blocks=blocks)
     arguments = {"resume": True} if resume else _checked(_arguments(options, report, folder, loaded))
-    with _within_reach(blocks, start):
+    with _within_reach(blocks, weights):
         seconds = _train(ultralytics, start, arguments, options, report, folder, on_progress)
         return _deliver(folder, str(model), options, report, seconds, blocks)
 
@@ -202,10 +223,15 @@ def _train(
 
 
 @contextlib.contextmanager
-def _within_reach(blocks: UserBlocks, start: str) -> Iterator[None]:
-    """Lets ultralytics find the user's blocks, in yamls and in the checkpoint that it starts from."""
-    with registered(blocks), installed(blocks, class_paths(start), safe=False):
+def _within_reach(blocks: UserBlocks, weights: Sequence[str]) -> Iterator[None]:
+    """Lets ultralytics find the user's blocks, in yamls and in the checkpoints that it starts from."""
+    with registered(blocks), installed(blocks, _classes(weights), safe=False):
         yield
+
+
+def _classes(weights: Sequence[str]) -> tuple[ClassPath, ...]:
+    """The classes that checkpoints name, each once."""
+    return tuple(dict.fromkeys(path for file in weights for path in class_paths(file)))
 
 
 def _check_folder(folder: Path, last: Path, resume: bool) -> None:

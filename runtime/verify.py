@@ -19,6 +19,7 @@ from lineside.runtime.engines.base import Engine, EngineOptions
 from lineside.runtime.errors import BadOption, BundleDamaged, CheckFailed
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.golden import Golden, mask_of_rle, read_golden
+from lineside.runtime.matching import counterparts, golden_pairs, nearest_candidates, same_anchors
 from lineside.runtime.postprocess import Postprocessor
 from lineside.runtime.ties import Candidates, contradiction
 
@@ -180,9 +181,9 @@ def _compare(
     rows: Golden | Candidates = golden.candidates or golden
     final = bundle.manifest.head.kind == "end2end"
     if golden.candidates is None:
-        pairs = _pairs(golden, found)
+        pairs = golden_pairs(golden, found)
     else:
-        pairs = _nearest_candidates(golden.candidates, found) if final else _same_anchors(golden.candidates, found)
+        pairs = nearest_candidates(golden.candidates, found) if final else same_anchors(golden.candidates, found)
     mine, theirs = [pair[1] for pair in pairs], [pair[0] for pair in pairs]
     box = np.abs(found.boxes[mine].astype(np.float64) - rows.boxes[theirs])
     score = np.abs(found.scores[mine].astype(np.float64) - rows.scores[theirs])
@@ -216,40 +217,6 @@ def _unexplained(golden: Golden, result: GoldenResult, theirs: Sequence[int], fi
     return contradiction(rows, taken, golden.conf, golden.iou, final=final)
 
 
-def _same_anchors(candidates: Candidates, found: Detections) -> list[tuple[int, int]]:
-    """Each detection with the candidate of its anchor and class; each of them once."""
-    listed = {pair: row for row, pair in enumerate(zip(candidates.anchors, candidates.classes, strict=True))}
-    pairs = [(listed.pop(pair, None), i) for i, pair in enumerate(zip(found.anchors, found.classes, strict=True))]
-    return [(row, index) for row, index in pairs if row is not None]
-
-
-def _nearest_candidates(candidates: Candidates, found: Detections) -> list[tuple[int, int]]:
-    """Each detection with the nearest unused candidate of its class, by falling score: rows have no anchor."""
-    free = np.ones(len(candidates.scores), np.bool_)
-    pairs = []
-    for index, (box, kind) in enumerate(zip(found.boxes, found.classes, strict=True)):
-        far = np.abs(candidates.boxes.astype(np.float64) - box).max(axis=1)
-        far[~free | (candidates.classes != kind)] = np.inf
-        if len(far) and np.isfinite(far.min()):
-            free[np.argmin(far)] = False
-            pairs.append((int(np.argmin(far)), index))
-    return pairs
-
-
-def _pairs(golden: Golden, found: Detections) -> list[tuple[int, int]]:
-    """Each golden detection with the nearest unused one of its class, by falling score."""
-    free = set(range(len(found)))
-    pairs = []
-    for index, (box, kind) in enumerate(zip(golden.boxes, golden.classes, strict=True)):
-        rivals = [other for other in free if found.classes[other] == kind]
-        if not rivals:
-            continue
-        nearest = min(rivals, key=lambda other: float(np.abs(found.boxes[other] - box).max()))
-        free.remove(nearest)
-        pairs.append((index, nearest))
-    return pairs
-
-
 def _mask_iou(
     golden: Golden, rle: tuple[str, ...] | None, found: Detections, pairs: Sequence[tuple[int, int]], bundle: Bundle
 ) -> float | None:
@@ -276,26 +243,11 @@ def _cosine(golden: Golden, outputs: dict[str, Tensor], bundle: Bundle) -> float
     for name, recorded in golden.outputs.items():
         if head.kind == "end2end" and name == head.output_names[0] and recorded.shape == outputs[name].shape:
             recorded = recorded[:, : -(-recorded.shape[1] // 2)]
-            outputs = {**outputs, name: _counterparts(recorded[0], outputs[name][0])[None]}
+            outputs = {**outputs, name: counterparts(recorded[0], outputs[name][0])[None]}
         a, b = outputs[name].astype(np.float64).ravel(), recorded.astype(np.float64).ravel()
         lengths = float(np.linalg.norm(a) * np.linalg.norm(b)) if a.shape == b.shape else 0.0
         values.append(float(a @ b) / lengths if lengths else 0.0)
     return min(values) if values else None
-
-
-def _counterparts(rows: npt.NDArray[np.float16], found: Tensor) -> Tensor:
-    """For each row of an end-to-end head the nearest one found, of its class while there is one, each taken once.
-
-    Rows are sorted by score, and two of nearly the same score may take each other's place on another machine. At the
-    end of the list one may even be missing, so only the better half is compared, with all that were found.
-    """
-    chosen = np.empty(len(rows), np.int64)
-    free = np.ones(len(found), np.bool_)
-    for index, row in enumerate(rows.astype(np.float32)):
-        far = np.abs(found - row).sum(axis=1) + 1e9 * (found[:, 5] != row[5])
-        chosen[index] = np.argmin(np.where(free, far, np.inf))
-        free[chosen[index]] = False
-    return found[chosen]
 
 
 def _reason(result: GoldenResult, tolerance: Tolerance) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lineside.export.parity.anchors import compare_anchors
+from lineside.export.parity.apart import Apart
 from lineside.export.parity.budget import Budget
 from lineside.export.parity.masks import compare_masks
 from lineside.export.parity.raw import compare_focus, compare_raw
@@ -55,11 +56,13 @@ def run_gate(
         NonFiniteOutput: The bundle's outputs hold NaN or infinity.
     """
     reports: list[PictureReport] = []
+    apart = Apart()
     for start in range(0, len(pictures), shipped.batch):
         group = pictures[start : start + shipped.batch]
         views = shipped.look([picture.frame for picture in group])
         for picture, view in zip(group, views, strict=True):
             reports.append(compare(picture, view, shipped, reference, head, budget))
+            apart.see(view.outputs)
             if progress:
                 progress(len(reports))
     verdicts = judge(reports, budget, masks=head.coefficients > 0, focus=head.focus > 0)
@@ -71,6 +74,7 @@ def run_gate(
         budget=budget,
         verdicts=verdicts,
         pictures=tuple(reports),
+        blind=apart.blind(reports),
     )
 
 

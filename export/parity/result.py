@@ -117,6 +117,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
         pictures: One report per picture.
         rounding: Where weights were rounded to FP16: the same levels between rounded and unrounded torch, as the
             greatest difference of a score and of a box side (px) among the best anchors; for information.
+        blind: Whether the model answered all pictures alike, so that nothing can be said about what it is given.
     """
 
     passed: bool
@@ -127,3 +128,4 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...]
     pictures: tuple[PictureReport, ...]
     rounding: dict[str, float] = {}
+    blind: bool = False

@@ -58,4 +58,5 @@ def joined(reports: Sequence[ParityReport]) -> ParityReport:
         passed=all(report.passed for report in reports),
         verdicts=tuple(verdicts),
         pictures=tuple(picture for report in reports for picture in report.pictures),
+        blind=any(report.blind for report in reports),
     )

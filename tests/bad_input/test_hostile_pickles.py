@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.sick_models import Attack
+from helpers.sick_models.weights import Attack
 from lineside import cli
 from lineside.export.class_paths import ClassPath, class_paths
 from lineside.export.hostile_names import hostile

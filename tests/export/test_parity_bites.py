@@ -12,11 +12,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from lineside import cli
 from lineside.export.parity import gate, masks
 from lineside.export.parity.budget import FP32
 from lineside.export.parity.result import ParityReport
+from lineside.export.settle import settle
+from lineside.export.ultra import load_model
 from lineside.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.postprocess import Postprocessor
@@ -63,7 +66,7 @@ def change_decoding(
 
 def test_nothing_planted_passes(stage: Stage) -> None:
     report = run(stage)
-    assert report.passed and not failed(report)
+    assert report.passed and not failed(report) and not report.blind
     assert [verdict.level for verdict in report.verdicts] == ["raw", "anchors", "masks"]
     assert len(report.pictures) >= 8
     for picture in report.pictures:
@@ -196,3 +199,15 @@ def test_beyond_the_budget_no_bundle_is_left(
     assert report["passed"] is False
     assert [v["level"] for v in report["verdicts"] if not v["passed"]] == ["raw", "masks"]
     assert "FAILED" in printed.out and "Parity with torch" in printed.out
+
+
+def test_a_model_that_answers_every_picture_alike_is_told_of(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model("yolo11n-seg.yaml")
+    settle(model, stage.pictures)
+    with torch.no_grad():
+        model.model[0].conv.weight.zero_()
+    torch.save({"model": model}, tmp_path / "blind.pt")
+    cli.main(["export", str(tmp_path / "blind.pt"), "-o", str(tmp_path / "blind.bundle"), "--imgsz", "96"])
+    assert "warning: the model answers every picture alike" in capsys.readouterr().err

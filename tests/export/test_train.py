@@ -15,7 +15,7 @@ import pytest
 
 from lineside.export.results import best_row, draw_curves
 from lineside.export.synth.dataset import write_dataset
-from lineside.export.train import Progress, TrainOptions, train
+from lineside.export.train import OTHER_WEIGHTS, Progress, TrainOptions, train
 from lineside.export.ultra import load_model, model_yaml
 from lineside.runtime.errors import BadOption, WeightsError
 
@@ -145,6 +145,8 @@ def test_trained_weights_are_a_start_for_further_training(run: Path, dataset: Pa
         ({"seed": -1}, "--seed"),
         ({"imgsz": 64, "extra": {"learning": 1}}, "learning"),
         ({"imgsz": 64, "extra": {"lr0": "fast"}}, "lr0"),
+        ({"imgsz": 64, "extra": {"name": "mine"}}, "--set name is refused"),
+        ({"imgsz": 64, "extra": {"save": False}}, "--set save is refused"),
     ],
 )
 def test_impossible_options_are_refused_before_anything_is_written(
@@ -175,6 +177,46 @@ def test_a_model_that_is_none_is_explained(
     with pytest.raises(WeightsError, match=why):
         train(name, dataset, tmp_path / "run", TrainOptions(epochs=1, imgsz=64))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("setting", OTHER_WEIGHTS)
+def test_a_checkpoint_that_a_setting_names_is_looked_at_first(setting: str, dataset: Path, tmp_path: Path) -> None:
+    import torch
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    evil = tmp_path / "evil.pt"
+    torch.save({"model": Evil()}, evil)
+    for name, why in ((evil, "refused, nothing of it was run"), (tmp_path / "gone.pt", "no weights file")):
+        options = TrainOptions(epochs=1, imgsz=64, extra={setting: str(name)})
+        with pytest.raises(WeightsError, match=why):
+            train("yolo11n-seg.yaml", dataset, tmp_path / "run", options)
+    assert list(tmp_path.iterdir()) == [evil]
+
+
+@pytest.mark.slow
+def test_training_starts_from_the_weights_that_a_setting_names(cli, run: Path, dataset: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = (
+        "--epochs",
+        1,
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+        "--seed",
+        4,
+        "--set",
+        f"pretrained={run / 'best.pt'}",
+        "--set",
+        "lr0=0",
+    )
+    done = cli("train", "yolo11n-seg.yaml", dataset, *words, "--set", "warmup_epochs=0")
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {run / 'best.pt'} is a pickle" in done.stderr
+    before, after = load_model(run / "best.pt"), load_model(tmp_path / "run" / "best.pt")
+    for one, other in zip(before.parameters(), after.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach(), other.detach(), atol=2e-3)  # stored in half precision, not trained
 
 
 def test_a_damaged_safetensors_file_is_explained(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import sick_models
+from helpers.sick_models import making, operators
 from lineside.cli import main
 from lineside.export.zoo.build import short_names
 from lineside.export.zoo.latency import interleaved, ratio
@@ -72,7 +72,7 @@ def test_every_model_file_is_known() -> None:
 
 
 def test_doctor_exits_by_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sick = sick_models.saved(tmp_path, sick_models.deform(4)).model
+    sick = making.saved(tmp_path, operators.deform(4)).model
     assert main(["doctor", sick, "--target", "onnxruntime"]) == 0
     assert "runs it: nothing to say, 1 nodes" in capsys.readouterr().out
     assert main(["doctor", sick, "--target", "onnxruntime-1.23.2"]) == 1
@@ -82,7 +82,7 @@ def test_doctor_exits_by_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_doctor_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sick = sick_models.saved(tmp_path, sick_models.deform(4)).model
+    sick = making.saved(tmp_path, operators.deform(4)).model
     assert main(["doctor", sick, "--target", "onnxruntime1.23", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["kind"], report["target"], report["version"], report["runs"]) == (

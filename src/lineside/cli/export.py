@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,8 +131,16 @@ def input_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
+BLIND = (
+    "warning: the model answers every picture alike, so the comparison says nothing about what it is given. Its weights "
+    "are damaged or hardly trained: look at its accuracy before you use it"
+)
+
+
 def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> None:
     """Prints a report of the parity gate, as JSON together with other facts, or as a table."""
+    if report.blind:
+        print(BLIND, file=sys.stderr)
     if as_json:
         from lineside.runtime.plain import plain
 

@@ -66,7 +66,8 @@ def command(
         print(report.summary(), file=sys.stderr, flush=True)
 
     if not resume:
-        warn_of_pickle(model, remedy="")
+        for weights in (model, *options.other_weights):
+            warn_of_pickle(weights, remedy="")
     try:
         with progress("training", every=30) as update:
 

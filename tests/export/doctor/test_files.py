@@ -16,8 +16,8 @@ import onnxruntime as ort
 import pytest
 from onnx import helper
 
-from helpers import sick_models
-from helpers.sick_models import one_of_old
+from helpers.sick_models import making, operators, structure
+from helpers.sick_models.operators import one_of_old
 from lineside.export.doctor.examine import examine
 from lineside.export.doctor.graph_view import GraphView, without_weights
 from lineside.export.doctor.rule import apply
@@ -53,7 +53,7 @@ def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_onnx_file_needs_neither_torch_nor_ultralytics(tmp_path: Path) -> None:
-    done = without_torch(sick_models.saved(tmp_path, sick_models.deform(4)).model, "--json")
+    done = without_torch(making.saved(tmp_path, operators.deform(4)).model, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["nodes"] == 1
 
@@ -89,7 +89,7 @@ def with_variant(folder: Path, model: onnx.ModelProto, engines: tuple[str, ...])
 
 def unknown() -> onnx.ModelProto:
     node = helper.make_node("Foo", ["x"], ["y"], domain="acme")
-    return sick_models.graph([node], {"x": (2, 3)}, domains=["acme"], output=(2, 3))
+    return making.graph([node], {"x": (2, 3)}, domains=["acme"], output=(2, 3))
 
 
 def test_a_variant_that_the_target_cannot_run_is_found_and_named(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_variant_for_other_engines_is_examined_and_does_not_decide(tmp_path: P
 
 
 def test_a_broken_variant_is_named_too(tmp_path: Path) -> None:
-    report = examine(with_variant(tmp_path, sick_models.broken()["circle"], ("onnxruntime",)))
+    report = examine(with_variant(tmp_path, structure.broken()["circle"], ("onnxruntime",)))
     assert not report.runs
     assert report.findings[0].where[0].startswith("variants/fp16.onnx: ")
 
@@ -123,7 +123,7 @@ def functions(*made: onnx.FunctionProto, opset: int = 18) -> onnx.ModelProto:
         for it, before, after in zip(made, names[:-1], names[1:], strict=True)
     ]
     domains = [it.domain for it in made]
-    return sick_models.graph(nodes, {"x": ("n", "m")}, functions=made, domains=domains, output=("a", "b"), opset=opset)
+    return making.graph(nodes, {"x": ("n", "m")}, functions=made, domains=domains, output=("a", "b"), opset=opset)
 
 
 def opsets(model: onnx.ModelProto) -> dict[tuple[str, str], int]:
@@ -177,7 +177,7 @@ def test_onnxruntime_reads_functions_in_the_opset_of_the_model_and_the_doctor_kn
     x = CUBE if expected.ndim == 3 else NUMBERS
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", 1, [None] * x.ndim))
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", 1, [None] * x.ndim))
-    report = examine(sick_models.saved(tmp_path, model).model)
+    report = examine(making.saved(tmp_path, model).model)
     blamed = [finding.rule for finding in report.findings if finding.severity == "cannot-run"]
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -203,7 +203,7 @@ def test_a_target_that_reads_functions_in_their_own_opsets() -> None:
 def test_large_weights_do_not_go_through_shape_inference(tmp_path: Path) -> None:
     weight = np.zeros((600, 300), np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Reshape", ["h", "s"], ["y"])]
-    model = sick_models.graph(nodes, {"x": (2, 600)}, {"w": weight, "s": np.array([3, 200])}, output=(3, 200))
+    model = making.graph(nodes, {"x": (2, 600)}, {"w": weight, "s": np.array([3, 200])}, output=(3, 200))
     light = without_weights(model)
     assert light.ByteSize() < 2000 < weight.nbytes < model.ByteSize()
     assert GraphView(model).shape("h") == (2, 300)
@@ -216,7 +216,7 @@ def test_weights_beside_a_file_are_looked_for_and_not_read(fault: str, tmp_path:
     folder = tmp_path / "folder"
     folder.mkdir()
     node = helper.make_node("Add", ["x", "w"], ["y"])
-    model = sick_models.graph([node], {"x": (100, 100)}, {"w": np.zeros((100, 100), np.float32)}, output=(100, 100))
+    model = making.graph([node], {"x": (100, 100)}, {"w": np.zeros((100, 100), np.float32)}, output=(100, 100))
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
     report = examine(str(folder / "model.onnx"))
     assert report.runs and [finding.rule for finding in report.findings] == ["external-data"]
@@ -233,7 +233,7 @@ def test_weights_beside_a_file_are_looked_for_and_not_read(fault: str, tmp_path:
 
 
 def test_a_sick_onnx_says_the_same_without_torch(tmp_path: Path) -> None:
-    sick = sick_models.no_kernel(tmp_path, BEARING)
+    sick = operators.no_kernel(tmp_path, BEARING)
     done = without_torch(sick.model, "--json")
     assert done.returncode == 1, done.stderr
     assert [it["rule"] for it in json.loads(done.stdout)["findings"]] == ["no-kernel"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.sick_models import with_block
+from helpers.sick_models.making import with_block
 from lineside import cli
 
 HERE = ["model.9"]

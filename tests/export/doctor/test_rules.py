@@ -13,8 +13,8 @@ import onnxruntime as ort
 import pytest
 from onnx import defs, helper
 
-from helpers import sick_models
-from helpers.sick_models import SICK, Sick
+from helpers.sick_models import SICK, making, operators, precision, structure
+from helpers.sick_models.making import Sick
 from lineside.export.doctor.examine import examine
 from lineside.export.doctor.graph_view import GraphView
 from lineside.export.doctor.report import Report
@@ -27,8 +27,8 @@ from lineside.runtime.errors import BundleError
 RULES = {rule.id: rule for rule in all_rules()}
 
 OTHER_TARGETS: dict[str, tuple[dict[str, bool], Callable[[Path, Path], Sick]]] = {
-    "no-functions": ({"functions": False}, sick_models.function_body),
-    "volume-sampling-refused": ({"grid_sample_5d": False}, sick_models.volume_sampling),
+    "no-functions": ({"functions": False}, operators.function_body),
+    "volume-sampling-refused": ({"grid_sample_5d": False}, operators.volume_sampling),
 }
 """Rules for what every target of today has: what another would lack, and a model that it could not run for it."""
 
@@ -102,9 +102,9 @@ def test_a_mask_is_as_large_as_its_numbers_are(kind: type, found: bool) -> None:
     assert ("folded-mask" in [finding.rule for finding in findings]) == found
 
 
-@pytest.mark.parametrize("fault", sorted(sick_models.broken()))
+@pytest.mark.parametrize("fault", sorted(structure.broken()))
 def test_graphs_that_are_none_end_in_a_finding_or_a_sentence(fault: str, tmp_path: Path) -> None:
-    sick = sick_models.saved(tmp_path, sick_models.broken()[fault])
+    sick = making.saved(tmp_path, structure.broken()[fault])
     report = examined(sick)
     if "strides" not in fault:  # a graph, if one of numbers that make no sense
         assert {finding.rule for finding in report.findings} == {"broken-graph"} and not report.runs
@@ -116,8 +116,8 @@ def test_a_long_chain_of_products_is_walked_once(tmp_path: Path) -> None:
     nodes = [helper.make_node("Mul", [a, a], [b]) for a, b in itertools.pairwise(names)]
     nodes += [helper.make_node(kind, [a], [b]) for kind, a, b in (("Neg", names[-1], "n"), ("Exp", "n", "e"))]
     nodes += [helper.make_node("Mul", ["x", "e"], ["p"]), helper.make_node("CumSum", ["p", "k"], ["y"])]
-    model = sick_models.graph(nodes, {"x": (2, 3)}, {"k": np.array(1, np.int64)}, output=(2, 3))
-    assert examined(sick_models.saved(tmp_path, model)).runs
+    model = making.graph(nodes, {"x": (2, 3)}, {"k": np.array(1, np.int64)}, output=(2, 3))
+    assert examined(making.saved(tmp_path, model)).runs
 
 
 def weights_in_other_forms() -> dict[str, onnx.ModelProto]:
@@ -132,18 +132,18 @@ def weights_in_other_forms() -> dict[str, onnx.ModelProto]:
         "acme", "F", ["x"], ["y"], [node("Foo", ["x"], ["y"], domain="else")], [helper.make_opsetid("else", 1)]
     )
     return {
-        "stored as half": sick_models.graph(
+        "stored as half": making.graph(
             [node("Cast", ["w"], ["v"], to=1), product], {"x": (1, 3000)}, {"w": np.zeros((3000, 3000), np.float16)}
         ),
-        "turned": sick_models.graph([node("Transpose", ["w"], ["v"]), product], size, {"w": large}),
-        "einsum": sick_models.graph([node("Einsum", ["x", "w"], ["y"], equation="ij,jk->ik")], size, {"w": large}),
-        "lstm": sick_models.graph(
+        "turned": making.graph([node("Transpose", ["w"], ["v"]), product], size, {"w": large}),
+        "einsum": making.graph([node("Einsum", ["x", "w"], ["y"], equation="ij,jk->ik")], size, {"w": large}),
+        "lstm": making.graph(
             [node("LSTM", ["x", "w", "r"], ["y"], hidden_size=100)], {"x": (1, 1, 11000)}, lstm, output=(1, 1, 1, 100)
         ),
         "a number": onnx.shape_inference.infer_shapes(
-            sick_models.graph([node("ReduceSum", ["x"], ["y"], keepdims=0)], size)
+            making.graph([node("ReduceSum", ["x"], ["y"], keepdims=0)], size)
         ),
-        "function of no use": sick_models.graph(
+        "function of no use": making.graph(
             [node("Relu", ["x"], ["y"])], size, functions=[helpless], domains=["acme", "else"], output=(1, 2100)
         ),
     }  # fmt: skip
@@ -151,7 +151,7 @@ def weights_in_other_forms() -> dict[str, onnx.ModelProto]:
 
 @pytest.mark.parametrize("name", ["stored as half", "turned", "einsum", "lstm", "a number", "function of no use"])
 def test_what_runs_is_not_called_sick(name: str, tmp_path: Path) -> None:
-    sick = sick_models.saved(tmp_path, weights_in_other_forms()[name])
+    sick = making.saved(tmp_path, weights_in_other_forms()[name])
     report = examined(sick)
     assert report.runs and not report.findings
     assert runs(Path(sick.model))
@@ -167,11 +167,11 @@ def test_a_file_with_a_folded_mask_runs_and_is_called_slow(tmp_path: Path, real:
 )  # fmt: skip
 def test_healthy_graphs_pass(name: str, tmp_path: Path) -> None:
     models = {
-        "deform": lambda: sick_models.deform(4),
-        "quantised": lambda: sick_models.quantised(np.uint8),
-        "plain": lambda: sick_models.add_one(tmp_path),
+        "deform": lambda: operators.deform(4),
+        "quantised": lambda: precision.quantised(np.uint8),
+        "plain": lambda: making.add_one(tmp_path),
     }
-    report = examined(sick_models.saved(tmp_path, models[name]()))
+    report = examined(making.saved(tmp_path, models[name]()))
     assert report.runs and not report.findings
 
 
@@ -199,9 +199,9 @@ def test_a_bundle_that_is_not_there_is_missed_as_one(tmp_path: Path) -> None:
 
 
 def test_severities_are_sorted(tmp_path: Path) -> None:
-    model = sick_models.quantised(np.int8)
+    model = precision.quantised(np.int8)
     model.graph.node.append(helper.make_node("Foo", ["y"], ["more"], domain="acme"))
-    report = examined(sick_models.saved(tmp_path, model))
+    report = examined(making.saved(tmp_path, model))
     order = [SEVERITIES.index(finding.severity) for finding in report.findings]
     assert order == sorted(order) and len(order) == 2
 
