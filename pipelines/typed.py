@@ -1,0 +1,84 @@
+"""Values that a user wrote, as the typed data they stand for; what cannot be meant is refused with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from lineside.runtime.errors import StationError
+
+__all__ = ["converted"]
+
+T = TypeVar("T")
+
+
+def converted(values: Any, kind: type[T], name: str, *, at: str = "", text: bool = False) -> T:
+    """Reads plain values as a msgspec struct.
+
+    Args:
+        values: What a YAML or JSON reader gave, or words.
+        kind: The struct.
+        name: What the text is called in messages, such as the path of the file.
+        at: Place of the values in that text, such as ``elements.top``.
+        text: All values are words: ``30`` is a number where one is wanted, ``true`` a truth value.
+
+    Returns:
+        The struct.
+
+    Raises:
+        StationError: A value has the wrong type or lies outside its range, or its name is not known there. The message
+            names the place and what is allowed.
+    """
+    try:
+        return msgspec.convert(values, kind, strict=not text)
+    except msgspec.ValidationError as error:
+        raise StationError(f"{name} {_explained(str(error), kind, at)}") from None
+
+
+def _explained(message: str, kind: type, at: str) -> str:
+    """What msgspec found, with the place in the text and the values allowed there."""
+    what, _, path = message.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    where = ".".join(filter(None, (at, path))).replace(".[", "[")
+    found = list(_along(inspect.type_info(kind), path))
+    if match := re.search(r"unknown field `(.*)`", what):
+        known = next((it.fields for it in found if isinstance(it, inspect.StructType)), ())
+        names = ", ".join(field.encode_name for field in known)
+        return f"has no use for `{match[1]}`{f' in `{where}`' if where else ''}; known here: {names or 'nothing'}"
+    plain = what.replace("`array`", "a list").replace("`object`", "a mapping of names to values")
+    choice = [str(value) for it in found if isinstance(it, inspect.LiteralType) for value in it.values]
+    allowed = f"; allowed: {', '.join(choice)}" if choice else ""
+    return f"is wrong{f' at `{where}`' if where else ''}: {plain[:1].lower()}{plain[1:]}{allowed}"
+
+
+def _along(kind: inspect.Type, path: str) -> Iterator[inspect.Type]:
+    """The types that may stand at the end of a path such as ``segment.imgsz[0]``."""
+    kinds = list(_parts(kind))
+    for step in re.findall(r"[^.\[\]]+|\[[^\]]*\]", path):
+        kinds = [part for it in kinds for below in _below(it, step) for part in _parts(below)]
+    yield from kinds
+
+
+def _parts(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """A type without its wrappings; each of those that a union allows."""
+    if isinstance(kind, inspect.Metadata):
+        yield from _parts(kind.type)
+    elif isinstance(kind, inspect.UnionType):
+        for part in kind.types:
+            yield from _parts(part)
+    else:
+        yield kind
+
+
+def _below(kind: inspect.Type, step: str) -> Iterator[inspect.Type]:
+    """The type one step further down a path."""
+    if isinstance(kind, inspect.StructType):
+        yield from (field.type for field in kind.fields if field.encode_name == step)
+    elif isinstance(kind, inspect.DictType):
+        yield kind.value_type
+    elif isinstance(kind, inspect.ListType) and step.startswith("["):
+        yield kind.item_type
