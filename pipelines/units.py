@@ -1,4 +1,4 @@
-"""Times and shares as people write them."""
+"""Times, shares and sizes as people write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from lineside.runtime.errors import BadOption
 
-__all__ = ["parse_share", "parse_time"]
+__all__ = ["parse_bytes", "parse_share", "parse_time"]
 
 _UNITS_NS = {
     "ns": 1,
@@ -17,7 +17,9 @@ _UNITS_NS = {
     "m": 60_000_000_000,
     "min": 60_000_000_000,
     "h": 3_600_000_000_000,
+    "d": 86_400_000_000_000,
 }
+_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def parse_time(text: str) -> int:
@@ -36,6 +38,23 @@ def parse_time(text: str) -> int:
     if nanoseconds < 1:
         raise BadOption(f"the time {text!r} must be above zero")
     return nanoseconds
+
+
+def parse_bytes(text: str) -> int:
+    """Reads an amount of data such as ``500MB`` (10^6) or ``4 GiB`` (2^30); capitals make no difference.
+
+    Returns:
+        Bytes, 0 or more.
+
+    Raises:
+        BadOption: It is no number with a known unit.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)\s*", text.lower())
+    if match is None or match[2] not in _BYTES:
+        raise BadOption(
+            f"{text!r} is not an amount of data; write a number and a unit (B, kB, MB, GB, TB), such as 2GB"
+        )
+    return round(float(match[1]) * _BYTES[match[2]])
 
 
 def parse_share(text: str) -> float:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import COLUMNS, rows
+from lineside.pipelines.sinks.lasting import Lasting, tell_of
 from lineside.pipelines.sinks.part import PartFile
+from lineside.pipelines.sinks.segments import RecordFile, Segments
+from lineside.pipelines.sinks.whole import whole_rows
 
-__all__ = ["Csv"]
+__all__ = ["Csv", "CsvFile", "make"]
+
+
+class CsvFile(Lasting, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table with a row per detection.
+
+    Attributes:
+        path: Name of the file.
+    """
+
+    path: str = "results.csv"
+
+
+def make(options: CsvFile, place: Place) -> Csv:
+    """Makes the sink of a station."""
+    path = place.path(options.path)
+    segments = Segments(path, options.rules(), whole=whole_rows, header=_lines([COLUMNS]), tell=tell_of(place))
+    return Csv(path, segments.open, place.name)
 
 
 class Csv:
@@ -23,17 +44,24 @@ class Csv:
 
     Args:
         path: Name of the file.
+        files: Opens what is written to, its head already in it; None for one file, which has its name when it is
+            complete.
+        name: Name of the sink, where it is not ``csv``.
     """
 
-    name = "csv"
     takes_failed = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Callable[[], RecordFile] | None = None, name: str = "") -> None:
+        self.name = name or "csv"
         self._path = path
-        self._file: PartFile | None = None
+        self._open = files
+        self._file: RecordFile | None = None
 
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`."""
+        if self._open is not None:
+            self._file = self._open()
+            return
         self._file = PartFile(self._path)
         self._file.write(_lines([COLUMNS]))
 

@@ -1,0 +1,63 @@
+"""Names of segments: the UTC time at which each begins stands in its name."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import count
+from pathlib import Path
+
+__all__ = ["Naming", "stamp"]
+
+PART = ".part"
+
+
+def stamp(when: float) -> str:
+    """A moment as it stands in names: ``20261122T143005Z``.
+
+    Args:
+        when: Seconds since 1970.
+    """
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(when))
+
+
+class Naming:
+    """Names made of one path: ``results.jsonl`` gives ``results-20261122T143005Z.jsonl``, and ``….part`` while it grows.
+
+    Args:
+        path: The path as a user wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pattern = re.compile(
+            rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}Z(?:-\d+)?{re.escape(path.suffix)}", re.ASCII
+        )
+
+    def fresh(self, when: float) -> Path:
+        """A segment's name that nothing has yet, neither finished nor growing.
+
+        Args:
+            when: The moment at which it begins, in seconds since 1970.
+        """
+        stem = f"{self.path.stem}-{stamp(when)}"
+        for number in count(1):
+            path = self.path.with_name(f"{stem}{f'-{number}' if number > 1 else ''}{self.path.suffix}")
+            if not path.exists() and not path.with_name(path.name + PART).exists():
+                break
+        return path
+
+    def segments(self) -> list[Path]:
+        """Finished segments, oldest name first."""
+        return self._found("")
+
+    def parts(self) -> list[Path]:
+        """Segments that are growing, or that somebody who was cut off has left behind."""
+        own = self.path.with_name(self.path.name + PART)
+        return self._found(PART) + ([own] if own.exists() else [])
+
+    def _found(self, ending: str) -> list[Path]:
+        if not self.path.parent.is_dir():
+            return []
+        names = (it for it in self.path.parent.iterdir() if it.name.endswith(ending))
+        return sorted(it for it in names if self._pattern.fullmatch(it.name[: len(it.name) - len(ending)]))

@@ -1,0 +1,344 @@
+"""Files that grow for months: by whole records, in segments, each of which is whole however the process or power went.
+
+A segment grows under ``….part`` and gets its name when it ends. What an earlier process left behind is cut to its whole
+records and gets its name at the next start.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lineside.pipelines.names import printable
+from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
+from lineside.pipelines.sinks.floor import Floor, Tell
+from lineside.pipelines.sinks.lasting import Rules
+from lineside.pipelines.sinks.naming import PART, Naming
+from lineside.pipelines.sinks.retention import expire
+from lineside.pipelines.sinks.syncer import Syncer
+from lineside.runtime.errors import SinkError
+
+__all__ = ["RecordFile", "Segments", "quiet"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_EXPIRE_EVERY = 60.0
+"""Seconds between two looks at what has to go."""
+
+
+class RecordFile(Protocol):
+    """What a sink needs of a file, be it one `PartFile` or many segments."""
+
+    def write(self, data: bytes) -> None:
+        """Adds one record, whole or not at all.
+
+        Raises:
+            SinkError: The disk says no, or is full.
+        """
+        ...
+
+    def finish(self, missing: int = 0) -> None:
+        """Ends it.
+
+        Args:
+            missing: Records that should be in it and are not.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        ...
+
+
+@dataclass
+class _Growing:
+    """The segment that is being written."""
+
+    path: Path
+    handle: int
+    period: int
+    size: int
+    records: int = 0
+    named: bool = False
+    """Whether its name lies on the disk itself."""
+
+    @property
+    def part(self) -> Path:
+        return self.path.with_name(self.path.name + PART)
+
+
+def quiet(level: str, kind: str, message: str) -> None:
+    """Tells nobody."""
+
+
+class Segments:
+    """One growing file, or a row of them.
+
+    What `write` has returned from is in the file even when the process is killed; after a loss of power that holds for
+    what had been written `Rules.sync_s` before, and of what came later some may be missing, never half a record.
+
+    `write` and `finish` are called from one thread.
+
+    Args:
+        path: The name that the user gave. Without rotation the file has this name; with it each segment has the UTC
+            time of its beginning in front of the ending.
+        rules: When segments end, how long they stay, when they are synced, and how much room is left to others.
+        whole: How many bytes from its beginning a file's whole records take.
+        header: What each segment begins with.
+        disk: The disk.
+        tell: Told what happens to the files.
+        now: Wall clock in seconds since 1970.
+        finished: Gets each finished segment, also those that were left behind by an earlier process; in the thread of
+            the sink.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rules: Rules,
+        *,
+        whole: Callable[[Path], int],
+        header: bytes = b"",
+        disk: Disk | None = None,
+        tell: Tell = quiet,
+        now: Callable[[], float] = time.time,
+        finished: Callable[[Path], None] | None = None,
+    ) -> None:
+        self._naming = Naming(path)
+        self._path = path
+        self._rules = rules
+        self._whole = whole
+        self._header = header
+        self._disk: Disk = disk or SystemDisk()
+        self._tell = tell
+        self._now = now
+        self._finished = finished
+        self._floor = Floor(path.parent, rules.floor, self._disk, tell)
+        self._syncer = Syncer(rules.sync_s, self.sync, path.name)
+        self._hold = threading.Lock()  # Whoever has it may count on the handle of the growing segment.
+        self._growing: _Growing | None = None
+        self._lost = False
+        self._looked = 0.0
+
+    def open(self) -> Segments:
+        """Puts in order what an earlier process left, and begins the first segment.
+
+        A full disk is no reason to fail here: it is one for each record, until there is room.
+
+        Raises:
+            SinkError: The place cannot be written to, or another process is writing there.
+        """
+        try:
+            make_folders(self._disk, self._path.parent)
+            for part in self._naming.parts():
+                self._mend(part)
+            self._put_aside()
+            self._expire()
+            self._begin()
+        except BlockingIOError as error:
+            raise SinkError(
+                f"another process is writing {self._path} at this moment: wait until it has ended, or name another path"
+            ) from error
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise _refused(self._path, error) from error
+            self._tell("error", "disk full", str(_refused(self._path, error)))
+        return self
+
+    def write(self, data: bytes) -> None:
+        """See `RecordFile.write`. Begins a new segment where the present one has to end.
+
+        Raises:
+            SinkError: The disk says no, is full or at its floor. What was written of the record is taken back.
+        """
+        self._floor.check()
+        if self._lost:
+            self._leave()
+        try:
+            file = self._current(len(data))
+        except OSError as error:
+            raise _refused(self._path, error) from error
+        try:
+            self._disk.write(file.handle, data)
+        except OSError as error:
+            self._take_back(file)
+            raise _refused(file.path, error) from error
+        file.size += len(data)
+        file.records += 1
+        self._syncer.touch()
+        if self._lost and self._rules.sync_s == 0:
+            raise SinkError(f"the disk did not take a record of {file.path}; check the disk")
+
+    def sync(self) -> None:
+        """Forces what was written onto the disk. May be called from any thread; tells where the disk says no."""
+        with self._hold:
+            file = self._growing
+            if file is None or self._lost:
+                return
+            try:
+                self._disk.sync(file.handle)
+                if not file.named:
+                    self._disk.sync_folder(file.part.parent)
+                    file.named = True
+            except OSError as error:
+                # A kernel gives up what it could not write: asking again would be answered with success.
+                self._lost = True
+                self._tell(
+                    "error",
+                    "sync failed",
+                    f"the disk did not take what was written last to {file.part} ({error.strerror}): it may be lost; "
+                    "check the disk",
+                )
+
+    def finish(self, missing: int = 0) -> None:
+        """Ends the present segment. See `RecordFile.finish`.
+
+        Args:
+            missing: Records that should be there and are not. A single file stays an unfinished one because of them;
+                segments are whole by themselves.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        self._syncer.close()
+        file = self._growing
+        if file is None:
+            return
+        try:
+            if self._lost or (missing and not self._rules.rotates):
+                self._leave()
+            elif file.records or not self._rules.rotates:
+                self._commit(file)
+            else:
+                self._drop(file)
+        except OSError as error:
+            raise _refused(file.path, error) from error
+
+    def _current(self, size: int) -> _Growing:
+        """The segment that the next record goes into."""
+        file = self._growing
+        if file is not None and self._due(file, size):
+            try:
+                self._commit(file)
+            except OSError as error:
+                self._leave()
+                self._tell("error", "segment left", f"{_refused(file.path, error)}; it stays {file.part.name}")
+            file = None
+        if file is None:
+            file = self._begin()
+        if self._now() - self._looked >= _EXPIRE_EVERY:
+            self._expire()
+        return file
+
+    def _due(self, file: _Growing, size: int) -> bool:
+        if not file.records:
+            return False
+        limit = self._rules.rotate_bytes
+        return file.period != self._period() or (limit is not None and file.size + size > limit)
+
+    def _period(self) -> int:
+        """Number of the present stretch of time; whichever way a clock is set, a new number ends the segment."""
+        return int(self._now() // self._rules.rotate_s) if self._rules.rotate_s else 0
+
+    def _begin(self) -> _Growing:
+        path = self._naming.fresh(self._now()) if self._rules.rotates else self._path
+        part = path.with_name(path.name + PART)
+        handle = self._disk.create(part)
+        try:
+            self._disk.write(handle, self._header)
+        except OSError:
+            self._disk.close(handle)
+            with suppress(OSError):
+                self._disk.unlink(part)
+            raise
+        with self._hold:
+            self._growing = _Growing(path, handle, self._period(), len(self._header))
+            self._lost = False
+        return self._growing
+
+    def _commit(self, file: _Growing) -> None:
+        """Gives a segment its name once its content lies on the disk."""
+        with self._hold:
+            self._disk.sync(file.handle)
+            # The lock on the file goes last: until it has its name nobody else may take it for one that was left.
+            self._disk.rename(file.part, file.path)
+            self._disk.sync_folder(file.path.parent)
+            self._growing = None
+            self._disk.close(file.handle)
+        if self._finished is not None:
+            self._finished(file.path)
+        self._expire()
+
+    def _leave(self) -> None:
+        """Closes a segment that cannot be finished; the next start finds it."""
+        with self._hold:
+            file, self._growing, self._lost = self._growing, None, False
+            if file is not None:
+                with suppress(OSError):
+                    self._disk.close(file.handle)
+
+    def _drop(self, file: _Growing) -> None:
+        """Removes a segment without a record."""
+        self._disk.unlink(file.part)
+        self._leave()
+
+    def _take_back(self, file: _Growing) -> None:
+        try:
+            self._disk.truncate(file.handle, file.size)
+        except OSError:
+            self._leave()
+
+    def _mend(self, part: Path) -> None:
+        """Cuts what an earlier process left behind to its whole records, and gives it a name."""
+        handle = self._disk.reopen(part)
+        try:
+            before, length = part.stat().st_size, self._whole(part)
+            if length <= len(self._header):
+                self._disk.unlink(part)
+                return
+            if length < before:
+                self._disk.truncate(handle, length)
+            self._disk.sync(handle)
+            path = part.with_name(part.name[: -len(PART)])
+            if path == self._path or path.exists():
+                path = self._naming.fresh(part.stat().st_mtime)
+            self._disk.rename(part, path)
+            self._disk.sync_folder(path.parent)
+        finally:
+            self._disk.close(handle)
+        cut = f"; {before - length} bytes of half a record were cut off" if length < before else ""
+        self._tell("warning", "mended", f"{_named(path)} was left behind by a run that was cut off{cut}")
+        if self._finished is not None:
+            self._finished(path)
+
+    def _put_aside(self) -> None:
+        """A file of an earlier run under the very name that this one will have keeps its content under another."""
+        if self._rules.rotates or not self._path.exists():
+            return
+        path = self._naming.fresh(self._path.stat().st_mtime)
+        self._disk.rename(self._path, path)
+        self._tell("info", "put aside", f"{_named(self._path)} of an earlier run is now {_named(path)}")
+
+    def _expire(self) -> None:
+        self._looked = self._now()
+        growing = self._growing.size if self._growing is not None else 0
+        rules = self._rules
+        try:
+            gone = expire(self._disk, self._naming.segments(), self._looked, rules.keep_s, rules.keep_bytes, growing)
+        except OSError as error:
+            self._tell("warning", "not removed", f"an old segment of {_named(self._path)} stays: {error.strerror}")
+            return
+        for path in gone:
+            self._tell("info", "removed", f"{_named(path)} was removed: it is older, or there is more, than is kept")
+
+
+def _named(path: Path) -> str:
+    return printable(str(path))
+
+
+def _refused(path: Path, error: OSError) -> SinkError:
+    return SinkError(f"cannot write {_named(path)}: {error.strerror or error}; free some space or name another place")
