@@ -70,7 +70,9 @@ _SOURCES = "lineside.pipelines.sources"
 _SINKS = "lineside.pipelines.sinks"
 
 ELEMENTS: dict[str, Kind] = {
-    "pictures": Kind("source", f"{_SOURCES}.elements:pictures", f"{_SOURCES}.elements:Files", "files, folders, patterns"),
+    "pictures": Kind(
+        "source", f"{_SOURCES}.elements:pictures", f"{_SOURCES}.elements:Files", "files, folders, patterns"
+    ),
     "video": Kind("source", f"{_SOURCES}.elements:video", f"{_SOURCES}.elements:VideoFile", "a video file"),
     "camera": Kind(
         "source", f"{_SOURCES}.elements:camera", f"{_SOURCES}.elements:CameraNumber", "a camera by number", live=True
@@ -85,8 +87,12 @@ ELEMENTS: dict[str, Kind] = {
 """All elements that come with Lineside."""
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str, where: str = "") -> Kind:
     """Looks up a kind of element.
+
+    Args:
+        name: Its name.
+        where: Where somebody named it, for the message.
 
     Raises:
         StationError: There is none of that name; the message names those that are like it.
@@ -94,7 +100,8 @@ def kind_of(name: str) -> Kind:
     if name in ELEMENTS:
         return ELEMENTS[name]
     near = difflib.get_close_matches(name, ELEMENTS, 3) or sorted(ELEMENTS)
-    raise StationError(f"there is no element '{name}'; there are: {', '.join(near)}")
+    place = f"{where}: " if where else ""
+    raise StationError(f"{place}there is no element '{name}'; there are: {', '.join([*near, 'tee', 'queue'])}")
 
 
 def options_of(element: str, values: Mapping[str, Any], name: str, *, at: str = "", text: bool = False) -> Options:

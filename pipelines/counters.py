@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from lineside.pipelines.frame import Frame, Outcome
 
 __all__ = ["Counters", "SinkCounts", "Snapshot"]
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass
@@ -87,10 +90,17 @@ class Counters:
 
     A frame in flight is counted as such when it enters and taken off when it ends, never worked out from the rest, so
     that a frame lost or ended twice shows.
+
+    Args:
+        links: Names of the queues that may give frames up.
+        sinks: Names of the sinks.
+        lock: The lock of several counts that are read in one moment, see `together`; its own where none is given.
     """
 
-    def __init__(self, links: tuple[str, ...] = (), sinks: tuple[str, ...] = ()) -> None:
-        self._lock = threading.Lock()
+    def __init__(
+        self, links: tuple[str, ...] = (), sinks: tuple[str, ...] = (), lock: threading.Lock | None = None
+    ) -> None:
+        self._lock = lock or threading.Lock()
         self._entered = 0
         self._in_flight = 0
         self._detections = 0
@@ -149,15 +159,30 @@ class Counters:
     def snapshot(self) -> Snapshot:
         """All counts of this very moment, as a copy."""
         with self._lock:
-            return Snapshot(
-                entered=self._entered,
-                inspected=self._outcomes["inspected"],
-                late=self._outcomes["late"],
-                dropped=dict(self._dropped),
-                incomplete=self._outcomes["incomplete"],
-                never_inspected=self._outcomes["never inspected"],
-                failed=self._outcomes["failed"],
-                in_flight=self._in_flight,
-                detections=self._detections,
-                sinks={name: SinkCounts(**asdict(counts)) for name, counts in self._sinks.items()},
-            )
+            return self._read()
+
+    @staticmethod
+    def together(counters: Mapping[Key, Counters], lock: threading.Lock) -> dict[Key, Snapshot]:
+        """All counts of several sources of this very moment.
+
+        Args:
+            counters: Counts that share the lock.
+            lock: That lock.
+        """
+        with lock:
+            return {key: each._read() for key, each in counters.items()}
+
+    def _read(self) -> Snapshot:
+        """A copy of all counts; holds the lock."""
+        return Snapshot(
+            entered=self._entered,
+            inspected=self._outcomes["inspected"],
+            late=self._outcomes["late"],
+            dropped=dict(self._dropped),
+            incomplete=self._outcomes["incomplete"],
+            never_inspected=self._outcomes["never inspected"],
+            failed=self._outcomes["failed"],
+            in_flight=self._in_flight,
+            detections=self._detections,
+            sinks={name: SinkCounts(**vars(counts)) for name, counts in self._sinks.items()},
+        )

@@ -8,9 +8,12 @@ from typing import Literal, Protocol
 
 from lineside.pipelines.frame import Frame
 
-__all__ = ["Sink", "Source", "SourceKind", "StreamInfo", "Transform"]
+__all__ = ["Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform"]
 
 SourceKind = Literal["pictures", "video", "camera", "memory", "mixed"]
+SourceState = Literal["NOT_STARTED", "CONNECTING", "RUNNING", "STALLED", "BACKOFF", "ENDED"]
+"""What a source is doing: RUNNING while frames come, STALLED when they should and do not, BACKOFF while it waits before it
+tries again."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What happens to a frame in the graph, without threads: every transition, its stamp and its count.
+"""What happens to the frames of one source in front of one model, without threads: every transition, stamp and count.
 
-`Graph` drives this from threads and the wall clock; a simulation drives the same steps from a list of events and a
-clock of its own, so that accounting is tested without waiting.
+Lanes, sinks and sources drive it from threads and the wall clock; a simulation drives the same steps from a list of
+events and a clock of its own, so that accounting is tested without waiting.
 """
 
 from __future__ import annotations
@@ -9,210 +9,254 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from lineside.pipelines.counters import Counters
+from lineside.pipelines.elements import Transform
 from lineside.pipelines.events import Bus
-from lineside.pipelines.frame import DECIDED, DONE, TAKEN, Frame
+from lineside.pipelines.frame import DECIDED, TAKEN, Frame, Outcome
+from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Link, Policy
+from lineside.pipelines.outlets import Outlets
+from lineside.pipelines.plan.data import Late
 from lineside.pipelines.stages import StageClock
+from lineside.runtime.errors import LinesideError
 
-__all__ = ["INSPECT", "Flow"]
+__all__ = ["INSPECT", "Flow", "Terms", "apply"]
 
 INSPECT = "inspect"
-"""Name of the queue in front of the transform."""
+"""Name of the queue in front of the model."""
 
 _AHEAD = 4
 """Frames per lane that may be finished before an older one; bounds the memory behind a slow frame."""
 
 
+@dataclass(frozen=True)
+class Terms:
+    """On what terms frames are looked at.
+
+    Attributes:
+        policy: What the queue in front of the model does when it is full.
+        patient: The source can wait: where a queue with policy ``every`` is full it is held back. For a live source such
+            a frame is a counted fault.
+        deadline_ns: Time from trigger (or capture) to decision after which a result is late; None for any.
+        late: What becomes of such a result.
+        priority: How urgent the source is among those that share the model.
+    """
+
+    policy: Policy
+    patient: bool = True
+    deadline_ns: int | None = None
+    late: Late = "mark"
+    priority: int = 0
+
+
 class Flow:
-    """The passive part of a graph: queue, order of results, queues of the sinks, counts, histograms.
+    """The passive part of one model's look at one source: queue, order of results, counts, histograms.
 
     Args:
-        sinks: Name of each sink, its queue's policy, and whether it takes failed frames.
-        policy: Policy of the queue in front of the transform.
-        lanes: Frames the transform works on at once.
-        deadline_ns: Time from trigger (or capture) to decision after which a frame counts as late; None for never.
+        name: Name of the source, for events.
+        inlet: Where the model's lanes take frames.
+        terms: On what terms.
+        sinks: Names of the sinks that will join `outlets`.
+        lanes: Frames the model works on at once.
+        after: Transforms that see the results in the order of capture.
+        lock: Lock of the counts, see `Counters`.
         bus: Where events go.
         now: Monotonic clock in ns.
         listener: Told each frame whose outcome is settled, after its last stamp.
+
+    Attributes:
+        queue: The queue in front of the model.
+        outlets: The queues in front of the sinks.
+        counters: What became of the frames.
+        clock: How long they took.
     """
 
     def __init__(
         self,
-        sinks: Sequence[tuple[str, Policy, bool]],
+        name: str,
+        inlet: Inlet,
+        terms: Terms,
         *,
-        policy: Policy,
+        sinks: Sequence[str] = (),
         lanes: int = 1,
-        deadline_ns: int | None = None,
+        after: Sequence[Transform] = (),
+        lock: threading.Lock | None = None,
         bus: Bus | None = None,
         now: Callable[[], int] = time.monotonic_ns,
         listener: Callable[[Frame], None] | None = None,
     ) -> None:
-        self.bus = bus or Bus()
-        self.now = now
-        self.deadline_ns = deadline_ns
-        self.listener = listener
+        self.name = name
+        self.terms = terms
+        self.counters = Counters((INSPECT,), tuple(sinks), lock)
         self.clock = StageClock()
-        self.counters = Counters((INSPECT,), tuple(name for name, _, _ in sinks))
-        self.queue = Link(INSPECT, policy, self._displaced)
-        self.sinks = {name: Link(name, policy, partial(self._sink_lost, name)) for name, policy, _ in sinks}
-        self._takes_failed = {name for name, _, failed in sinks if failed}
+        self._bus = bus or Bus()
+        self.outlets = Outlets(name, self.counters, self._through, bus=self._bus, now=now)
+        self._now = now
+        self._listener = listener
+        self._after = tuple(after)
+        self._inlet = inlet
         self._limit = max(lanes, 1) * _AHEAD
-        self._taking = threading.Lock()
-        self._order = threading.Condition()
+        self._order = threading.Lock()
         self._ready: dict[int, Frame] = {}
         self._tickets: dict[int, int] = {}
         self._next = 0
         self._head = 0
         self._emitting = False
+        self._again = False
+        self._closing = False
+        self._skipped: set[int] = set()
         self._overflows = 0
+        self.queue: Link = inlet.join(
+            INSPECT, terms.policy, self._displaced, taking=self._taken, ready=self._room, priority=terms.priority
+        )
 
-    def arrive(self, frame: Frame, *, wait: bool) -> bool:
+    def arrive(self, frame: Frame, *, wait: bool | None = None) -> bool:
         """A frame came out of the source.
 
         Args:
             frame: The frame, with its capture stamped.
-            wait: Hold the source back while a queue with policy ``every`` is full, instead of overflowing.
+            wait: Whether to wait for a place; None: as the terms say.
 
         Returns:
-            Whether the queue took it. If not it has ended as dropped (overflow) or never inspected (queue closed).
+            Whether the queue took it. If not it has ended as dropped (overflow), never inspected (queue closed) or
+            incomplete.
         """
+        if frame.missed:
+            self.counters.unseen(frame.missed)
         self.counters.entered(frame)
-        taken = self.queue.put(frame) if wait else self.queue.offer(frame)
-        if taken:
+        if frame.damage is not None:
+            self._end(frame, "incomplete")
+            return False
+        wait = self.terms.patient if wait is None else wait
+        if self.queue.put(frame) if wait else self.queue.offer(frame):
             return True
         if self.queue.closed:
-            self._abandoned(frame)
+            self._end(frame, "never inspected")
         else:
             self._displaced(frame)
             self._overflows += 1
             if self._overflows == 1:
-                self.bus.emit(
+                self._bus.emit(
                     "error",
-                    INSPECT,
+                    self.name,
                     "overflow",
-                    f"the queue of {self.queue.policy.depth} frames is full: frames are lost although every one "
-                    "should be inspected; the model is slower than the source",
+                    f"{self.name}: the queue of {self.queue.policy.depth} frames is full: frames are lost although every "
+                    "one should be inspected; the model is slower than the source",
                 )
         return False
 
-    def take(self, *, wait: bool = True) -> Frame | None:
-        """A lane asks for the next frame.
+    def _taken(self, frame: Frame) -> None:
+        """A lane takes the frame; called in the order of taking."""
+        frame.stamp(TAKEN, self._now())
+        with self._order:
+            self._tickets[frame.sequence] = self._next
+            self._next += 1
 
-        Args:
-            wait: Wait for one.
+    def _room(self) -> bool:
+        """Whether one more frame may be worked on before the oldest one is decided."""
+        return self._next - self._head < self._limit
 
-        Returns:
-            The frame; None where there is none (``wait=False``), or none any more.
-        """
-        with self._taking:
-            with self._order:
-                while self._next - self._head >= self._limit:
-                    if not wait:
-                        return None
-                    self._order.wait()
-            frame = self.queue.get() if wait else self.queue.poll()
-            if frame is None:
-                return None
-            frame.stamp(TAKEN, self.now())
-            with self._order:
-                self._tickets[frame.sequence] = self._next
-                self._next += 1
-            return frame
+    def expired(self, frame: Frame) -> bool:
+        """Whether a result would come too late to be of use, so that looking is a waste."""
+        deadline = self.terms.deadline_ns
+        return self.terms.late == "drop" and deadline is not None and self._now() - frame.begin > deadline
 
-    def finish(self, frame: Frame, *, wait: bool = True) -> None:
-        """A lane is through with a frame (`Frame.error` says how it went). Results leave in the order of capture.
+    def skip(self, frame: Frame) -> None:
+        """A lane gives a frame back without having looked at it."""
+        self._skipped.add(frame.sequence)
+        self.finish(frame)
 
-        Args:
-            frame: The frame.
-            wait: Wait for a place in sink queues with policy ``every``.
-        """
+    def finish(self, frame: Frame) -> None:
+        """A lane is through with a frame (`Frame.error` says how it went); never waits."""
         with self._order:
             self._ready[self._tickets.pop(frame.sequence)] = frame
+        self.pump()
+
+    def pump(self) -> None:
+        """Hands on the results whose turn has come, in the order of capture, as far as the sinks have room."""
+        with self._order:
             if self._emitting:
-                return  # Another lane hands results on just now; it takes this one along when its turn has come.
+                self._again = True  # Somebody is at it just now, and looks once more before leaving.
+                return
             self._emitting = True
         while True:
+            room = not self.terms.patient or self.outlets.room()
             with self._order:
-                head = self._ready.pop(self._head, None)
+                head = self._ready.pop(self._head, None) if room else None
                 if head is None:
+                    if self._again:
+                        self._again = False
+                        continue
                     self._emitting = False
-                    return
+                    over = self._closing and self._head == self._next
+                    break
+                waited_for = not self._room()
                 self._head += 1
-                self._order.notify_all()
-            self._decide(head, wait)
+            if waited_for:
+                self._inlet.wake()
+            self._decide(head)
+        if over:
+            self.outlets.close()
 
-    def _decide(self, frame: Frame, wait: bool) -> None:
+    def close(self) -> None:
+        """Says that no lane will finish any more; the sinks hear of it once they have had every result."""
+        with self._order:
+            self._closing = True
+        self.pump()
+
+    def _decide(self, frame: Frame) -> None:
         """Settles the outcome and hands the frame to the sinks."""
-        frame.stamp(DECIDED, self.now())
+        if frame.sequence in self._skipped:
+            self._skipped.discard(frame.sequence)
+            frame.stamp(DECIDED, self._now())
+            self.counters.ended(frame, "never inspected")
+            self.outlets.give(frame, failed=True)
+            return
+        for transform in self._after if frame.error is None else ():
+            apply(transform, frame)
+        frame.stamp(DECIDED, self._now())
+        late = self.terms.deadline_ns is not None and frame.clock[DECIDED] - frame.begin > self.terms.deadline_ns
         if frame.error is not None:
             self.counters.ended(frame, "failed")
             where = "" if frame.name and frame.name in frame.error else f"{frame.name or f'frame {frame.sequence}'}: "
-            self.bus.emit("error", INSPECT, "frame failed", f"{where}{frame.error}")
-        elif self.deadline_ns is not None and frame.clock[DECIDED] - frame.begin > self.deadline_ns:
-            self.counters.ended(frame, "late")
+            self._bus.emit("error", self.name, "frame failed", f"{where}{frame.error}")
         else:
-            self.counters.ended(frame, "inspected")
+            self.counters.ended(frame, "late" if late else "inspected")
         if frame.note is not None:
-            self.bus.emit("warning", INSPECT, "frame noted", frame.note)
-        names = [name for name in self.sinks if frame.error is None or name in self._takes_failed]
-        if not names:
-            self._done(frame)
-            return
-        frame.give(len(names))
-        for name in names:
-            link = self.sinks[name]
-            self.counters.sink(name, given=1)
-            if not (link.put(frame) if wait else link.offer(frame)):
-                self._sink_lost(name, frame)
+            self._bus.emit("warning", self.name, "frame noted", frame.note)
+        if late and self.terms.late == "drop":
+            frame.detections = None  # Nobody shall act on it.
+            self.outlets.give(frame, failed=True)
+        else:
+            self.outlets.give(frame, failed=frame.error is not None)
 
     def written(self, frame: Frame, sink: str, error: str | None = None) -> None:
-        """A sink is through with a frame.
+        """A sink is through with a frame, and has room for another; see `Outlets.written`."""
+        self.outlets.written(frame, sink, error)
+        self.pump()
 
-        Args:
-            frame: The frame.
-            sink: Name of the sink.
-            error: Why it could not be written; None where it was.
-        """
-        frame.stamp(f"sink {sink}", self.now())
-        if error is None:
-            self.counters.sink(sink, written=1)
-        else:
-            self.counters.sink(sink, failed=1)
-        self._left(frame)
-
-    def _sink_lost(self, sink: str, frame: Frame) -> None:
-        """A sink's queue gave a frame up."""
-        self.counters.sink(sink, dropped=1)
-        self._left(frame)
-
-    def _left(self, frame: Frame) -> None:
-        if frame.taken_back():
-            self._done(frame)
-
-    def _done(self, frame: Frame) -> None:
+    def _through(self, frame: Frame) -> None:
         """The last sink has the frame behind it."""
-        frame.stamp(DONE, self.now())
-        if frame.error is None:
+        if frame.outcome in ("inspected", "late"):
             self.clock.record(frame)
-        if self.listener is not None:
-            self.listener(frame)
-        frame.release()
+        if self._listener is not None:
+            self._listener(frame)
 
     def _displaced(self, frame: Frame) -> None:
-        """The inspection queue gave a frame up."""
+        """The queue in front of the model gave a frame up."""
         self.counters.ended(frame, "dropped", INSPECT)
-        if self.listener is not None:
-            self.listener(frame)
-        frame.release()
+        self._ended(frame)
 
-    def _abandoned(self, frame: Frame) -> None:
-        """The graph was stopped before the frame's turn came."""
-        self.counters.ended(frame, "never inspected")
-        if self.listener is not None:
-            self.listener(frame)
+    def _end(self, frame: Frame, outcome: Outcome) -> None:
+        """A frame is not looked at at all."""
+        self.counters.ended(frame, outcome)
+        self._ended(frame)
+
+    def _ended(self, frame: Frame) -> None:
+        if self._listener is not None:
+            self._listener(frame)
         frame.release()
 
     def abandon(self) -> int:
@@ -223,8 +267,15 @@ class Flow:
         """
         left = self.queue.abandon()
         for frame in left:
-            self._abandoned(frame)
-        for name, link in self.sinks.items():
-            for frame in link.abandon():
-                self._sink_lost(name, frame)
+            self._end(frame, "never inspected")
+        self.outlets.abandon()
+        self.pump()
         return len(left)
+
+
+def apply(transform: Transform, frame: Frame) -> None:
+    """Runs a transform on one frame; whatever it raises becomes the frame's ``error``."""
+    try:
+        transform(frame)
+    except Exception as error:
+        frame.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"

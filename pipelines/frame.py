@@ -33,6 +33,9 @@ DECIDED = "decided"
 DONE = "done"
 """The last sink has written the frame."""
 
+_SHARED = ("damage", "encoder", "error", "missed", "name", "note", "part", "size", "source", "trigger", "wall")
+"""What a fork of a frame has from it."""
+
 
 class Frame:
     """One picture on its way from a source to the last sink.
@@ -60,6 +63,12 @@ class Frame:
         error: Why the frame failed; None for a good one.
         note: What is to be known about a frame although it could be inspected; None for most.
         outcome: How it ended; None while it is in flight.
+        trigger: Number of the trigger that asked for it; None where nothing counts them.
+        part: Identification of the part on it; None where there is none.
+        encoder: Count of the line's encoder at the trigger; None where there is none.
+        wall: Wall-clock time of its capture in seconds since 1970, for people and files; never used to measure.
+        damage: Why it arrived incomplete, such as lost packets; such a frame is counted and not looked at.
+        missed: Parts known to have passed unseen right before it.
     """
 
     __slots__ = (
@@ -68,16 +77,22 @@ class Frame:
         "_lock",
         "_recycle",
         "clock",
+        "damage",
         "detections",
+        "encoder",
         "error",
+        "missed",
         "name",
         "note",
         "outcome",
+        "part",
         "pixels",
         "pts",
         "sequence",
         "size",
         "source",
+        "trigger",
+        "wall",
     )
 
     def __init__(
@@ -103,6 +118,12 @@ class Frame:
         self.error = error if error is None else printable(error)
         self.note = note if note is None else printable(note)
         self.outcome: Outcome | None = None
+        self.trigger: int | None = None
+        self.part: str | None = None
+        self.encoder: int | None = None
+        self.wall = time.time()
+        self.damage: str | None = None
+        self.missed = 0
         self._recycle = recycle
         self._holders = 1
         self._given = 0
@@ -142,6 +163,17 @@ class Frame:
         with self._lock:
             self._given -= 1
             return self._given == 0
+
+    def fork(self) -> Frame:
+        """The same picture for another way through the graph: own clock, results and outcome, the pixels shared."""
+        self.hold()
+        other = Frame(self.pixels, pts=self.pts, recycle=lambda pixels: self.release())
+        for field in _SHARED:
+            setattr(other, field, getattr(self, field))
+        other.clock = dict(self.clock)
+        if other.pixels is None:
+            self.release()
+        return other
 
     def hold(self, times: int = 1) -> None:
         """Keeps the pixels valid until as many further calls of `release`."""

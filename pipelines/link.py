@@ -12,7 +12,7 @@ from typing import Literal
 from lineside.pipelines.frame import Frame
 from lineside.runtime.errors import BadOption
 
-__all__ = ["Link", "Policy", "PolicyKind"]
+__all__ = ["Gate", "Link", "Policy", "PolicyKind"]
 
 PolicyKind = Literal["latest", "every", "drop-oldest"]
 
@@ -59,6 +59,14 @@ class Policy:
         return self.kind if self.kind == "latest" else f"{self.kind}:{self.depth}"
 
 
+class Gate:
+    """Where those wait who take frames: one lock and one signal for all the queues that they take from."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.filled = threading.Condition(self.lock)
+
+
 class Link:
     """A first-in first-out queue of frames with a policy.
 
@@ -66,16 +74,28 @@ class Link:
         name: Name in counters and events.
         policy: What happens when it is full.
         displaced: Called with each frame that a newer one pushes out, outside the queue's lock.
+        gate: Where its takers wait; its own where none is given.
+        taking: Called with each frame that is taken, inside the gate's lock: what it numbers is in the order of taking.
     """
 
-    def __init__(self, name: str, policy: Policy, displaced: Callable[[Frame], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        displaced: Callable[[Frame], None],
+        *,
+        gate: Gate | None = None,
+        taking: Callable[[Frame], None] | None = None,
+    ) -> None:
+        gate = gate or Gate()
         self.name = name
         self.policy = policy
         self._displaced = displaced
+        self._taking = taking
         self._frames: deque[Frame] = deque()
         self._closed = False
-        self._lock = threading.Lock()
-        self._filled = threading.Condition(self._lock)
+        self._lock = gate.lock
+        self._filled = gate.filled
         self._emptied = threading.Condition(self._lock)
 
     def __len__(self) -> int:
@@ -128,20 +148,23 @@ class Link:
     def poll(self) -> Frame | None:
         """Takes the oldest frame without waiting; None where there is none."""
         with self._lock:
-            return self._pop()
+            return self.pop()
 
     def get(self) -> Frame | None:
         """Takes the oldest frame and waits for one; None once the queue is closed and empty."""
         with self._lock:
             while not self._frames and not self._closed:
                 self._filled.wait()
-            return self._pop()
+            return self.pop()
 
-    def _pop(self) -> Frame | None:
+    def pop(self) -> Frame | None:
+        """Takes the oldest frame; only for who holds the gate's lock."""
         if not self._frames:
             return None
         frame = self._frames.popleft()
         self._emptied.notify()
+        if self._taking is not None:
+            self._taking(frame)
         return frame
 
     def close(self) -> None:

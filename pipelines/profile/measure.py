@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from lineside.pipelines.elements import Transform
 from lineside.pipelines.events import Bus
-from lineside.pipelines.flow import Flow
+from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.frame import Pixels
 from lineside.pipelines.graph import Graph, apply
+from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Policy, PolicyKind
 from lineside.pipelines.profile.report import Account, account
 from lineside.pipelines.sources.memory import Memory
@@ -41,12 +42,12 @@ def closed_loop(
         least: Parts even if that takes longer.
         stopped: Whether to end early.
     """
-    flow = Flow([], policy=Policy("every", 1), deadline_ns=deadline_ns)
+    inlet = Inlet()
+    flow = Flow("parts", inlet, Terms(Policy("every", 1), deadline_ns=deadline_ns))
     end = time.monotonic() + seconds
     for number, frame in enumerate(Memory(pictures).frames(), start=1):
         flow.arrive(frame, wait=False)
-        taken = flow.take(wait=False)
-        assert taken is not None
+        ((_, taken),) = inlet.take(wait=False)
         apply(transform, taken)
         flow.finish(taken)
         if stopped() or (number >= least and time.monotonic() >= end):

@@ -12,8 +12,9 @@ from itertools import count
 
 import numpy as np
 
-from lineside.pipelines.flow import Flow
+from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame
+from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Policy
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
@@ -60,14 +61,18 @@ class Simulator:
         self._arrivals = list(arrivals)
         self._next = 0
         self._started = False
+        self._inlet = Inlet(now=lambda: self.time)
         self.flow = Flow(
-            [(name, sink_policy, failed) for name, (sink_policy, failed, _) in self._sinks.items()],
-            policy=policy,
+            "line",
+            self._inlet,
+            Terms(policy, patient=not live, deadline_ns=deadline_ns),
+            sinks=list(self._sinks),
             lanes=lanes,
-            deadline_ns=deadline_ns,
             now=lambda: self.time,
             listener=self.ended.append,
         )
+        for name, (sink_policy, failed, _) in self._sinks.items():
+            self.flow.outlets.join(name, Inlet(), sink_policy, takes_failed=failed)
 
     def run(self, until: int | None = None) -> Flow:
         """Plays all events, or those up to a moment."""
@@ -100,11 +105,12 @@ class Simulator:
 
     def _work(self) -> None:
         """Gives idle lanes and sinks what waits for them."""
-        while self.busy < self._lanes and (frame := self.flow.take(wait=False)) is not None:
+        while self.busy < self._lanes and (taken := self._inlet.take(wait=False)):
+            ((_, frame),) = taken
             self.busy += 1
             self._at(self.time + self._service(int(frame.name)), lambda f=frame: self._finish(f))
         for name, (_, _, speed) in self._sinks.items():
-            if not self.writing[name] and (frame := self.flow.sinks[name].poll()) is not None:
+            if not self.writing[name] and (frame := self.flow.outlets.links[name].poll()) is not None:
                 self.writing[name] = 1
                 self._at(self.time + speed(int(frame.name)), lambda f=frame, n=name: self._wrote(n, f))
 
@@ -112,7 +118,7 @@ class Simulator:
         self.busy -= 1
         if self._fails(int(frame.name)):
             frame.error = "the transform failed"
-        self.flow.finish(frame, wait=False)
+        self.flow.finish(frame)
 
     def _wrote(self, name: str, frame: Frame) -> None:
         self.writing[name] = 0

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from helpers.simulator import PIXELS, Simulator
 from lineside.pipelines.events import Bus, Event
-from lineside.pipelines.flow import Flow
+from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Policy
 
 policies = st.one_of(
@@ -30,7 +31,7 @@ def check(simulator: Simulator) -> None:
     waiting_for_turn = len(flow._ready)
     assert now.in_flight == len(flow.queue) + simulator.busy + waiting_for_turn
     for name, sink in now.sinks.items():
-        assert sink.waiting == len(flow.sinks[name]) + simulator.writing[name]
+        assert sink.waiting == len(flow.outlets.links[name]) + simulator.writing[name]
 
 
 @settings(max_examples=400)
@@ -106,14 +107,14 @@ def test_a_slow_frame_bounds_those_that_run_ahead() -> None:
 
 
 def test_what_never_came_counts_as_never_inspected() -> None:
-    flow = Flow([], policy=Policy("latest"))
+    flow = Flow("line", Inlet(), Terms(Policy("latest")))
     flow.counters.unseen(3)
     now = flow.counters.snapshot()
     assert (now.entered, now.never_inspected, now.balanced) == (3, 3, True)
 
 
 def test_a_frame_ends_only_once() -> None:
-    flow = Flow([], policy=Policy("every", 2))
+    flow = Flow("line", Inlet(), Terms(Policy("every", 2)))
     frame = Frame(PIXELS)
     flow.arrive(frame, wait=False)
     flow.counters.ended(frame, "inspected")
@@ -127,7 +128,7 @@ def test_overflow_of_every_is_counted_and_said_once() -> None:
     heard: list[Event] = []
     bus = Bus()
     bus.listen(heard.append)
-    flow = Flow([], policy=Policy("every", 2), bus=bus)
+    flow = Flow("line", Inlet(), Terms(Policy("every", 2)), bus=bus)
     taken = [flow.arrive(Frame(PIXELS), wait=False) for _ in range(5)]
     assert taken == [True, True, False, False, False]
     assert flow.counters.snapshot().dropped == {"inspect": 3}

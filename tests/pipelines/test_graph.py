@@ -196,7 +196,7 @@ def test_an_element_that_hangs_is_named_and_left_behind() -> None:
     graph.start()
     assert inside.wait(LONG)
     assert not graph.close(drain=0.0, grace=0.2)
-    assert "lane 0" in graph.hanging()
+    assert "lane 0 of model" in graph.hanging()
     assert any(event.kind == "hung" and "lane 0" in event.message for event in heard)
     counts = graph.flow.counters.snapshot()
     assert counts.balanced and counts.inspected == 2

@@ -1,0 +1,136 @@
+"""The thread of one source: reads frames and hands each to every model that looks at it, and to sinks that want all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from lineside.pipelines.counters import Counters
+from lineside.pipelines.elements import Source, SourceState, StreamInfo
+from lineside.pipelines.events import Bus
+from lineside.pipelines.flow import Flow
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.outlets import Outlets
+
+__all__ = ["Line", "Passage"]
+
+
+class Passage:
+    """Hands frames to sinks without any model between; only the sinks' counts mean something here.
+
+    Args:
+        name: Name of the source.
+        sinks: Names of the sinks that will join `outlets`.
+        patient: Whether the source can wait for a slow sink.
+        lock: Lock of the counts, see `Counters`.
+        bus: Where events go.
+    """
+
+    def __init__(self, name: str, sinks: Sequence[str], *, patient: bool, lock: threading.Lock, bus: Bus) -> None:
+        self.counters = Counters((), tuple(sinks), lock)
+        self.outlets = Outlets(name, self.counters, lambda frame: None, bus=bus)
+        self._patient = patient
+        self._room = threading.Condition()
+        self._number = 0
+
+    def arrive(self, frame: Frame) -> None:
+        """A frame came out of the source; waits for room where the source can wait."""
+        frame.sequence = self._number
+        self._number += 1
+        if self._patient:
+            with self._room:
+                self._room.wait_for(self.outlets.room)
+        self.outlets.give(frame, failed=frame.error is not None or frame.damage is not None)
+
+    def written(self, frame: Frame, sink: str, error: str | None = None) -> None:
+        """A sink is through with a frame."""
+        self.outlets.written(frame, sink, error)
+        with self._room:
+            self._room.notify_all()
+
+    def abandon(self) -> None:
+        """Gives up what still waits."""
+        self.outlets.abandon()
+        with self._room:
+            self._room.notify_all()
+
+
+class Line:
+    """Reads a source to its end.
+
+    Args:
+        source: The source, open.
+        stream: What it said about itself.
+        flows: The looks at it.
+        passage: Its way to sinks without a model; None where there is none.
+        bus: Where events go.
+        limit: Stop after so many frames.
+        ended: Called after the last frame, for what the source leaves behind.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        stream: StreamInfo,
+        flows: Sequence[Flow],
+        passage: Passage | None,
+        bus: Bus,
+        *,
+        limit: int | None = None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stream = stream
+        self.source = source
+        self.flows = tuple(flows)
+        self.passage = passage
+        self.thread = threading.Thread(target=self._run, name=f"source {stream.name}", daemon=True)
+        self.failure: BaseException | None = None
+        """What ended the source before its time; None where nothing did."""
+        self._bus = bus
+        self._limit = limit
+        self._ended = ended
+        self._stopping = threading.Event()
+        self._state: SourceState = "NOT_STARTED"
+
+    @property
+    def state(self) -> SourceState:
+        """What the source is doing; a watched one knows it better."""
+        return getattr(self.source, "state", self._state)
+
+    def _run(self) -> None:
+        self._state = "RUNNING"
+        try:
+            for count, frame in enumerate(self.source.frames(), start=1):
+                self._hand_on(frame)
+                if self._stopping.is_set() or count == self._limit:
+                    break
+        except Exception as error:
+            self.failure = error
+            self._bus.emit("error", self.stream.name, "source failed", str(error))
+        finally:
+            self._state = "ENDED"
+            for flow in self.flows:
+                flow.queue.close()
+            if self.passage is not None:
+                self.passage.outlets.close()
+            self._ended()
+            self._bus.emit("info", self.stream.name, "ended", f"{self.stream.name}: no more frames")
+
+    def _hand_on(self, frame: Frame) -> None:
+        """Gives a frame to all who want it: the last one gets it, the others a fork."""
+        takers = [*((self.passage.arrive,) if self.passage else ()), *(flow.arrive for flow in self.flows)]
+        forks = [frame.fork() for _ in takers[1:]]
+        for taker, each in zip(takers, [*forks, frame], strict=True):
+            taker(each)
+
+    def stop(self) -> None:
+        """Asks for an early end. Returns at once."""
+        self._stopping.set()
+        self.source.stop()
+
+    def abandon(self) -> None:
+        """Gives up what is queued."""
+        for flow in self.flows:
+            flow.abandon()
+        if self.passage is not None:
+            self.passage.abandon()

@@ -1,0 +1,204 @@
+"""Launch strings, in the manner of GStreamer's: ``source option=value ! segment bundle=… ! tee name=t  t. ! sink``.
+
+An exclamation mark by itself hands frames on. A word with a dot at its end stands for the element of that name; ``name=``
+gives one. ``tee`` hands the same frame to several, ``queue policy=…`` says what happens when the next one is slow. Neither
+is left in the plan: a tee becomes several wires, a queue the policy of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from lineside.pipelines.catalog import kind_of, options_of
+from lineside.pipelines.link import Policy
+from lineside.pipelines.plan.data import Node, Plan, Takt, Wire
+from lineside.pipelines.plan.words import Word, words
+from lineside.runtime.errors import BadOption, StationError
+
+__all__ = ["Rows", "parse_launch", "rows"]
+
+TEE, QUEUE = "tee", "queue"
+
+
+def parse_launch(text: str, takt: Takt = Takt(), name: str = "the launch string") -> Plan:
+    """Reads a launch string.
+
+    Args:
+        text: The string.
+        takt: When a part has to be decided.
+        name: What the string is called in messages.
+
+    Raises:
+        StationError: It says something that cannot be meant; the message names the place.
+    """
+    found = Rows(name)
+    found.read(text)
+    return Plan(found.nodes, found.wires(), takt)
+
+
+@dataclass
+class _Stop:
+    """An element as it stands in a row, before it is known what its options are."""
+
+    element: str
+    word: Word
+    options: dict[str, str] = field(default_factory=dict)
+
+
+class Rows:
+    """Reads rows of elements one after the other; names hold for all of them.
+
+    Args:
+        name: What the text is called in messages.
+        known: Elements that have been declared elsewhere, by name: a row may name them without a dot.
+    """
+
+    def __init__(self, name: str, known: Mapping[str, Node] | None = None) -> None:
+        self.nodes: dict[str, Node] = dict(known or {})
+        self._name = name
+        self._declared = frozenset(self.nodes)
+        self._joints: dict[str, Policy | None] = {}
+        self._steps: list[tuple[str, str, str]] = []
+        self._wanted: list[tuple[str, str]] = []
+
+    def read(self, text: str, at: str = "") -> None:
+        """Reads a text with one or more rows.
+
+        Args:
+            text: The text.
+            at: Its place in the file, for messages.
+
+        Raises:
+            StationError: It says something that cannot be meant.
+        """
+        for row in rows(text, self._name):
+            names = [self._placed(stop, at) for stop in row]
+            place = f"{at} column {row[0].word.column}".strip()
+            self._steps += [(one, other, place) for one, other in pairwise(names)]
+
+    def wires(self) -> tuple[Wire, ...]:
+        """All that is handed on, with tees and queues taken out.
+
+        Raises:
+            StationError: A name stands for nothing, or a tee or queue leads nowhere.
+        """
+        for name, place in self._wanted:
+            if name not in self.nodes and name not in self._joints:
+                raise StationError(f"{self._name} names '{name}.' at {place}, and no element has that name")
+        for joint in self._joints:
+            into = sum(target == joint for _, target, _ in self._steps)
+            if into != 1 or not any(source == joint for source, _, _ in self._steps):
+                raise StationError(
+                    f"{self._name}: '{joint}' stands between elements; it has {into} before it and needs one before and "
+                    "at least one behind"
+                )
+        found = [
+            wire for source, target, _ in self._steps if source in self.nodes for wire in self._ends(source, target)
+        ]
+        for one, other in ((wire.source, wire.target) for wire in found):
+            if sum((wire.source, wire.target) == (one, other) for wire in found) > 1:
+                raise StationError(f"{self._name}: '{one}' is joined to '{other}' twice; once is enough")
+        return tuple(found)
+
+    def _ends(self, source: str, target: str, policy: Policy | None = None) -> Iterator[Wire]:
+        """Wires from an element along one step, through tees and queues."""
+        if target in self.nodes:
+            yield Wire(source, target, policy)
+            return
+        mine = self._joints[target]
+        if mine is not None and policy is not None:
+            raise StationError(f"{self._name}: two queues stand behind each other at '{target}'; one says it all")
+        for one, other, _ in self._steps:
+            if one == target:
+                yield from self._ends(source, other, mine or policy)
+
+    def _placed(self, stop: _Stop, at: str) -> str:
+        """Name of the element that a stop stands for; made where it is new."""
+        place = f"{at} column {stop.word.column}".strip()
+        if stop.word.bare and (stop.element.endswith(".") or stop.element in self._declared):
+            if stop.options:
+                raise StationError(
+                    f"{self._name}: '{stop.element}' at {place} stands for an element that has its options"
+                )
+            self._wanted.append((stop.element.removesuffix("."), place))
+            return stop.element.removesuffix(".")
+        name = stop.options.pop("name", None) or self._free(stop.element)
+        if name in self.nodes or name in self._joints:
+            raise StationError(f"{self._name}: two elements have the name '{name}', the second at {place}")
+        if stop.element in (TEE, QUEUE):
+            self._joints[name] = self._policy(stop, place)
+            return name
+        kind_of(stop.element, f"{self._name}, {place}")
+        options = options_of(stop.element, stop.options, self._name, at=f"{place} ({stop.element})", text=True)
+        self.nodes[name] = Node(name, stop.element, options, place)
+        return name
+
+    def _policy(self, stop: _Stop, place: str) -> Policy | None:
+        """What a queue says; None for a tee."""
+        text = stop.options.pop("policy", None) if stop.element == QUEUE else None
+        if stop.options:
+            known = "name, policy" if stop.element == QUEUE else "name"
+            raise StationError(
+                f"{self._name} has no use for `{next(iter(stop.options))}` in `{place} ({stop.element})`; "
+                f"known here: {known}"
+            )
+        if stop.element == TEE:
+            return None
+        if text is None:
+            raise StationError(
+                f"{self._name}: the queue at {place} does not say what happens when it is full; write queue "
+                "policy=latest, policy=every:N or policy=drop-oldest:N"
+            )
+        try:
+            return Policy.parse(text)
+        except BadOption as error:
+            raise StationError(f"{self._name} is wrong at `{place} (queue)`: {error}") from None
+
+    def _free(self, element: str) -> str:
+        """A name for an element without one: its kind, with a number where that is taken."""
+        taken = {*self.nodes, *self._joints}
+        name, number = element, 2
+        while name in taken:
+            name, number = f"{element}{number}", number + 1
+        return name
+
+
+def rows(text: str, name: str) -> Iterator[list[_Stop]]:
+    """The rows of a text: elements with an exclamation mark between them.
+
+    Args:
+        text: The text.
+        name: What it is called in messages.
+
+    Raises:
+        StationError: A sign stands where it means nothing.
+    """
+    row: list[_Stop] = []
+    joined = True  # the next element belongs to this row
+    for word in words(text):
+        if word.bare and word.text == "!":
+            if joined:
+                raise StationError(f"{name}: the '!' at column {word.column} has no element before it")
+            joined = True
+        elif word.text.split("=", 1)[0].isidentifier() and "=" in word.text and not (joined and row):
+            if not row:
+                raise StationError(f"{name} begins with '{word.text}'; the name of an element comes first")
+            key, _, value = word.text.partition("=")
+            if key in row[-1].options:
+                raise StationError(f"{name}: {key}= stands twice at column {word.column}")
+            row[-1].options[key] = value
+        else:
+            if row and not joined:
+                yield row
+                row = []
+            row.append(_Stop(word.text, word))
+            joined = False
+    if not row:
+        raise StationError(
+            f"{name} is empty; write for example: synthetic ! segment bundle=NAME.bundle ! jsonl path=out.jsonl"
+        )
+    if joined:
+        raise StationError(f"{name} ends with a '!'; an element comes behind it")
+    yield row

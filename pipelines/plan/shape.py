@@ -1,0 +1,195 @@
+"""What a plan means: which source is looked at by which model, and where the results go. Refuses what has no meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lineside.pipelines.link import Policy
+from lineside.pipelines.plan.data import Node, Plan, Wire
+from lineside.runtime.errors import StationError
+
+__all__ = ["Branch", "Outlet", "Shape", "shape_of"]
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """A way from a decided frame (or straight from a source) to a sink.
+
+    Attributes:
+        sink: The sink.
+        policy: What the queue in front of it does when it is full; None for what is usual.
+        chain: Transforms on the way, which work in the sink's own thread.
+    """
+
+    sink: Node
+    policy: Policy | None = None
+    chain: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One model's look at one source.
+
+    Attributes:
+        source: The source.
+        model: The model.
+        policy: What the queue in front of the model does when it is full; None for what is usual.
+        before: Transforms ahead of the model, such as a region; from any thread.
+        after: Transforms behind it that see the frames in the order of capture, such as a tracker.
+        outlets: Where the results go.
+    """
+
+    source: Node
+    model: Node
+    policy: Policy | None
+    before: tuple[Node, ...]
+    after: tuple[Node, ...]
+    outlets: tuple[Outlet, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A plan, understood.
+
+    Attributes:
+        plan: The plan.
+        sources: Its sources.
+        branches: Every look of a model at a source.
+        direct: By source: sinks that get its frames without any model.
+    """
+
+    plan: Plan
+    sources: tuple[Node, ...]
+    branches: tuple[Branch, ...]
+    direct: dict[str, tuple[Outlet, ...]]
+
+    @property
+    def sinks(self) -> tuple[Node, ...]:
+        """Its sinks."""
+        return tuple(node for node in self.plan.nodes.values() if node.kind.role == "sink")
+
+    @property
+    def models(self) -> tuple[Node, ...]:
+        """Its models."""
+        return tuple(node for node in self.plan.nodes.values() if node.kind.role == "model")
+
+
+def shape_of(plan: Plan, name: str = "the station") -> Shape:
+    """Understands a plan.
+
+    Args:
+        plan: The plan.
+        name: What its text is called in messages.
+
+    Raises:
+        StationError: The elements do not fit each other; the message names those that do not, and what to do.
+    """
+    reader = _Reader(plan, name)
+    reader.check()
+    sources = tuple(node for node in plan.nodes.values() if node.kind.role == "source")
+    branches: list[Branch] = []
+    direct: dict[str, tuple[Outlet, ...]] = {}
+    for source in sources:
+        branches += reader.branches(source)
+        direct[source.name] = tuple(reader.direct(source))
+    for late in plan.takt.per_source:
+        if late not in {source.name for source in sources}:
+            raise StationError(f"{name}: takt names '{late}', which is no source; there are: {', '.join(direct)}")
+    return Shape(plan, sources, tuple(branches), direct)
+
+
+class _Reader:
+    """Walks through a plan."""
+
+    def __init__(self, plan: Plan, name: str) -> None:
+        self._plan = plan
+        self._name = name
+
+    def check(self) -> None:
+        """Every element has what it needs before and behind it, and no frame goes round in a circle."""
+        if not any(node.kind.role == "source" for node in self._plan.nodes.values()):
+            raise StationError(f"{self._name} has no source; begin with a camera, a video or synthetic")
+        for node in self._plan.nodes.values():
+            role, into, out = node.kind.role, self._plan.before(node.name), self._plan.after(node.name)
+            if role == "source" and into:
+                self._refuse(node, f"is a source and cannot take frames from '{into[0].source}'")
+            if role == "sink" and out:
+                self._refuse(node, f"is a sink and hands nothing on to '{out[0].target}'; put a tee before it")
+            if role != "source" and not into:
+                self._refuse(node, "gets no frames; join it to something with '!', or leave it out")
+            if role != "sink" and not out:
+                self._refuse(node, "leads nowhere; end with a sink such as jsonl, csv or view")
+        for node in self._plan.nodes.values():
+            if node.name in self._below(node.name):
+                self._refuse(node, "gets its own frames back; a graph has no circles")
+
+    def _below(self, name: str) -> set[str]:
+        """Names of all elements behind one."""
+        found: set[str] = set()
+        left = [name]
+        while left:
+            for wire in self._plan.after(left.pop()):
+                if wire.target not in found:
+                    found.add(wire.target)
+                    left.append(wire.target)
+        return found
+
+    def _refuse(self, node: Node, why: str) -> None:
+        where = f" (at {node.where})" if node.where else ""
+        raise StationError(f"{self._name}: '{node.name}'{where} {why}")
+
+    def branches(self, source: Node) -> Iterator[Branch]:
+        """Looks at one source."""
+        for wires, path in self._ways(source, stop_at_model=True):
+            if path[-1].kind.role != "model":
+                continue
+            *before, model = path
+            for node in before:
+                if node.kind.ordered or node.kind.shows:
+                    self._refuse(node, f"works on results and stands before the model '{model.name}'; move it behind")
+            yield Branch(source, model, self._queue(wires, model), tuple(before), *self._behind(model))
+
+    def direct(self, source: Node) -> Iterator[Outlet]:
+        """Sinks that a source feeds without a model."""
+        for wires, path in self._ways(source, stop_at_model=True):
+            *chain, sink = path
+            if sink.kind.role == "sink":
+                for node in chain:
+                    if node.kind.ordered:
+                        self._refuse(node, "works on results, and there is no model before it")
+                yield Outlet(sink, self._queue(wires, sink), tuple(chain))
+
+    def _behind(self, model: Node) -> tuple[tuple[Node, ...], tuple[Outlet, ...]]:
+        """What follows a model: transforms that all sinks share, and the ways to the sinks."""
+        trunk: list[Node] = []
+        node, wires = model, self._plan.after(model.name)
+        while len(wires) == 1 and (following := self._plan.nodes[wires[0].target]).kind.role == "transform":
+            if following.kind.shows or wires[0].policy is not None:
+                break
+            trunk.append(following)
+            node, wires = following, self._plan.after(following.name)
+        outlets = []
+        for passed, path in self._ways(node, stop_at_model=True):
+            *chain, sink = path
+            if sink.kind.role == "model":
+                self._refuse(sink, f"stands behind the model '{model.name}'; give it frames of a source")
+            outlets.append(Outlet(sink, self._queue(passed, sink), tuple(chain)))
+        return tuple(trunk), tuple(outlets)
+
+    def _ways(self, node: Node, stop_at_model: bool) -> Iterator[tuple[tuple[Wire, ...], tuple[Node, ...]]]:
+        """All ways from an element to what ends them: a sink, or the next model."""
+        for wire in self._plan.after(node.name):
+            following = self._plan.nodes[wire.target]
+            if following.kind.role == "sink" or (stop_at_model and following.kind.role == "model"):
+                yield (wire,), (following,)
+                continue
+            for wires, path in self._ways(following, stop_at_model):
+                yield (wire, *wires), (following, *path)
+
+    def _queue(self, wires: tuple[Wire, ...], end: Node) -> Policy | None:
+        """Policy of the one queue on a way."""
+        said = [wire.policy for wire in wires if wire.policy is not None]
+        if len(said) > 1:
+            self._refuse(end, "is reached through several queues; one before it says it all")
+        return said[0] if said else None
