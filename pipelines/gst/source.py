@@ -1,0 +1,239 @@
+"""A source of frames from any GStreamer pipeline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.events import Bus
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.gst.messages import ERROR, WARNING, sentence
+from lineside.pipelines.gst.pipeline import Pipeline, Pulled
+from lineside.pipelines.gst.recipes import Recipe, launch
+from lineside.pipelines.gst.skips import Skips
+from lineside.pipelines.secrets import redacted
+from lineside.pipelines.sources.pictures import special
+from lineside.runtime.errors import SourceError
+
+__all__ = ["GstSource"]
+
+_SLICE = 0.1
+"""Seconds after which a wait for a picture looks whether anything else has happened."""
+_PATIENCE = 3.0
+"""Seconds that a pipeline gets to go down before it is left behind."""
+_SLACK_NS = 250_000_000
+_SLACK_SHARE = 0.02
+"""What a file may end earlier than it says and still count as whole: time in ns, share of its length."""
+
+
+class GstSource:
+    """Frames as a GStreamer pipeline gives them, in its own memory where their format allows (see `FORMATS`).
+
+    A live source has the newest picture only and counts in `Frame.missed` what passed unseen; any other waits for whoever
+    takes its frames. Times are those of the pipeline's clock: `CAPTURE` is when a live picture was taken, not when it was
+    fetched. The pixels cannot be written to, and stay valid as long as anybody has them, beyond `close` as well.
+
+    Args:
+        pipeline: Description as ``gst-launch`` takes it, whose last element gives raw video; or a `Recipe`.
+        name: Name for tables, files and events; the recipe's own where it is empty.
+        live: Where the pipeline is a description: the world does not wait for it.
+        bus: Gets warnings of the elements.
+        timeout: Seconds to wait for the first picture.
+        buffers: Pictures of a live source that may wait to be taken; the oldest goes first.
+        patience: Seconds that `close` waits for elements to let go of their devices.
+    """
+
+    def __init__(
+        self,
+        pipeline: str | Recipe,
+        *,
+        name: str = "",
+        live: bool = True,
+        bus: Bus | None = None,
+        timeout: float = 20.0,
+        buffers: int = 1,
+        patience: float = _PATIENCE,
+    ) -> None:
+        self._recipe = recipe = launch(pipeline, live=live) if isinstance(pipeline, str) else pipeline
+        self._name = redacted(name or recipe.name, *recipe.secrets)
+        self._bus = bus or Bus()
+        self._timeout = timeout
+        self._buffers = buffers
+        self._patience = patience
+        self._stop = threading.Event()
+        self._pipeline: Pipeline | None = None
+        self._first: tuple[Pulled, int] | None = None
+        self._skips = Skips(buffers)
+        self._told = ""
+        self._length: int | None = None
+        self._count = 0
+        self._end = 0
+
+    def open(self) -> StreamInfo:
+        """See `Source.open`; waits for the first picture.
+
+        Raises:
+            MissingPackage: There is no GStreamer.
+            SourceError: The pipeline cannot be made or started, or gives no picture in time; or this process was forked
+                from one that used GStreamer.
+        """
+        recipe = self._recipe
+        if recipe.file and (reason := _unfit(Path(recipe.file))):
+            raise SourceError(f"cannot read the video {recipe.file}: {reason}")
+        try:
+            self._pipeline = pipeline = Pipeline(
+                recipe.text,
+                recipe.values,
+                newest=recipe.live,
+                buffers=self._buffers,
+                loans=recipe.loans,
+                secrets=recipe.secrets,
+            )
+            pipeline.start()
+            self._first = self._await(pipeline, time.monotonic() + self._timeout)
+        except SourceError as error:
+            self.close()
+            raise SourceError(f"cannot read {self._name}: {error}") from None
+        first = self._first[0]
+        self._length = None if recipe.live else pipeline.duration
+        frames = round(self._length * first.rate / 1e9) if self._length and first.rate else None
+        size = None if first.pixels is None else (int(first.pixels.shape[0]), int(first.pixels.shape[1]))
+        return StreamInfo(
+            self._name, "camera" if recipe.live else "video", live=recipe.live, frames=frames, size=size, fps=first.rate
+        )
+
+    def _await(self, pipeline: Pipeline, until: float) -> tuple[Pulled, int]:
+        """The first picture, and when the wait for it began."""
+        while not self._stop.is_set():
+            begin = time.monotonic_ns()
+            pulled, over = self._pulled(pipeline)
+            if pulled is not None:
+                return pulled, begin
+            if over and pipeline.refused:
+                raise SourceError("GStreamer could not start it and gives no reason; GST_DEBUG=3 shows what happened")
+            if over:
+                raise SourceError("it ended without a single picture; it may be empty, damaged, or have no video in it")
+            if time.monotonic() > until:
+                what = "its driver or file does not answer" if pipeline.starting else "no picture came"
+                raise SourceError(f"{what} within {self._timeout:g} s; check its power, cable and network")
+        raise SourceError("it was stopped before its first picture")
+
+    def _pulled(self, pipeline: Pipeline) -> tuple[Pulled | None, bool]:
+        """The next picture, or None where there was none in a short while; and whether there can be no more.
+
+        Raises:
+            SourceError: An element has failed.
+        """
+        pulled = pipeline.pull(_SLICE)
+        # Looked at before the bus: an element says why it failed first, and ends the stream then.
+        over = pulled is None and (pipeline.refused or pipeline.ended)
+        while (note := pipeline.note()) is not None:
+            if note.kind == ERROR:
+                raise SourceError(sentence(note, *self._recipe.secrets))
+            if note.kind == WARNING:
+                self._warn(sentence(note, *self._recipe.secrets))
+        if pulled is None and not over:
+            # A pipeline that is not started yet does not wait itself.
+            self._stop.wait(_SLICE / 10)
+        return pulled, over
+
+    def _warn(self, message: str) -> None:
+        """Tells a warning once, however often it is repeated."""
+        if message != self._told:
+            self._told = message
+            self._bus.emit("warning", self._name, "camera warning", message)
+
+    def frames(self) -> Iterator[Frame]:
+        """See `Source.frames`. Ends where the stream ends; for a camera that is a fault, which whoever watches over it sees.
+
+        A file that ends before its time gives one failed frame for all that is missing.
+
+        Raises:
+            SourceError: An element has failed: a camera was lost, a file is damaged.
+        """
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise SourceError(f"{self._name} is not open")
+        first, self._first = self._first, None
+        # The first picture of a live source is from before somebody wanted one, and the newest is what counts.
+        frame = None if first is None or (self._recipe.live and self._buffers == 1) else self._frame(*first)
+        del first
+        if frame is not None:
+            yield frame
+        while not self._stop.is_set():
+            frame, over = self._next(pipeline)
+            if frame is not None:
+                yield frame
+            if over:
+                break
+        if not self._stop.is_set() and (lost := self._lost()):
+            yield Frame(None, source=self._name, name=self._recipe.file, error=lost, captured=time.monotonic_ns())
+
+    def _next(self, pipeline: Pipeline) -> tuple[Frame | None, bool]:
+        """The next frame, or None where there was none in a short while; and whether there can be no more."""
+        begin = time.monotonic_ns()
+        try:
+            pulled, over = self._pulled(pipeline)
+        except SourceError as error:
+            raise SourceError(f"{self._name} failed: {error}") from None
+        return None if pulled is None else self._frame(pulled, begin), over
+
+    def _frame(self, pulled: Pulled, begin: int) -> Frame:
+        """A picture as a frame; what it holds of GStreamer is in its pixels alone."""
+        live, file = self._recipe.live, self._recipe.file
+        captured = pulled.captured if live and pulled.captured is not None else begin
+        pts = (pulled.running if live else pulled.stream) or 0
+        frame = Frame(pulled.pixels, source=self._name, name=file, pts=pts / 1e9, captured=captured)
+        frame.damage = pulled.damage
+        self._count += 1
+        self._end = max(self._end, pts + (pulled.duration or 0))
+        if live and self._pipeline is not None:
+            frame.wall -= (time.monotonic_ns() - captured) / 1e9
+            frame.missed = self._skips.before(pulled.number, self._pipeline.arrived)
+        return frame
+
+    def _lost(self) -> str | None:
+        """What a file should have had beyond its end; None where it is whole, or nobody knows."""
+        if self._recipe.live or self._length is None or not self._count:
+            return None
+        missing = self._length - self._end
+        # Sound may go on a little longer than the pictures, and containers round their times.
+        if missing <= max(_SLACK_NS, 3 * self._end / self._count, _SLACK_SHARE * self._length):
+            return None
+        return (
+            f"the video breaks off after {self._end / 1e9:.2f} of {self._length / 1e9:.2f} s ({self._count} frames): "
+            "the file was cut off, or its end is damaged"
+        )
+
+    def stop(self) -> None:
+        """See `Source.stop`."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """See `Source.close`. Frames that are still held keep their pixels.
+
+        Where an element does not let go of its device, that is told on the bus and left to a thread that waits for it.
+        """
+        self._first = None
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None and not pipeline.stop(self._patience):
+            self._bus.emit(
+                "error",
+                self._name,
+                "hung",
+                f"GStreamer did not let go of its device or file within {self._patience:g} s and was left behind; "
+                "what uses it may have to be started anew",
+            )
+
+
+def _unfit(path: Path) -> str | None:
+    """Why a path is no file to read, in plain words; GStreamer has its own, and waits for ever where it is a pipe."""
+    try:
+        return special(path) or ("the file is empty" if path.stat().st_size == 0 else None)
+    except FileNotFoundError:
+        return "there is no such file"
+    except OSError as error:
+        return error.strerror

@@ -1,0 +1,91 @@
+"""Credentials out of everything that people and files get to see."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+from lineside.runtime.errors import SourceError
+
+__all__ = ["Address", "address_of", "redacted"]
+
+_HIDDEN = "***"
+_SHORTEST = 3
+"""Known secrets below this length are not looked for one by one: an ``a`` stands in every text."""
+
+_IN_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", re.IGNORECASE)
+_HEADER = re.compile(r"((?:proxy-)?authorization\s*:\s*)[^\r\n]+", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"""(\b[\w-]*(?:passw(?:or)?d|passphrase|passwd|pwd|user-pw|user-id|token|secret|api-?key)\b["']?\s*[=:]\s*)"""
+    r"""(?:\([a-z]+\))?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s&;,"'!}\]]+)""",
+    re.IGNORECASE,
+)
+
+
+class Address:
+    """A network address taken apart: what everybody may see, and who is to log in.
+
+    Attributes:
+        public: The address without credentials.
+        user: Name to log in with; empty for none.
+        password: Password that goes with it.
+    """
+
+    __slots__ = ("password", "public", "user")
+
+    def __init__(self, public: str, user: str = "", password: str = "") -> None:
+        self.public = public
+        self.user = user
+        self.password = password
+
+    def __repr__(self) -> str:
+        """Without the credentials."""
+        return f"Address({self.public!r})"
+
+
+def address_of(url: str) -> Address:
+    """Takes an address such as ``rtsp://user:password@host:554/path`` apart (RFC 3986, 3.2).
+
+    Args:
+        url: The address. Signs of the credentials that have a meaning in addresses are written ``%40``, ``%2F`` ….
+
+    Returns:
+        Its parts, user and password decoded.
+
+    Raises:
+        SourceError: It is no address, or signs of the password make it ambiguous; the message does not repeat it.
+    """
+    scheme, sign, rest = url.partition("://")
+    if not sign or not rest or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        raise SourceError(f"{redacted(url)!r} is no address; write it like rtsp://camera.local:554/stream")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    login, at, host = authority.rpartition("@")
+    if not re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]@]+)(:[0-9]{1,5})?", host):
+        raise SourceError(
+            f"the address of a camera at {scheme}:// has no readable host; in a user name or password, write the signs "
+            "/ ? # @ : and % as %2F %3F %23 %40 %3A and %25"
+        )
+    user, _, password = login.partition(":")
+    return (
+        Address(f"{scheme}://{host}{rest[len(authority) :]}", unquote(user), unquote(password)) if at else Address(url)
+    )
+
+
+def redacted(text: str, *known: str) -> str:
+    """A text without the credentials in it.
+
+    Hidden are: all before the last ``@`` of a word with ``://`` in it, values assigned to names such as ``password``,
+    ``user-pw`` and ``token``, ``Authorization`` headers, and what the caller knows to be secret, also in the spelling of
+    an address. More is hidden than need be where a text can be read in two ways.
+
+    Args:
+        text: Any text.
+        known: Secrets that may be in it.
+    """
+    spellings = {form for secret in known for form in (secret, quote(secret, safe=""), quote(secret), unquote(secret))}
+    for secret in sorted(spellings, key=len, reverse=True):
+        if len(secret) >= _SHORTEST:
+            text = text.replace(secret, _HIDDEN)
+    text = _IN_ADDRESS.sub(rf"\1{_HIDDEN}@", text)
+    text = _HEADER.sub(rf"\1{_HIDDEN}", text)
+    return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
