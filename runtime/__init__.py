@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lineside.runtime.postprocess import decode
     from lineside.runtime.raw import Raw
     from lineside.runtime.segmenter import Segmenter, load
+    from lineside.runtime.yuv import Yuv
 
 __all__ = [
     "Bundle",
@@ -30,6 +31,7 @@ __all__ = [
     "Masks",
     "Raw",
     "Segmenter",
+    "Yuv",
     "decode",
     "load",
     "open_bundle",
@@ -46,6 +48,7 @@ _HOMES = {
     "Masks": "lineside.runtime.masks",
     "Raw": "lineside.runtime.raw",
     "Segmenter": "lineside.runtime.segmenter",
+    "Yuv": "lineside.runtime.yuv",
     "decode": "lineside.runtime.postprocess",
     "load": "lineside.runtime.segmenter",
     "open_bundle": "lineside.runtime.bundle",

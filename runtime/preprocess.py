@@ -11,11 +11,9 @@ import numpy.typing as npt
 from lineside.runtime._native import Resampler
 from lineside.runtime.errors import BadFrame, BadOption
 from lineside.runtime.geometry import Letterbox, Size
+from lineside.runtime.yuv import MAX_SIDE, Picture, Yuv, picture_size
 
 __all__ = ["MAX_SIDE", "Preprocessor", "check_frame"]
-
-MAX_SIDE = 65535
-"""Longest side of a frame, in pixels."""
 
 _PLANS = 16  # geometries kept per preprocessor: the cameras of a station, not the pictures of a folder
 _BUFFERS = 64  # buffers whose padding is remembered
@@ -25,11 +23,14 @@ def check_frame(frame: object) -> None:
     """Checks that a frame is one that the runtime reads.
 
     Args:
-        frame: An array of uint8, ``(H, W, 3)`` in BGR order or ``(H, W)`` grey; any strides, read-only too.
+        frame: An array of uint8, ``(H, W, 3)`` in BGR order or ``(H, W)`` grey; any strides, read-only too. Or a `Yuv`,
+            whose planes were checked when it was made.
 
     Raises:
         BadFrame: It is not an array, or has another dtype or shape, no pixels, or a side above ``MAX_SIDE``.
     """
+    if isinstance(frame, Yuv):
+        return
     if not isinstance(frame, np.ndarray):
         raise BadFrame(f"a frame must be a numpy array, not {type(frame).__name__}: use numpy.asarray(frame)")
     if frame.dtype != np.uint8:
@@ -60,15 +61,17 @@ class Preprocessor:
     def __init__(self, input_size: Size) -> None:
         Letterbox.fit((1, 1), input_size)
         self.input_size = input_size
+        self._rows = np.empty(0, np.uint8)  # where the plans convert luma and chroma, two rows at a time
         self._plans: OrderedDict[Size, tuple[Letterbox, Resampler]] = OrderedDict()
         # By address, with the array that owns it: while that one is alive the address cannot become another buffer's.
         self._padded: OrderedDict[int, tuple[weakref.ref[npt.NDArray[np.float32]], Letterbox]] = OrderedDict()
 
-    def prepare(self, frame: npt.NDArray[np.uint8], out: npt.NDArray[np.float32]) -> Letterbox:
+    def prepare(self, frame: Picture, out: npt.NDArray[np.float32]) -> Letterbox:
         """Fills one input tensor from one frame: house plan, section 3.
 
         Args:
-            frame: ``(H, W, 3)`` BGR or ``(H, W)`` grey, uint8; any strides, read-only too.
+            frame: ``(H, W, 3)`` BGR or ``(H, W)`` grey, uint8; any strides, read-only too. Or a `Yuv`, which gives
+                exactly what its ``to_bgr()`` would; only rows that the resampling uses are converted.
             out: ``(3, h, w)`` float32, C-contiguous; receives RGB planes from 0 to 1. The picture is resampled as by
                 OpenCV's ``INTER_LINEAR_EXACT`` and surrounded by ``114 / 255``.
 
@@ -81,9 +84,14 @@ class Preprocessor:
         """
         check_frame(frame)
         self._check_buffer(out)
-        box, plan = self._plan((frame.shape[0], frame.shape[1]))
+        box, plan = self._plan(picture_size(frame))
         self._pad(out, box, plan)
-        plan.run(frame, out)
+        if isinstance(frame, Yuv):
+            if self._rows.size < plan.row_bytes:
+                self._rows = np.empty(plan.row_bytes, np.uint8)
+            plan.run_yuv(*frame.parts, frame.matrix == "bt709", frame.range == "full", out, self._rows)
+        else:
+            plan.run(frame, out)
         return box
 
     def _check_buffer(self, out: npt.NDArray[np.float32]) -> None:

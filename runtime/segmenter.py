@@ -11,7 +11,6 @@ from itertools import chain
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.detections import Detections
@@ -23,10 +22,11 @@ from lineside.runtime.postprocess import Postprocessor, check_options
 from lineside.runtime.preprocess import Preprocessor
 from lineside.runtime.raw import Raw
 from lineside.runtime.sizing import at_size
+from lineside.runtime.yuv import Picture, Yuv
 
 __all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
 
-Frame = npt.NDArray[np.uint8]
+Frame = Picture
 MaskMode = str
 """``native``, ``proto`` or ``none``."""
 MAX_THREADS = 1024
@@ -144,7 +144,8 @@ class Segmenter:
         """Finds the objects in one picture.
 
         Args:
-            frame: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; any strides, read-only too. It is not kept.
+            frame: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; any strides, read-only too. Or a `Yuv`: NV12 or I420
+                as a decoder gives it. It is not kept.
             conf: A detection stays if its score is above this, 0 <= conf < 1; None: the bundle's default.
             iou: Of two boxes of one class that overlap more than this the weaker goes, 0 to 1; None: the default.
             max_det: At most so many detections, from 1; None: the default.
@@ -328,6 +329,8 @@ def _check_pictures(frames: object) -> None:
                 f"an array of shape {frames.shape} is one picture, not several: call the model with it, "
                 "or put it into a list"
             )
+    elif isinstance(frames, Yuv):
+        raise BadFrame("a YUV picture is one picture, not several: call the model with it, or put it into a list")
     elif not isinstance(frames, Sequence) or isinstance(frames, (str, bytes)):
         raise BadFrame(f"several pictures come as a list of arrays, not as {type(frames).__name__}: use list(...)")
 

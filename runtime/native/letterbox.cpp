@@ -37,15 +37,6 @@ Axis linear_axis(int source, int target) {
   return axis;
 }
 
-// The source rows of one output row; `bottom` is `top` where the lower row counts nothing, and is then never past the
-// end of the picture.
-struct RowPair {
-  const std::uint8_t *top, *bottom;
-  int weight;
-
-  RowPair moved(std::ptrdiff_t bytes) const { return {top + bytes, bottom + bytes, weight}; }
-};
-
 RowPair row_pair(const FrameView& frame, const Axis& rows, int y) {
   const std::uint8_t* top = frame.data + rows.index[y] * frame.row;
   return {top, rows.weight[y] ? top + frame.row : top, rows.weight[y]};
@@ -150,10 +141,9 @@ Resampler::Resampler(const LetterboxGeometry& g) : geometry_(g), columns_sampled
   }
 }
 
-int Resampler::run_fast(const FrameView& frame, int y, float* const (&plane)[3]) const {
+int Resampler::run_fast(const RowPair& rows, const RowPair& next, const FrameView& frame,
+                        float* const (&plane)[3]) const {
 #if LINESIDE_SIMD
-  const RowPair rows = row_pair(frame, rows_, y);
-  const RowPair next = row_pair(frame, rows_, std::min(y + 1, geometry_.content_h - 1));
   const std::int32_t* index = columns_.index.data();
   const ColumnWeights* weights = column_weights_.data();
   const int last = whole_columns_;
@@ -171,19 +161,41 @@ int Resampler::run_fast(const FrameView& frame, int y, float* const (&plane)[3])
   return frame.pixel == 3 ? row_packed<3>(from, soon, index, weights, last, order)
                           : row_packed<4>(from, soon, index, weights, last, order);
 #else
-  (void)frame, (void)y, (void)plane;
+  (void)rows, (void)next, (void)frame, (void)plane;
   return 0;
 #endif
 }
 
-void Resampler::run(const FrameView& frame, float* out) const {
+void Resampler::run_row(int y, const RowPair& rows, const RowPair& next, const FrameView& layout, float* out) const {
   const LetterboxGeometry& g = geometry_;
   const std::ptrdiff_t plane_size = static_cast<std::ptrdiff_t>(g.input_h) * g.input_w;
-  for (int y = 0; y < g.content_h; ++y) {
-    float* const red = out + static_cast<std::ptrdiff_t>(g.top + y) * g.input_w + g.left;
-    float* const plane[3] = {red + 2 * plane_size, red + plane_size, red};  // blue, green, red: the frame's order
-    const int done = run_fast(frame, y, plane);
-    row_plain(row_pair(frame, rows_, y), frame, columns_, done, g.content_w, plane);
+  float* const red = out + static_cast<std::ptrdiff_t>(g.top + y) * g.input_w + g.left;
+  float* const plane[3] = {red + 2 * plane_size, red + plane_size, red};  // blue, green, red: the frame's order
+  const int done = run_fast(rows, next, layout, plane);
+  row_plain(rows, layout, columns_, done, g.content_w, plane);
+}
+
+void Resampler::run(const FrameView& frame, float* out) const {
+  const int last = geometry_.content_h - 1;
+  for (int y = 0; y <= last; ++y) {
+    run_row(y, row_pair(frame, rows_, y), row_pair(frame, rows_, std::min(y + 1, last)), frame, out);
+  }
+}
+
+void Resampler::run(const YuvView& picture, const YuvRule& rule, float* out, std::uint8_t* rows) const {
+  const FrameView layout{rows, 0, kConvertedStep, 1};
+  int held[2] = {-1, -1};  // an even row lies in the first half, an odd one in the second: neighbours never clash
+  const auto converted = [&](int index) {
+    std::uint8_t* const row = rows + static_cast<std::size_t>(index % 2) * (row_bytes() / 2);
+    if (held[index % 2] != index) yuv_row(picture, rule, index, kConvertedStep, row);
+    held[index % 2] = index;
+    return static_cast<const std::uint8_t*>(row);
+  };
+  for (int y = 0; y < geometry_.content_h; ++y) {
+    const int weight = rows_.weight[y];
+    const std::uint8_t* const top = converted(rows_.index[y]);
+    const RowPair pair{top, weight ? converted(rows_.index[y] + 1) : top, weight};
+    run_row(y, pair, pair, layout, out);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lanes.hpp"
+#include "yuv.hpp"
 
 namespace lineside {
 
@@ -13,6 +14,15 @@ namespace lineside {
 struct FrameView {
   const std::uint8_t* data;
   std::ptrdiff_t row, pixel, channel;
+};
+
+// The source rows of one output row; `bottom` is `top` where the lower row counts nothing, and is then never past the
+// end of the picture.
+struct RowPair {
+  const std::uint8_t *top, *bottom;
+  int weight;
+
+  RowPair moved(std::ptrdiff_t bytes) const { return {top + bytes, bottom + bytes, weight}; }
 };
 
 // Sizes of one letterbox: the picture, the model's input, and where the scaled picture lies in it.
@@ -41,12 +51,24 @@ class Resampler {
   // Writes the content window of the three planes (red, green, blue) at `out`, input_h * input_w floats each.
   void run(const FrameView& frame, float* out) const;
 
+  // The same from luma and chroma: exactly what BGR pixels made by the rule would give. Only rows that count are
+  // converted, each once, into `rows`, which holds row_bytes().
+  void run(const YuvView& picture, const YuvRule& rule, float* out, std::uint8_t* rows) const;
+
+  // Bytes for two rows of converted pixels.
+  std::size_t row_bytes() const { return 2 * kConvertedStep * static_cast<std::size_t>(geometry_.image_w); }
+
   // Writes everything outside the content window.
   void fill_padding(float* out) const;
 
  private:
-  // Writes the columns of content row `y` that the vector forms reach, for packed or grey pixels; returns how many.
-  int run_fast(const FrameView& frame, int y, float* const (&plane)[3]) const;
+  static constexpr int kConvertedStep = 4;  // bytes from pixel to pixel: aligned ones are stored faster
+
+  // Writes one content row from two source rows of pixels that lie as those of `layout`; `next` is needed soon.
+  void run_row(int y, const RowPair& rows, const RowPair& next, const FrameView& layout, float* out) const;
+
+  // Writes the columns of a content row that the vector forms reach, for packed or grey pixels; returns how many.
+  int run_fast(const RowPair& rows, const RowPair& next, const FrameView& layout, float* const (&plane)[3]) const;
 
   LetterboxGeometry geometry_;
   Axis rows_, columns_;
