@@ -8,7 +8,7 @@ from typing import Any
 from lineside.pipelines.frame import DECIDED, Frame
 from lineside.pipelines.stages import spans
 
-__all__ = ["COLUMNS", "record", "rows"]
+__all__ = ["COLUMNS", "plain", "record", "rows"]
 
 COLUMNS = (
     "frame",
@@ -28,6 +28,9 @@ COLUMNS = (
 """Head of a table with a row per detection: pixels for lengths, square pixels for areas. ``mask_area`` is empty where
 the masks were not asked for."""
 
+_PART = ("trigger", "part", "encoder")
+"""What a line says about the part, where the source knows it."""
+
 
 def record(frame: Frame) -> dict[str, Any]:
     """All there is to know about one frame, ready for JSON.
@@ -43,6 +46,7 @@ def record(frame: Frame) -> dict[str, Any]:
         "size": frame.size,
         "outcome": frame.outcome,
     }
+    line |= {key: value for key in _PART if (value := getattr(frame, key)) is not None}
     if frame.error is not None:
         line["error"] = frame.error
         return line
@@ -50,7 +54,7 @@ def record(frame: Frame) -> dict[str, Any]:
         line["note"] = frame.note
     objects = []
     if found is not None:
-        for i, (box, score, number) in enumerate(_plain(found)):
+        for i, (box, score, number) in enumerate(plain(found)):
             item = {"box": box, "score": score, "class": number, "name": found.names[number]}
             if found.masks is not None:
                 mask = found.masks[i]
@@ -66,7 +70,7 @@ def rows(frame: Frame) -> Iterator[tuple[int | float | str | None, ...]]:
     found = frame.detections
     if found is None:
         return
-    for i, (box, score, number) in enumerate(_plain(found)):
+    for i, (box, score, number) in enumerate(plain(found)):
         yield (
             frame.sequence,
             frame.name,
@@ -81,7 +85,7 @@ def rows(frame: Frame) -> Iterator[tuple[int | float | str | None, ...]]:
         )
 
 
-def _plain(found: Any) -> Iterator[tuple[list[float], float, int]]:
+def plain(found: Any) -> Iterator[tuple[list[float], float, int]]:
     """Box, score and class of each detection as Python numbers of sensible precision."""
     for box, score, number in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
         yield [round(side, 2) for side in box], round(score, 4), number

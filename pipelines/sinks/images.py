@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 from lineside.pipelines.elements import StreamInfo
-from lineside.pipelines.frame import Frame
+from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.names import shortened
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.part import part_name, replace_bytes
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import SinkError
 
-__all__ = ["Images"]
+__all__ = ["Images", "encoded"]
 
 _QUALITY = 90
 _LONGEST = 65500
@@ -48,16 +48,9 @@ class Images:
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
         assert self._overlay is not None and frame.pixels is not None
-        cv2 = opencv()
-        picture = self._overlay.draw(frame.pixels, frame.detections)
-        ending, options = (
-            (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]) if max(picture.shape) <= _LONGEST else (".png", [])
-        )
-        written, data = cv2.imencode(ending, picture, options)
-        if not written:
-            raise SinkError(f"OpenCV cannot write a picture of shape {picture.shape} as {ending}")
+        ending, data = encoded(self._overlay.draw(frame.pixels, frame.detections))
         stem = f"_{shortened(Path(frame.name).stem)}" if frame.name else ""
-        replace_bytes(self._part / f"{frame.sequence:06d}{stem}{ending}", data.tobytes())
+        replace_bytes(self._part / f"{frame.sequence:06d}{stem}{ending}", data)
 
     def close(self, missing: int = 0) -> None:
         """See `Sink.close`.
@@ -71,3 +64,23 @@ class Images:
             os.rename(self._part, self._path)
         except OSError as error:
             raise SinkError(f"cannot name {self._part} {self._path.name}: {error.strerror}") from error
+
+
+def encoded(picture: Pixels) -> tuple[str, bytes]:
+    """A picture as a JPEG, or as a PNG where a side is too long for one.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 BGR.
+
+    Returns:
+        Ending of the file's name, and its content.
+
+    Raises:
+        SinkError: OpenCV cannot write it.
+    """
+    cv2 = opencv()
+    ending, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]) if max(picture.shape) <= _LONGEST else (".png", [])
+    written, data = cv2.imencode(ending, picture, options)
+    if not written:
+        raise SinkError(f"OpenCV cannot write a picture of shape {picture.shape} as {ending}")
+    return ending, data.tobytes()

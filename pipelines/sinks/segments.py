@@ -19,6 +19,7 @@ from lineside.pipelines.names import printable
 from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.lasting import Rules
+from lineside.pipelines.sinks.mend import mend
 from lineside.pipelines.sinks.naming import PART, Naming
 from lineside.pipelines.sinks.retention import expire
 from lineside.pipelines.sinks.syncer import Syncer
@@ -293,27 +294,18 @@ class Segments:
             self._leave()
 
     def _mend(self, part: Path) -> None:
-        """Cuts what an earlier process left behind to its whole records, and gives it a name."""
-        handle = self._disk.reopen(part)
-        try:
-            before, length = part.stat().st_size, self._whole(part)
-            if length <= len(self._header):
-                self._disk.unlink(part)
-                return
-            if length < before:
-                self._disk.truncate(handle, length)
-            self._disk.sync(handle)
-            path = part.with_name(part.name[: -len(PART)])
-            if path == self._path or path.exists():
-                path = self._naming.fresh(part.stat().st_mtime)
-            self._disk.rename(part, path)
-            self._disk.sync_folder(path.parent)
-        finally:
-            self._disk.close(handle)
-        cut = f"; {before - length} bytes of half a record were cut off" if length < before else ""
+        """Gives what an earlier process left behind a name."""
+        mended = mend(self._disk, part, self._mended_name, self._whole, len(self._header))
+        if mended is None:
+            return
+        path, cut = mended
         self._tell("warning", "mended", f"{_named(path)} was left behind by a run that was cut off{cut}")
         if self._finished is not None:
             self._finished(path)
+
+    def _mended_name(self, part: Path) -> Path:
+        path = part.with_name(part.name[: -len(PART)])
+        return self._naming.fresh(part.stat().st_mtime) if path == self._path or path.exists() else path
 
     def _put_aside(self) -> None:
         """A file of an earlier run under the very name that this one will have keeps its content under another."""

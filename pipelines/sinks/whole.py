@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-__all__ = ["read_lines", "whole_lines", "whole_rows"]
+__all__ = ["read_lines", "whole_bytes", "whole_lines", "whole_rows"]
 
 
 def whole_lines(path: Path) -> int:
@@ -18,24 +18,38 @@ def whole_lines(path: Path) -> int:
     Whatever a cut leaves is no record: half a line has no end, and a lost block of the disk reads as zeros, which JSON
     allows nowhere.
     """
-    return sum(length for length, _ in _lines(path))
+    return whole_bytes(path, msgspec.json.decode)
+
+
+def whole_bytes(path: Path, decode: Callable[[bytes], object]) -> int:
+    """As `whole_lines`, for lines of one kind.
+
+    Args:
+        path: The file.
+        decode: Decodes a line; raises `msgspec.DecodeError` where it is none of that kind.
+    """
+    total = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                break
+            total += len(line)
+    return total
 
 
 def read_lines(path: Path) -> Iterator[Any]:
     """The whole records at the beginning of a file of JSON lines, finished or not."""
-    for _, line in _lines(path):
-        yield line
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    left = whole_lines(path)
     with path.open("rb") as file:
         for line in file:
-            if not line.endswith(b"\n"):
+            left -= len(line)
+            if left < 0:
                 return
-            try:
-                yield len(line), msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return
+            yield msgspec.json.decode(line)
 
 
 def whole_rows(path: Path) -> int:

@@ -1,0 +1,179 @@
+"""Pictures of what was found, for months: all of them or a sample, in folders by time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from lineside.pipelines.catalog import Place
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.names import shortened
+from lineside.pipelines.overlay import Overlay
+from lineside.pipelines.sinks.disk import Disk, SystemDisk
+from lineside.pipelines.sinks.floor import Floor, Tell
+from lineside.pipelines.sinks.folders import DatedFolders
+from lineside.pipelines.sinks.images import encoded
+from lineside.pipelines.sinks.lasting import Keeping, Rules, seconds, tell_of
+from lineside.pipelines.sinks.naming import stamp
+from lineside.pipelines.sinks.pictures import PictureFiles, mend_pictures, whole_picture
+from lineside.pipelines.sinks.segments import quiet
+from lineside.pipelines.sinks.syncer import Syncer
+from lineside.runtime.errors import SinkError
+
+__all__ = ["Choice", "Gallery", "GalleryFolder", "make"]
+
+Share = Annotated[int, msgspec.Meta(ge=1)]
+
+_LATEST_SYNC = 30.0
+"""Seconds after which pictures are synced where that is left to the system: they have no name before."""
+
+
+class GalleryFolder(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pictures with what was found drawn onto them.
+
+    Attributes:
+        path: The folder; pictures lie in it in folders by UTC time.
+        only: ``found`` leaves out pictures without a detection.
+        nth: Of those, one in so many is written.
+        per_minute: At most so many a minute are written; 0 for any number.
+        draw: Whether to draw what was found; without it the picture is written as it came.
+        rotate: How long one folder lasts, such as ``1h``.
+    """
+
+    path: str = "images"
+    only: Literal["all", "found"] = "all"
+    nth: Share = 1
+    per_minute: Annotated[int, msgspec.Meta(ge=0)] = 0
+    draw: bool = True
+    rotate: str = "1h"
+
+    def rules(self) -> Rules:
+        """See `Keeping.rules`."""
+        kept = super().rules()
+        sync = _LATEST_SYNC if kept.sync_s is None else kept.sync_s
+        return Rules(seconds(self.rotate), None, kept.keep_s, kept.keep_bytes, sync, kept.floor)
+
+
+def make(options: GalleryFolder, place: Place) -> Gallery:
+    """Makes the sink of a station."""
+    choice = Choice(found=options.only == "found", nth=options.nth, per_minute=options.per_minute)
+    return Gallery(
+        place.path(options.path), options.rules(), choice, draw=options.draw, tell=tell_of(place), name=place.name
+    )
+
+
+class Choice:
+    """Which frames are written; each rule is asked about what the ones before it let through.
+
+    Args:
+        found: Only those with a detection.
+        nth: The first of each so many.
+        per_minute: The first so many of each minute of wall-clock time; 0 for all.
+    """
+
+    def __init__(self, *, found: bool = False, nth: int = 1, per_minute: int = 0) -> None:
+        self._found = found
+        self._nth = nth
+        self._per_minute = per_minute
+        self._seen = 0
+        self._minute = (0, 0)
+
+    def __call__(self, frame: Frame) -> bool:
+        """Whether this one is written."""
+        if self._found and not (frame.detections is not None and len(frame.detections)):
+            return False
+        self._seen += 1
+        if (self._seen - 1) % self._nth:
+            return False
+        if self._per_minute:
+            minute = int(frame.wall // 60)
+            count = self._minute[1] + 1 if self._minute[0] == minute else 1
+            if count > self._per_minute:
+                return False
+            self._minute = (minute, count)
+        return True
+
+
+class Gallery:
+    """Writes ``20261122T140000Z/20261122T143005.250Z_top_000017.jpg``: UTC time of capture, source and number.
+
+    A picture has its name once it lies on the disk, and ``….part`` for the time of a sync before.
+
+    Args:
+        path: The folder.
+        rules: When a new folder begins, retention, syncs, floor.
+        choice: Which frames are written.
+        draw: Whether to draw what was found.
+        disk: The disk.
+        tell: Told what happens to the files.
+        now: Wall clock in seconds since 1970.
+        name: Name of the sink.
+    """
+
+    takes_failed = False
+
+    def __init__(
+        self,
+        path: Path,
+        rules: Rules,
+        choice: Choice,
+        *,
+        draw: bool = True,
+        disk: Disk | None = None,
+        tell: Tell = quiet,
+        now: Callable[[], float] = time.time,
+        name: str = "",
+    ) -> None:
+        self.name = name or "images"
+        self._choice = choice
+        self._draw = draw
+        self._disk: Disk = disk or SystemDisk()
+        self._tell = tell
+        self._folders = DatedFolders(path, rules, disk=self._disk, tell=tell, now=now)
+        self._files = PictureFiles(self._disk, tell)
+        self._floor = Floor(path, rules.floor, self._disk, tell)
+        self._syncer = Syncer(rules.sync_s, self.sync, self.name)
+        self._overlay: Overlay | None = None
+
+    def open(self, stream: StreamInfo) -> None:
+        """See `Sink.open`."""
+        self._overlay = Overlay()
+        removed = 0
+        try:
+            for folder in self._folders.open():
+                removed += mend_pictures(self._disk, folder, lambda part: whole_picture(part.read_bytes()))
+        except OSError as error:
+            raise SinkError(f"cannot write to {self._folders.path}: {error.strerror}; name another place") from error
+        if removed:
+            self._tell("warning", "mended", f"{removed} pictures in {self._folders.path} had been cut off: removed")
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink.write`."""
+        assert self._overlay is not None and frame.pixels is not None
+        if not self._choice(frame):
+            return
+        self._floor.check()
+        picture = self._overlay.draw(frame.pixels, frame.detections if self._draw else None)
+        ending, data = encoded(picture)
+        try:
+            folder = self._folders.current()
+        except OSError as error:
+            raise SinkError(f"cannot write to {self._folders.path}: {error.strerror}; free some space") from error
+        source = shortened(frame.source.replace("/", "_"), 100)
+        moment = f"{stamp(frame.wall)[:-1]}.{int(frame.wall % 1 * 1000):03d}Z"
+        self._files.write(folder / f"{moment}_{source}_{frame.sequence:06d}{ending}", data)
+        self._syncer.touch()
+
+    def sync(self) -> None:
+        """Forces what was written onto the disk, from any thread."""
+        self._files.sync()
+
+    def close(self, missing: int = 0) -> None:
+        """See `Sink.close`. Each picture is whole by itself, whatever is missing."""
+        self._syncer.close()
+        self.sync()

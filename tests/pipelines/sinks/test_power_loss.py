@@ -1,0 +1,231 @@
+"""What the sinks of a station have written is there after the power went, at whichever moment and however much was lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.inspected import BEGAN, inspected
+from helpers.power import Names, RecordingDisk, Wreck, moments
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.overlay import Overlay
+from lineside.pipelines.records import COLUMNS, record, rows
+from lineside.pipelines.sinks import csv as csv_sink
+from lineside.pipelines.sinks.disk import Disk
+from lineside.pipelines.sinks.gallery import Choice, Gallery
+from lineside.pipelines.sinks.images import encoded
+from lineside.pipelines.sinks.jsonl import JsonLines
+from lineside.pipelines.sinks.lasting import Rules
+from lineside.pipelines.sinks.naming import PART
+from lineside.pipelines.sinks.record import Record
+from lineside.pipelines.sinks.segments import Segments
+from lineside.pipelines.sinks.whole import read_lines, whole_lines, whole_rows
+from lineside.pipelines.sources.replay import Replay
+from lineside.runtime.errors import SourceError
+
+STREAM = StreamInfo("test", "camera", live=True, fps=25.0)
+NEW = 900
+"""Number of the frame that is written after the mending."""
+
+
+class Clock:
+    """A wall clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.time = BEGAN
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Made(NamedTuple):
+    """A sink, and what forces its files onto the disk."""
+
+    sink: Any
+    sync: Callable[[], None]
+
+
+class Case(NamedTuple):
+    """A sink under test: what makes it, what it should have written for a frame, and what is found in its place."""
+
+    make: Callable[[Path, Disk, Clock], Made]
+    expected: Callable[[Frame], list[Hashable]]
+    found: Callable[[Path], list[Hashable]]
+
+
+def segments(path: Path, disk: Disk, clock: Clock, **kind: Any) -> Segments:
+    return Segments(path, Rules(rotate_s=10.0, rotate_bytes=6000), disk=disk, now=clock, **kind)
+
+
+def jsonl(folder: Path, disk: Disk, clock: Clock) -> Made:
+    files = segments(folder / "r.jsonl", disk, clock, whole=whole_lines)
+    return Made(JsonLines(folder / "r.jsonl", files.open), files.sync)
+
+
+def line(frame: Frame) -> list[Hashable]:
+    return [json.dumps(record(frame) | {"wall": round(frame.wall, 3)}, sort_keys=True)]
+
+
+def lines(folder: Path) -> list[Hashable]:
+    found: list[Any] = []
+    for path in folder.glob("r*.jsonl*"):
+        # Whatever has its name is whole, so that any reader will do.
+        found += read_lines(path) if path.suffix == PART else map(json.loads, path.read_text().splitlines())
+    return [json.dumps(it, sort_keys=True) for it in found]
+
+
+def table(folder: Path, disk: Disk, clock: Clock) -> Made:
+    files = segments(folder / "r.csv", disk, clock, whole=whole_rows, header=(",".join(COLUMNS) + "\r\n").encode())
+    return Made(csv_sink.Csv(folder / "r.csv", files.open), files.sync)
+
+
+def table_rows(frame: Frame) -> list[Hashable]:
+    return [tuple("" if cell is None else str(cell) for cell in row) for row in rows(frame)]
+
+
+def rows_found(folder: Path) -> list[Hashable]:
+    found: list[Hashable] = []
+    for path in folder.glob("r*.csv*"):
+        data = path.read_bytes()
+        if path.suffix == PART:
+            data = data[: whole_rows(path)]
+        read = list(csv.reader(data.decode().splitlines(), strict=True))
+        assert not read or tuple(read[0]) == COLUMNS
+        found += map(tuple, read[1:])
+    return found
+
+
+def images(folder: Path, disk: Disk, clock: Clock) -> Made:
+    sink = Gallery(folder, Rules(rotate_s=10.0), Choice(), disk=disk, now=clock)
+    return Made(sink, sink.sync)
+
+
+def image(frame: Frame) -> list[Hashable]:
+    assert frame.pixels is not None
+    return [(f"{frame.sequence:06d}.jpg", encoded(Overlay().draw(frame.pixels, frame.detections))[1])]
+
+
+def images_found(folder: Path) -> list[Hashable]:
+    return [(path.name[-10:], path.read_bytes()) for path in folder.rglob("*.jpg")]
+
+
+def session(folder: Path, disk: Disk, clock: Clock) -> Made:
+    sink = Record(folder, Rules(rotate_s=10.0), disk=disk, now=clock)
+    return Made(sink, sink.sync)
+
+
+def recorded(frame: Frame) -> list[Hashable]:
+    assert frame.pixels is not None
+    return [(frame.pts, frame.wall, frame.trigger, frame.part, frame.encoder, frame.pixels.tobytes())]
+
+
+def replayed(folder: Path) -> list[Hashable]:
+    source = Replay(folder)
+    try:
+        source.open()
+    except SourceError:
+        return []
+    return [it for frame in source.frames() for it in recorded(frame)]
+
+
+CASES = {
+    "jsonl": Case(jsonl, line, lines),
+    "csv": Case(table, table_rows, rows_found),
+    "images": Case(images, image, images_found),
+    "record": Case(session, recorded, replayed),
+}
+
+
+@pytest.mark.parametrize("names", ["ordered", "any"])
+@pytest.mark.parametrize("name", CASES)
+def test_after_a_loss_of_power_all_that_was_synced_is_there_and_nothing_in_part(
+    tmp_path: Path, name: str, names: Names
+) -> None:
+    case, disk, clock, folder = CASES[name], RecordingDisk(), Clock(), tmp_path / "station"
+    frames = [inspected(k) for k in range(24)]
+    made = case.make(folder, disk, clock)
+    made.sink.open(STREAM)
+    for k, frame in enumerate(frames):
+        clock.time += 1
+        made.sink.write(frame)
+        disk.mark("written", k)
+        if k % 5 == 3:
+            made.sync()
+            disk.mark("synced", k)
+    made.sink.close()
+    disk.mark("synced", len(frames) - 1)
+    expected = [case.expected(frame) for frame in frames]
+    assert sorted(case.found(folder)) == sorted(it for them in expected for it in them)
+
+    rng, lost = random.Random(1), 0
+    for number, moment in enumerate(moments(disk.trace, rng, 70)):
+        done = disk.trace[:moment]
+        safe = max((op.what for op in done if op.kind == "synced"), default=-1)
+        begun = max((op.what for op in done if op.kind == "written"), default=-1) + 1
+        place = tmp_path / f"wreck{number}"
+        place.mkdir()
+        Wreck(done).build(rng, names, folder, place)
+        lost += check(case, place, expected, safe, begun)
+        clock.time += 100
+        restart(case, place, clock, expected[: begun + 1], safe, rng, names)
+    assert lost > 10, "the wrecks are no wrecks"
+
+
+def restart(
+    case: Case, place: Path, clock: Clock, expected: list[list[Hashable]], safe: int, rng: random.Random, names: Names
+) -> None:
+    """The next start of the station puts everything in order and goes on, also where the power goes again in that."""
+    disk, new = RecordingDisk(place), inspected(NEW)
+    began = len(disk.trace)
+    sink = case.make(place, disk, clock).sink
+    sink.open(STREAM)
+    mended = len(disk.trace)
+    sink.write(new)
+    sink.close()
+    assert not list(place.rglob(f"*{PART}"))
+    expected = [*expected, case.expected(new)]
+    check(case, place, expected, safe, len(expected))
+    assert set(case.expected(new)) <= set(case.found(place))
+    once_more = place.with_name(f"{place.name}-again")
+    once_more.mkdir()
+    Wreck(disk.trace[: rng.randint(began, mended)]).build(rng, names, place, once_more)
+    check(case, once_more, expected, safe, len(expected))
+
+
+def check(case: Case, place: Path, expected: list[list[Hashable]], safe: int, begun: int) -> bool:
+    """All of the first frames are there, and of the rest only what was written, each once. Gives whether some is lost."""
+    found = case.found(place)
+    assert len(found) == len(set(found)), "a record is there twice"
+    must = {it for them in expected[: safe + 1] for it in them}
+    may = {it for them in expected[: begun + 1] for it in them}
+    assert must <= set(found), f"{len(must - set(found))} records are lost although they were synced"
+    assert set(found) <= may, "a record was read that nobody wrote"
+    return set(found) != {it for them in expected[:begun] for it in them}
+
+
+def test_a_picture_recorded_keeps_every_value(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, size, np.uint8) for size in ((31, 17, 3), (12, 40), (8, 8, 3))]
+    sink = Record(tmp_path, Rules())
+    sink.open(STREAM)
+    for k, pixels in enumerate([*pictures, None]):
+        frame = Frame(pixels, source="top", pts=k / 10, error=None if pixels is not None else "cannot read it")
+        sink.write(frame)
+    sink.close()
+    assert cv2.imread(str(next(tmp_path.rglob("0000001.png"))), cv2.IMREAD_UNCHANGED).shape == (12, 40)
+    source = Replay(tmp_path)
+    info = source.open()
+    assert (info.frames, info.live, info.fps) == (4, False, pytest.approx(10))
+    again = list(source.frames())
+    for frame, pixels in zip(again, pictures, strict=False):
+        np.testing.assert_array_equal(frame.pixels, pixels)
+    assert again[3].pixels is None and again[3].error == "cannot read it"
