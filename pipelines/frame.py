@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lineside.pipelines.names import printable
+from lineside.runtime.errors import BadFrame
+from lineside.runtime.yuv import Picture, Yuv, picture_size
 
 if TYPE_CHECKING:
     from lineside.runtime.detections import Detections
@@ -51,8 +53,8 @@ class Frame:
         recycle: Gets the pixels back at the last `release`.
 
     Attributes:
-        pixels: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; None for a picture that could not be read, and after
-            the last release.
+        pixels: ``(H, W, 3)`` uint8 BGR, ``(H, W)`` uint8 grey, or a `Yuv` as decoders give them (see `bgr`); perhaps
+            read-only. None for a picture that could not be read, and after the last release.
         sequence: Number of the frame in this run, from 0, given by the graph.
         source: Name of the source.
         name: File that holds the picture; empty for a camera.
@@ -72,6 +74,7 @@ class Frame:
     """
 
     __slots__ = (
+        "_bgr",
         "_given",
         "_holders",
         "_lock",
@@ -97,7 +100,7 @@ class Frame:
 
     def __init__(
         self,
-        pixels: Pixels | None,
+        pixels: Picture | None,
         *,
         source: str = "",
         name: str = "",
@@ -105,14 +108,14 @@ class Frame:
         error: str | None = None,
         note: str | None = None,
         captured: int | None = None,
-        recycle: Callable[[Pixels], None] | None = None,
+        recycle: Callable[[Any], None] | None = None,
     ) -> None:
         self.pixels = pixels
         self.sequence = -1
         self.source = printable(source)
         self.name = printable(name)
         self.pts = pts
-        self.size: tuple[int, int] = (0, 0) if pixels is None else (int(pixels.shape[0]), int(pixels.shape[1]))
+        self.size: tuple[int, int] = (0, 0) if pixels is None else picture_size(pixels)
         self.clock: dict[str, int] = {}
         self.detections: Detections | None = None
         self.error = error if error is None else printable(error)
@@ -124,6 +127,7 @@ class Frame:
         self.wall = time.time()
         self.damage: str | None = None
         self.missed = 0
+        self._bgr: Pixels | None = None
         self._recycle = recycle
         self._holders = 1
         self._given = 0
@@ -131,6 +135,27 @@ class Frame:
             self.clock[CAPTURE] = captured
             self.stamp(READ)
         self._lock = threading.Lock()
+
+    def bgr(self) -> Pixels:
+        """The picture as pixels, for those who draw, save or show it.
+
+        A `Yuv` is converted at the first call; all that ask share the result, which is kept until the last release.
+
+        Returns:
+            ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; not to be written to.
+
+        Raises:
+            BadFrame: The frame has no pixels, or none any more.
+        """
+        pixels = self.pixels
+        if isinstance(pixels, np.ndarray):
+            return pixels
+        with self._lock:
+            if self._bgr is None:
+                if not isinstance(pixels, Yuv):
+                    raise BadFrame("the frame has no pixels: it could not be read, or was given back already")
+                self._bgr = pixels.to_bgr()
+            return self._bgr
 
     def stamp(self, stage: str, now: int | None = None) -> None:
         """Writes the end of a stage into the stage clock.
@@ -187,5 +212,6 @@ class Frame:
             if self._holders:
                 return
             pixels, self.pixels = self.pixels, None
+            self._bgr = None
         if self._recycle is not None and pixels is not None:
             self._recycle(pixels)

@@ -40,7 +40,7 @@ def preload(found: Sequence[Found], title: str = "") -> tuple[list[Pixels], str]
             if frame.pixels is None:
                 problem = problem or str(frame.error)
                 continue
-            pictures.append(frame.pixels)
+            pictures.append(frame.bgr())
             if len(pictures) == most or sum(it.nbytes for it in pictures) > _MOST_BYTES:
                 break
     finally:

@@ -158,7 +158,7 @@ class Gallery:
         if not self._choice(frame):
             return
         self._floor.check()
-        picture = self._overlay.draw(frame.pixels, frame.detections if self._draw else None)
+        picture = self._overlay.draw(frame.bgr(), frame.detections if self._draw else None)
         ending, data = encoded(picture)
         try:
             folder = self._folders.current()

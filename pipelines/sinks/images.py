@@ -48,7 +48,7 @@ class Images:
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
         assert self._overlay is not None and frame.pixels is not None
-        ending, data = encoded(self._overlay.draw(frame.pixels, frame.detections))
+        ending, data = encoded(self._overlay.draw(frame.bgr(), frame.detections))
         stem = f"_{shortened(Path(frame.name).stem)}" if frame.name else ""
         replace_bytes(self._part / f"{frame.sequence:06d}{stem}{ending}", data)
 

@@ -19,7 +19,7 @@ from lineside.pipelines.sinks.part import part_name, put_in_place
 from lineside.pipelines.sources.opencv import native_path, opencv
 from lineside.runtime.errors import SinkError
 
-__all__ = ["OverlayVideo", "find_ffmpeg"]
+__all__ = ["OverlayVideo", "find_ffmpeg", "fit"]
 
 _RATE = 25.0
 """Frames per second where the source has no rate."""
@@ -86,11 +86,11 @@ class OverlayVideo:
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
         assert self._overlay is not None and frame.pixels is not None
-        picture = self._overlay.draw(frame.pixels, frame.detections)
+        picture = self._overlay.draw(frame.bgr(), frame.detections)
         if self._writer is None:
             self._size = frame.size
             self._writer = self._start(frame.size)
-        self._writer.write(picture if frame.size == self._size else _fit(picture, self._size))
+        self._writer.write(picture if frame.size == self._size else fit(picture, self._size))
         self._count += 1
 
     def _start(self, size: tuple[int, int]) -> _Writer:
@@ -218,7 +218,7 @@ def _holds(path: Path, count: int) -> bool:
         capture.release()
 
 
-def _fit(picture: Pixels, size: tuple[int, int]) -> Pixels:
+def fit(picture: Pixels, size: tuple[int, int]) -> Pixels:
     """A picture fitted into another size, black around it."""
     cv2 = opencv()
     scale = min(size[0] / picture.shape[0], size[1] / picture.shape[1])

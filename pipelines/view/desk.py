@@ -268,7 +268,7 @@ class Desk:
                 self._settle(False)
                 return
             try:
-                found = self._replay.segment(wanted or bundle, shot.frame.pixels, self._settings.thresholds)
+                found = self._replay.segment(wanted or bundle, shot.frame.bgr(), self._settings.thresholds)
             except LinesideError as error:
                 self._settle(False)
                 self._say(str(error), "error")

@@ -122,9 +122,9 @@ def encode(shot: Shot, width: int = WIRE_WIDTH, quality: int = JPEG_QUALITY) -> 
     Raises:
         ValueError: The frame's pixels are gone.
     """
-    pixels = shot.frame.pixels
-    if pixels is None:
+    if shot.frame.pixels is None:
         raise ValueError("the frame has been released and has no pixels any more")
+    pixels = shot.frame.bgr()
     height, wide = pixels.shape[:2]
     tolerance = OUTLINE_TOLERANCE * max(1.0, wide / width)
     head = msgspec.json.encode(
