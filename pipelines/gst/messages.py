@@ -11,10 +11,12 @@ from typing import Any
 from lineside.pipelines.gst.library import GError, Message, factory_of, text_of
 from lineside.pipelines.secrets import redacted
 
-__all__ = ["END", "ERROR", "WARNING", "Note", "next_note", "sentence"]
+__all__ = ["END", "ERROR", "NO_LINK", "WARNING", "Note", "next_note", "sentence"]
 
 END, ERROR, WARNING = 1, 2, 4
 """``GST_MESSAGE_EOS``, ``GST_MESSAGE_ERROR``, ``GST_MESSAGE_WARNING``."""
+NO_LINK = ("gst_parse_error", 7)
+"""All streams of a file or camera are known, and none of them fits what comes next."""
 
 _PLUGINS = "install the missing plugins (Debian and Ubuntu: gstreamer1.0-plugins-base, -good, -bad, -ugly and gstreamer1.0-libav)"
 _ADVICE = {
@@ -42,7 +44,7 @@ _ADVICE = {
 }
 """What to do about errors, by their domain and code (gsterror.h)."""
 
-_PLACE = re.compile(r"^\S+\.c\w*\(\d+\): \w+ \(\): \S*\s*")
+_PLACE = re.compile(r"^\S+\(\d+\): \w+ \(\): \S*\s*")
 """Where in GStreamer's source code something was said, which helps nobody here."""
 
 

@@ -21,9 +21,10 @@ from lineside.pipelines.gst.library import (
 from lineside.pipelines.gst.messages import Note, next_note
 from lineside.pipelines.gst.metas import offer_strides
 from lineside.pipelines.gst.packages import unparsed
-from lineside.pipelines.gst.sample import FORMATS, Loans, Mapped, picture
+from lineside.pipelines.gst.sample import FORMATS, Loans, Mapped, copied, picture
 from lineside.pipelines.secrets import redacted
 from lineside.runtime.errors import SourceError
+from lineside.runtime.yuv import Picture
 
 __all__ = ["SINK", "SOURCE", "Pipeline", "Pulled"]
 
@@ -58,7 +59,7 @@ class Pulled:
         rate: Frames per second as the pipeline names them; None where it does not.
     """
 
-    pixels: Any
+    pixels: Picture | None
     running: int | None
     stream: int | None
     duration: int | None
@@ -204,7 +205,7 @@ class Pipeline:
                 captured = time.monotonic_ns() - max(0, now - running)
         counts = buffer.offset != NONE and buffer.offset_end == buffer.offset + 1
         damage = "its data is damaged" if buffer.mini.flags & _DAMAGED else None
-        pixels = None
+        pixels: Picture | None = None
         try:
             pixels = self._pixels(pointer)
         except ValueError as error:
@@ -213,10 +214,10 @@ class Pipeline:
         number = int(buffer.offset) if counts else None
         return Pulled(pixels, running, stream, _known(buffer.duration), captured, number, damage, rate)
 
-    def _pixels(self, buffer: int) -> Any:
+    def _pixels(self, buffer: int) -> Picture:
         full = self._most is not None and len(self._loans) >= self._most
         pixels = picture(Mapped(self._gst, self._info, buffer, self._loans))
-        return pixels.copy() if full else pixels
+        return copied(pixels) if full else pixels
 
     def _look_at(self, caps: int) -> None:
         """Reads format and size anew where they have changed. The caps are held, so that no others get their address."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from ctypes import byref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lineside.pipelines.frame import Pixels
 from lineside.pipelines.gst.library import VideoFrame, VideoInfo
-from lineside.pipelines.gst.planes import yuv
+from lineside.runtime.yuv import Matrix, Picture, Range, Yuv
 
-__all__ = ["FORMATS", "Loans", "Mapped", "picture"]
+__all__ = ["FORMATS", "Loans", "Mapped", "copied", "picture"]
 
 FORMATS = ("NV12", "I420", "BGR", "BGRx", "BGRA", "GRAY8")
 """Pixel formats that are taken as they come; GStreamer converts all others."""
@@ -110,7 +111,7 @@ class _Plane:
         }
 
 
-def picture(mapped: Mapped) -> Any:
+def picture(mapped: Mapped) -> Picture:
     """The picture as what `Frame` takes.
 
     Returns:
@@ -126,10 +127,17 @@ def picture(mapped: Mapped) -> Any:
     if name == "GRAY8":
         return grey
     rows, columns = (height + 1) // 2, (width + 1) // 2
-    chroma: tuple[Pixels, ...]
-    if name == "NV12":
-        chroma = (mapped.plane(1, (rows, columns, 2), (info.stride[1], 2, 1)),)
-    else:
-        chroma = tuple(mapped.plane(k, (rows, columns), (info.stride[k], 1)) for k in (1, 2))
     old = info.matrix in _OLD or (info.matrix == _UNKNOWN and height < _HD)
-    return yuv(name, (grey, *chroma), "bt601" if old else "bt709", "full" if info.range == _FULL else "limited")
+    matrix: Matrix = "bt601" if old else "bt709"
+    levels: Range = "full" if info.range == _FULL else "limited"
+    if name == "NV12":
+        return Yuv("NV12", (grey, mapped.plane(1, (rows, columns, 2), (info.stride[1], 2, 1))), matrix, levels)
+    u, v = (mapped.plane(k, (rows, columns), (info.stride[k], 1)) for k in (1, 2))
+    return Yuv("I420", (grey, u, v), matrix, levels)
+
+
+def copied(pixels: Picture) -> Picture:
+    """The picture in memory of its own."""
+    if isinstance(pixels, Yuv):
+        return replace(pixels, planes=tuple(plane.copy() for plane in pixels.planes))
+    return pixels.copy()

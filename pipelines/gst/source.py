@@ -10,13 +10,15 @@ from pathlib import Path
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.gst.messages import ERROR, WARNING, sentence
+from lineside.pipelines.gst.messages import ERROR, NO_LINK, WARNING, sentence
 from lineside.pipelines.gst.pipeline import Pipeline, Pulled
 from lineside.pipelines.gst.recipes import Recipe, launch
 from lineside.pipelines.gst.skips import Skips
+from lineside.pipelines.gst.whole import Whole
 from lineside.pipelines.secrets import redacted
 from lineside.pipelines.sources.pictures import special
 from lineside.runtime.errors import SourceError
+from lineside.runtime.yuv import picture_size
 
 __all__ = ["GstSource"]
 
@@ -24,9 +26,6 @@ _SLICE = 0.1
 """Seconds after which a wait for a picture looks whether anything else has happened."""
 _PATIENCE = 3.0
 """Seconds that a pipeline gets to go down before it is left behind."""
-_SLACK_NS = 250_000_000
-_SLACK_SHARE = 0.02
-"""What a file may end earlier than it says and still count as whole: time in ns, share of its length."""
 
 
 class GstSource:
@@ -58,7 +57,9 @@ class GstSource:
         patience: float = _PATIENCE,
     ) -> None:
         self._recipe = recipe = launch(pipeline, live=live) if isinstance(pipeline, str) else pipeline
-        self._name = redacted(name or recipe.name, *recipe.secrets)
+        what = redacted(recipe.name, *recipe.secrets)
+        self._name = name or what
+        self._what = f"{name} ({what})" if name and name != what else what
         self._bus = bus or Bus()
         self._timeout = timeout
         self._buffers = buffers
@@ -68,9 +69,7 @@ class GstSource:
         self._first: tuple[Pulled, int] | None = None
         self._skips = Skips(buffers)
         self._told = ""
-        self._length: int | None = None
-        self._count = 0
-        self._end = 0
+        self._whole = Whole(None, None)
 
     def open(self) -> StreamInfo:
         """See `Source.open`; waits for the first picture.
@@ -96,11 +95,12 @@ class GstSource:
             self._first = self._await(pipeline, time.monotonic() + self._timeout)
         except SourceError as error:
             self.close()
-            raise SourceError(f"cannot read {self._name}: {error}") from None
+            raise SourceError(f"cannot read {self._what}: {error}") from None
         first = self._first[0]
-        self._length = None if recipe.live else pipeline.duration
-        frames = round(self._length * first.rate / 1e9) if self._length and first.rate else None
-        size = None if first.pixels is None else (int(first.pixels.shape[0]), int(first.pixels.shape[1]))
+        length = None if recipe.live else pipeline.duration
+        frames = round(length * first.rate / 1e9) if length and first.rate else None
+        self._whole = Whole(length and length / 1e9, first.rate)
+        size = None if first.pixels is None else picture_size(first.pixels)
         return StreamInfo(
             self._name, "camera" if recipe.live else "video", live=recipe.live, frames=frames, size=size, fps=first.rate
         )
@@ -133,6 +133,8 @@ class GstSource:
         while (note := pipeline.note()) is not None:
             if note.kind == ERROR:
                 raise SourceError(sentence(note, *self._recipe.secrets))
+            if note.code == NO_LINK and self._whole.count == 0:
+                raise SourceError("there is no video in it")
             if note.kind == WARNING:
                 self._warn(sentence(note, *self._recipe.secrets))
         if pulled is None and not over:
@@ -169,8 +171,9 @@ class GstSource:
                 yield frame
             if over:
                 break
-        if not self._stop.is_set() and (lost := self._lost()):
-            yield Frame(None, source=self._name, name=self._recipe.file, error=lost, captured=time.monotonic_ns())
+        if not (self._stop.is_set() or self._recipe.live) and (lost := self._whole.lost()):
+            error = f"the video {lost}"
+            yield Frame(None, source=self._name, name=self._recipe.file, error=error, captured=time.monotonic_ns())
 
     def _next(self, pipeline: Pipeline) -> tuple[Frame | None, bool]:
         """The next frame, or None where there was none in a short while; and whether there can be no more."""
@@ -178,7 +181,7 @@ class GstSource:
         try:
             pulled, over = self._pulled(pipeline)
         except SourceError as error:
-            raise SourceError(f"{self._name} failed: {error}") from None
+            raise SourceError(f"{self._what} failed: {error}") from None
         return None if pulled is None else self._frame(pulled, begin), over
 
     def _frame(self, pulled: Pulled, begin: int) -> Frame:
@@ -188,25 +191,11 @@ class GstSource:
         pts = (pulled.running if live else pulled.stream) or 0
         frame = Frame(pulled.pixels, source=self._name, name=file, pts=pts / 1e9, captured=captured)
         frame.damage = pulled.damage
-        self._count += 1
-        self._end = max(self._end, pts + (pulled.duration or 0))
+        self._whole.saw(pts / 1e9, pulled.duration and pulled.duration / 1e9)
         if live and self._pipeline is not None:
             frame.wall -= (time.monotonic_ns() - captured) / 1e9
             frame.missed = self._skips.before(pulled.number, self._pipeline.arrived)
         return frame
-
-    def _lost(self) -> str | None:
-        """What a file should have had beyond its end; None where it is whole, or nobody knows."""
-        if self._recipe.live or self._length is None or not self._count:
-            return None
-        missing = self._length - self._end
-        # Sound may go on a little longer than the pictures, and containers round their times.
-        if missing <= max(_SLACK_NS, 3 * self._end / self._count, _SLACK_SHARE * self._length):
-            return None
-        return (
-            f"the video breaks off after {self._end / 1e9:.2f} of {self._length / 1e9:.2f} s ({self._count} frames): "
-            "the file was cut off, or its end is damaged"
-        )
 
     def stop(self) -> None:
         """See `Source.stop`."""

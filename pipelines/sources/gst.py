@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*$")]
+Url = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\s\"'<>\x00]+$")]
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=32768)]
 Rate = Annotated[int, msgspec.Meta(ge=1, le=10000)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
@@ -36,7 +37,7 @@ Buffers = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
-class GstFile(Options, frozen=True):
+class GstFile(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Any video file that GStreamer has a decoder for.
 
     Attributes:
@@ -48,7 +49,7 @@ class GstFile(Options, frozen=True):
     timeout: Seconds = 20.0
 
 
-class GstRtsp(Options, frozen=True):
+class GstRtsp(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A network camera. Its credentials show nowhere: not in messages, events, files or the form of this object.
 
     Attributes:
@@ -62,7 +63,7 @@ class GstRtsp(Options, frozen=True):
         buffers: Pictures that may wait to be taken; the oldest goes first and is counted.
     """
 
-    url: Text
+    url: Url
     user: str = ""
     password: str = ""
     codec: Codec = "auto"
@@ -80,7 +81,7 @@ class GstRtsp(Options, frozen=True):
         return [("url", redacted(self.url, self.user, self.password))]
 
 
-class GstUsb(Options, frozen=True):
+class GstUsb(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera of the operating system (Video4Linux), such as a USB camera.
 
     Attributes:
@@ -102,7 +103,7 @@ class GstUsb(Options, frozen=True):
     buffers: Buffers = 1
 
 
-class GstCsi(Options, frozen=True):
+class GstCsi(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera on the CSI connector of a Jetson.
 
     Attributes:
@@ -122,7 +123,7 @@ class GstCsi(Options, frozen=True):
     buffers: Buffers = 1
 
 
-class GstPattern(Options, frozen=True):
+class GstPattern(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """GStreamer's test pattern, as if from a camera.
 
     Attributes:
@@ -150,7 +151,7 @@ class GstPattern(Options, frozen=True):
     buffers: Buffers = 1
 
 
-class GstLaunch(Options, frozen=True):
+class GstLaunch(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pipeline of one's own.
 
     Attributes:
