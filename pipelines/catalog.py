@@ -15,7 +15,7 @@ from lineside.pipelines.events import Bus
 from lineside.pipelines.typed import converted
 from lineside.runtime.errors import StationError
 
-__all__ = ["ELEMENTS", "Kind", "Options", "Place", "Role", "kind_of", "make", "options_of"]
+__all__ = ["ELEMENTS", "Kind", "Options", "Place", "Role", "kind_of", "make", "options_of", "watched"]
 
 Role = Literal["source", "transform", "model", "sink"]
 
@@ -80,6 +80,20 @@ ELEMENTS: dict[str, Kind] = {
     "synthetic": Kind(
         "source", f"{_SOURCES}.synthetic:make", f"{_SOURCES}.synthetic:Synthetic", "drawn pictures at a pace", live=True
     ),
+    "gst": Kind("source", f"{_SOURCES}.gst:file", f"{_SOURCES}.gst:GstFile", "a video file, through GStreamer"),
+    "rtsp": Kind("source", f"{_SOURCES}.gst:rtsp", f"{_SOURCES}.gst:GstRtsp", "a network camera", live=True),
+    "usb": Kind(
+        "source", f"{_SOURCES}.gst:usb", f"{_SOURCES}.gst:GstUsb", "a USB camera, through GStreamer", live=True
+    ),
+    "csi": Kind(
+        "source", f"{_SOURCES}.gst:csi", f"{_SOURCES}.gst:GstCsi", "a camera on a Jetson's CSI connector", live=True
+    ),
+    "pattern": Kind(
+        "source", f"{_SOURCES}.gst:pattern", f"{_SOURCES}.gst:GstPattern", "GStreamer's test picture", live=True
+    ),
+    "gst-launch": Kind(
+        "source", f"{_SOURCES}.gst:launch", f"{_SOURCES}.gst:GstLaunch", "any GStreamer pipeline", live=True
+    ),
     "segment": Kind("model", "lineside.pipelines.model:make", "lineside.pipelines.model:Model", "a bundle that looks"),
     "jsonl": Kind("sink", f"{_SINKS}.elements:jsonl", f"{_SINKS}.elements:File", "a line of JSON per frame"),
     "csv": Kind("sink", f"{_SINKS}.elements:csv", f"{_SINKS}.elements:File", "a table, a row per detection"),
@@ -119,6 +133,11 @@ def options_of(element: str, values: Mapping[str, Any], name: str, *, at: str = 
     """
     struct: type[Options] = _found(kind_of(element).options)
     return converted(dict(values), struct, name, at=at, text=text)
+
+
+def watched(element: str, options: Options) -> bool:
+    """Whether a source is to be watched over: it is live, and is not told otherwise (a ``watched`` of its options)."""
+    return bool(getattr(options, "watched", kind_of(element).live))
 
 
 def make(element: str, options: Options, place: Place) -> Any:

@@ -150,6 +150,11 @@ class GstPattern(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     timeout: Seconds = 20.0
     buffers: Buffers = 1
 
+    @property
+    def watched(self) -> bool:
+        """Whether its end is a fault, as that of a camera is."""
+        return self.live and self.frames is None
+
 
 class GstLaunch(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pipeline of one's own.
@@ -165,6 +170,11 @@ class GstLaunch(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     live: bool = True
     timeout: Seconds = 20.0
     buffers: Buffers = 1
+
+    @property
+    def watched(self) -> bool:
+        """Whether its end is a fault, as that of a camera is."""
+        return self.live
 
     def __repr__(self) -> str:
         """Without credentials that may stand in the text."""
