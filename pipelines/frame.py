@@ -15,6 +15,7 @@ from lineside.runtime.errors import BadFrame
 from lineside.runtime.yuv import Picture, Yuv, picture_size
 
 if TYPE_CHECKING:
+    from lineside.pipelines.pool import BufferPool
     from lineside.runtime.detections import Detections
 
 __all__ = ["CAPTURE", "DECIDED", "DONE", "READ", "TAKEN", "TRIGGER", "Frame", "Outcome", "Pixels"]
@@ -51,6 +52,7 @@ class Frame:
         captured: Monotonic time in ns at which the source began to read; `CAPTURE` is stamped with it and `READ` with
             the present. None leaves both to the caller.
         recycle: Gets the pixels back at the last `release`.
+        pool: Lends `bgr` its pixels until the last `release`; without one they are allocated for each frame.
 
     Attributes:
         pixels: ``(H, W, 3)`` uint8 BGR, ``(H, W)`` uint8 grey, or a `Yuv` as decoders give them (see `bgr`); perhaps
@@ -75,9 +77,11 @@ class Frame:
 
     __slots__ = (
         "_bgr",
+        "_converting",
         "_given",
         "_holders",
         "_lock",
+        "_pool",
         "_recycle",
         "clock",
         "damage",
@@ -109,6 +113,7 @@ class Frame:
         note: str | None = None,
         captured: int | None = None,
         recycle: Callable[[Any], None] | None = None,
+        pool: BufferPool | None = None,
     ) -> None:
         self.pixels = pixels
         self.sequence = -1
@@ -128,7 +133,9 @@ class Frame:
         self.damage: str | None = None
         self.missed = 0
         self._bgr: Pixels | None = None
+        self._converting = threading.Lock()
         self._recycle = recycle
+        self._pool = pool
         self._holders = 1
         self._given = 0
         if captured is not None:
@@ -150,11 +157,11 @@ class Frame:
         pixels = self.pixels
         if isinstance(pixels, np.ndarray):
             return pixels
-        with self._lock:
+        if not isinstance(pixels, Yuv):
+            raise BadFrame("the frame has no pixels: it could not be read, or was given back already")
+        with self._converting:  # not the other lock, which the graph takes for every frame
             if self._bgr is None:
-                if not isinstance(pixels, Yuv):
-                    raise BadFrame("the frame has no pixels: it could not be read, or was given back already")
-                self._bgr = pixels.to_bgr()
+                self._bgr = pixels.to_bgr(None if self._pool is None else self._pool.take((*pixels.size, 3)))
             return self._bgr
 
     def stamp(self, stage: str, now: int | None = None) -> None:
@@ -212,6 +219,8 @@ class Frame:
             if self._holders:
                 return
             pixels, self.pixels = self.pixels, None
-            self._bgr = None
+            drawn, self._bgr = self._bgr, None
+        if self._pool is not None and drawn is not None:
+            self._pool.give(drawn)
         if self._recycle is not None and pixels is not None:
             self._recycle(pixels)
