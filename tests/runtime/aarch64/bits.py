@@ -22,6 +22,7 @@ from lineside.runtime.geometry import Letterbox
 from lineside.runtime.golden import read_golden
 from lineside.runtime.postprocess import decode
 from lineside.runtime.preprocess import Preprocessor
+from lineside.runtime.yuv import Yuv
 
 PICTURES = ((1080, 1920), (2048, 2448), (480, 640), (37, 901), (3, 5), (700, 701))
 INPUTS = ((640, 640), (320, 512))
@@ -48,6 +49,20 @@ def letterboxes() -> Iterator[str]:
                 out = np.zeros((3, *into), np.float32)
                 Preprocessor(into).prepare(frame, out)
                 yield f"letterbox {frame.shape} into {into}: {digest(out)}"
+
+
+def yuv_pictures() -> Iterator[str]:
+    """Luma and chroma of several sizes in both formats, as pixels and into an input."""
+    rng = np.random.default_rng(3)
+    kinds: tuple[Any, ...] = (("NV12", "bt601", "limited"), ("I420", "bt709", "limited"), ("NV12", "bt709", "full"))
+    for height, width in PICTURES:
+        for kind, matrix, span in kinds:
+            count = height * width + 2 * ((height + 1) // 2) * ((width + 1) // 2)
+            memory = rng.integers(0, 256, count, dtype=np.uint8)
+            picture = Yuv.from_buffer(memory, kind, (height, width), matrix=matrix, range=span)
+            out = np.zeros((3, *INPUTS[0]), np.float32)
+            Preprocessor(INPUTS[0]).prepare(picture, out)
+            yield f"{picture}: {digest(picture.to_bgr())} {digest(out)}"
 
 
 def numbers(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> npt.NDArray[np.float32]:
@@ -115,7 +130,7 @@ def goldens(demo: Path) -> Iterator[str]:
 def main() -> None:
     """All of it, a line each."""
     assert lineside.__version__
-    for part in (letterboxes(), decodes(), goldens(Path("demo"))):
+    for part in (letterboxes(), yuv_pictures(), decodes(), goldens(Path("demo"))):
         for line in part:
             print(line)
 

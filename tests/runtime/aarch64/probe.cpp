@@ -9,6 +9,7 @@
 #include "decoder.hpp"
 #include "letterbox.hpp"
 #include "spans.hpp"
+#include "yuv.hpp"
 
 using namespace lineside;
 
@@ -55,6 +56,28 @@ static void letterboxes() {
     resampler.fill_padding(out.data());
     resampler.run({pixels.data(), static_cast<ptrdiff_t>(w) * channels, channels, channels == 3 ? 1 : 0}, out.data());
     std::printf("letterbox %dx%dx%d to %dx%d %016llx\n", h, w, channels, input[0], input[1],
+                static_cast<unsigned long long>(hash(out)));
+  }
+}
+
+// Both formats, all rules, sides that are odd: as pixels, and into an input.
+static void yuv_pictures() {
+  for (int trial = 0; trial < 32; ++trial) {
+    const int h = 1 + next() % (trial < 20 ? 500 : 20), w = 1 + next() % (trial < 20 ? 900 : 40);
+    const int rows = (h + 1) / 2, columns = (w + 1) / 2, step = trial % 2 ? 2 : 1;
+    std::vector<uint8_t> luma(static_cast<size_t>(h) * w), chroma(2ull * rows * columns), bgr(3ull * h * w);
+    for (auto& value : luma) value = static_cast<uint8_t>(next());
+    for (auto& value : chroma) value = static_cast<uint8_t>(next());
+    const uint8_t* const v = chroma.data() + (step == 2 ? 1 : static_cast<ptrdiff_t>(rows) * columns);
+    const ptrdiff_t row = static_cast<ptrdiff_t>(step) * columns;
+    const YuvView picture{luma.data(), chroma.data(), v, w, 1, row, step, row, step, h, w};
+    const YuvRule& rule = yuv_rule(trial % 4 > 1, trial % 8 > 3);
+    for (int y = 0; y < h; ++y) yuv_row(picture, rule, y, 3, bgr.data() + 3ull * y * w);
+    const Resampler resampler(fit(h, w, 320, 512));
+    std::vector<uint8_t> memory(resampler.row_bytes());
+    std::vector<float> out(3ull * 320 * 512, -1.0f);
+    resampler.run(picture, rule, out.data(), memory.data());
+    std::printf("yuv %dx%d pixels %016llx input %016llx\n", h, w, static_cast<unsigned long long>(hash(bgr)),
                 static_cast<unsigned long long>(hash(out)));
   }
 }
@@ -110,5 +133,6 @@ static void decodes() {
 
 int main() {
   letterboxes();
+  yuv_pictures();
   decodes();
 }
