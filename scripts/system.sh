@@ -6,13 +6,15 @@ set -eu
 cd "$(dirname "$0")/.."
 for_what=${1:-demo}
 
-has() { # a command, or a file by its whole name
+has() { # a command, or a file by its whole name, with a * where the name of the processor family stands
     case $1 in
+    *'*'*) set -- $1 && [ -e "$1" ] ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
 samples=${LINESIDE_SAMPLES:-/usr/share/doc/opencv-doc/examples/data}
+libraries=${LINESIDE_LIBRARIES:-/usr/lib}
 
 has_headers() {
     python=$(sh scripts/find_python.sh 2>/dev/null) || return 1
@@ -39,6 +41,14 @@ if [ "$for_what" = test ]; then
     wish aarch64-linux-gnu-g++ g++-aarch64-linux-gnu "the native core on a Jetson's processor family"
     wish qemu-aarch64-static qemu-user-static "the native core on a Jetson's processor family"
     wish "$samples/vtest.avi" opencv-doc "frames of real videos in the parity gate"
+    gst="$libraries/*/gstreamer-1.0"
+    wish "$gst/libgstapp.so" gstreamer1.0-plugins-base "the tests of sources through GStreamer"
+    wish "$gst/libgstrtsp.so" gstreamer1.0-plugins-good "the tests of network cameras and of video files through GStreamer"
+    wish "$gst/libgstvideoparsersbad.so" gstreamer1.0-plugins-bad "the tests of H.264 through GStreamer"
+    wish "$gst/libgstx264.so" gstreamer1.0-plugins-ugly "the tests of network cameras with H.264"
+    wish "$gst/libgstlibav.so" gstreamer1.0-libav "the tests of H.264 through GStreamer"
+    wish "$libraries/*/girepository-1.0/GstRtspServer-1.0.typelib" gir1.2-gst-rtsp-server-1.0 "the tests of network cameras"
+    wish "$libraries/python3/dist-packages/gi/__init__.py" python3-gi "the tests of network cameras"
 fi
 [ -n "$needed$wished" ] || exit 0
 

@@ -13,6 +13,7 @@ TOOLS = ("sh", "dirname", "env", "touch", "chmod", "mkdir", "make", "git", "true
 """What the script itself needs, and what this test never takes away."""
 
 APT_GET = """#!/bin/sh
+file=
 echo "$@" >> "$LOG"
 [ "$1" = install ] || exit 0
 for word in "$@"; do package=$word; done
@@ -21,11 +22,33 @@ case $package in
 g++-aarch64-linux-gnu) package=aarch64-linux-gnu-g++ ;;
 qemu-user-static) package=qemu-aarch64-static ;;
 opencv-doc) mkdir -p "$LINESIDE_SAMPLES" && touch "$LINESIDE_SAMPLES/vtest.avi" && exit ;;
+gstreamer1.0-plugins-base) file=some-linux/gstreamer-1.0/libgstapp.so ;;
+gstreamer1.0-plugins-good) file=some-linux/gstreamer-1.0/libgstrtsp.so ;;
+gstreamer1.0-plugins-bad) file=some-linux/gstreamer-1.0/libgstvideoparsersbad.so ;;
+gstreamer1.0-plugins-ugly) file=some-linux/gstreamer-1.0/libgstx264.so ;;
+gstreamer1.0-libav) file=some-linux/gstreamer-1.0/libgstlibav.so ;;
+gir1.2-gst-rtsp-server-1.0) file=some-linux/girepository-1.0/GstRtspServer-1.0.typelib ;;
+python3-gi) file=python3/dist-packages/gi/__init__.py ;;
 esac
+[ -z "$file" ] || { mkdir -p "$LINESIDE_LIBRARIES/${file%/*}" && touch "$LINESIDE_LIBRARIES/$file" && exit; }
 printf '#!/bin/sh\\n' > "$BIN/$package" && chmod +x "$BIN/$package"
 """
 
-MISSING = ["g++", "ffmpeg", "chromium", "g++-aarch64-linux-gnu", "qemu-user-static", "opencv-doc"]
+MISSING = [
+    "g++",
+    "ffmpeg",
+    "chromium",
+    "g++-aarch64-linux-gnu",
+    "qemu-user-static",
+    "opencv-doc",
+    "gstreamer1.0-plugins-base",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-plugins-bad",
+    "gstreamer1.0-plugins-ugly",
+    "gstreamer1.0-libav",
+    "gir1.2-gst-rtsp-server-1.0",
+    "python3-gi",
+]
 """Debian packages whose command or file the machine lacks."""
 
 
@@ -58,6 +81,7 @@ def step(
     log = machine.parent / "log"
     environment = {"PATH": str(machine), "LOG": str(log), "BIN": str(machine), "ABSENT": "", **variables}
     environment["LINESIDE_SAMPLES"] = str(machine.parent / "samples")
+    environment["LINESIDE_LIBRARIES"] = str(machine.parent / "lib")
     command = [str(machine / "sh"), str(repository / "scripts/system.sh"), for_what]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     return answer, log.read_text().splitlines() if log.exists() else []
