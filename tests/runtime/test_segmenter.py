@@ -22,6 +22,7 @@ from lineside.runtime.errors import BadFrame, BadOption, ContractMismatch, Engin
 from lineside.runtime.manifest import Thresholds
 from lineside.runtime.preprocess import Preprocessor
 from lineside.runtime.segmenter import Segmenter
+from lineside.runtime.yuv import Yuv
 
 pytest.importorskip("onnxruntime")
 
@@ -108,6 +109,28 @@ def test_grey_is_grey_three_times_and_strides_do_not_matter(model: Segmenter) ->
     flipped = np.ascontiguousarray(frame[:, ::-1])[:, ::-1]
     flipped.setflags(write=False)
     assert same(model(flipped), model(frame))
+
+
+def yuv(frame: Frame) -> Yuv:
+    """A grey picture of luma, with some chroma: the colours are others, the bright rectangle is still bright."""
+    luma = frame[..., 1]
+    chroma = 118 + np.arange(2 * ((luma.shape[0] + 1) // 2) * ((luma.shape[1] + 1) // 2), dtype=np.uint8) % 20
+    return Yuv("NV12", (luma, chroma.reshape((luma.shape[0] + 1) // 2, -1, 2)), "bt709")
+
+
+@pytest.mark.parametrize("size", [(240, 320), (239, 321)])
+def test_luma_and_chroma_give_what_their_pixels_give(bundles: Callable[..., Path], size: tuple[int, int]) -> None:
+    pictures = [yuv(scene(seed, size)) for seed in range(3)]
+    with lineside.load(bundles(batch=2)) as model:
+        wanted = [model(picture.to_bgr()) for picture in pictures]
+        assert all(len(found) for found in wanted)
+        for found in ([model(picture) for picture in pictures], model.many(pictures)):
+            assert all(same(a, b) and a.image_size == size for a, b in zip(found, wanted, strict=True))
+        raw, want = model.raw(pictures[0]), model.raw(pictures[0].to_bgr())
+        assert raw.letterbox == want.letterbox
+        assert all(np.array_equal(raw.outputs[name], want.outputs[name]) for name in want.outputs)
+        with pytest.raises(BadFrame, match="one picture"):
+            model.many(pictures[0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("masks", ["native", "proto", "none"])
@@ -413,10 +436,12 @@ def peak_of(call: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("layout", ["BGR", "NV12"])
 @pytest.mark.parametrize("masks", ["native", "proto", "none"])
-def test_the_steady_state_allocates_nothing_large(bundles: Callable[..., Path], masks: str) -> None:
+def test_the_steady_state_allocates_nothing_large(bundles: Callable[..., Path], masks: str, layout: str) -> None:
     model = lineside.load(bundles(size=(320, 320)))
-    frame = scene(size=(1080, 1920))
+    pixels = scene(size=(1080, 1920))
+    frame = pixels if layout == "BGR" else yuv(pixels)
     assert len(model(frame, masks=masks, max_det=5)) == 5
     peak = peak_of(lambda: model(frame, masks=masks, max_det=5))
     assert peak < 64 * 1024, f"{peak} bytes: a frame of 1080p has 6.2 MB, an input of 320x320 has 1.2 MB"

@@ -1,0 +1,114 @@
+"""Frames whose pictures are luma and chroma: converted once, into memory that is used again, for whoever needs pixels."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.pool import BufferPool
+from lineside.pipelines.sinks.images import Images
+from lineside.pipelines.view.encoder import Shot, encode
+from lineside.runtime.detections import Detections
+from lineside.runtime.errors import BadFrame
+from lineside.runtime.yuv import Yuv
+
+
+def yuv(height: int = 37, width: int = 51, seed: int = 0) -> Yuv:
+    rng = np.random.default_rng(seed)
+    count = height * width + 2 * ((height + 1) // 2) * ((width + 1) // 2)
+    return Yuv.from_buffer(rng.integers(0, 256, count, np.uint8), "NV12", (height, width), matrix="bt709")
+
+
+def nothing(size: tuple[int, int]) -> Detections:
+    return Detections(
+        boxes=np.zeros((0, 4), np.float32),
+        scores=np.zeros(0, np.float32),
+        classes=np.zeros(0, np.int32),
+        anchors=np.zeros(0, np.int32),
+        masks=None,
+        names=("part",),
+        image_size=size,
+    )
+
+
+def test_a_frame_has_the_size_of_its_picture_and_keeps_it() -> None:
+    frame = Frame(yuv(), pool=BufferPool())
+    assert frame.size == (37, 51)
+    frame.release()
+    assert frame.size == (37, 51) and frame.pixels is None
+
+
+def test_arrays_are_given_as_they_are() -> None:
+    for pixels in (np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4), np.uint8)):
+        assert Frame(pixels).bgr() is pixels
+
+
+@pytest.mark.parametrize("pool", [None, BufferPool()], ids=["no pool", "pool"])
+def test_all_who_draw_share_one_conversion(pool: BufferPool | None) -> None:
+    picture = yuv()
+    frame = Frame(picture, pool=pool)
+    start = threading.Barrier(4)
+    got: list[Any] = []
+
+    def draw() -> None:
+        start.wait()
+        got.append(frame.bgr())
+
+    threads = [threading.Thread(target=draw) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 4 and all(pixels is got[0] for pixels in got)
+    np.testing.assert_array_equal(got[0], picture.to_bgr())
+
+
+def test_pixels_last_until_the_last_holder_lets_go_and_are_then_used_again() -> None:
+    pool, back = BufferPool(), []
+    picture = yuv()
+    frame = Frame(picture, pool=pool, recycle=back.append)
+    frame.hold()
+    pixels = frame.bgr()
+    frame.release()
+    assert frame.bgr() is pixels and not back
+    another = Frame(yuv(seed=1), pool=pool)
+    assert another.bgr() is not pixels
+    frame.release()
+    assert back == [picture]
+    third = Frame(yuv(seed=2), pool=pool)
+    assert third.bgr() is pixels
+    np.testing.assert_array_equal(pixels, yuv(seed=2).to_bgr())
+
+
+def test_a_frame_without_pixels_says_so() -> None:
+    with pytest.raises(BadFrame, match="no pixels"):
+        Frame(None, error="cannot read it").bgr()
+    frame = Frame(yuv())
+    frame.bgr()
+    frame.release()
+    with pytest.raises(BadFrame, match="given back"):
+        frame.bgr()
+
+
+def test_pictures_are_saved_and_shown_as_their_pixels(tmp_path: Path) -> None:
+    picture = yuv(96, 128)
+    shown = []
+    for name, pixels in (("a", picture), ("b", picture.to_bgr())):
+        frame = Frame(pixels, source="camera")
+        frame.sequence, frame.detections = 0, nothing(frame.size)
+        sink = Images(tmp_path / name)
+        sink.open(StreamInfo("camera", "camera"))
+        sink.write(frame)
+        sink.close()
+        shown.append(encode(Shot(0, frame, frame.detections, dict)))
+    first, second = (cv2.imread(str(next((tmp_path / name).iterdir()))) for name in "ab")
+    assert first is not None and first.shape == (96, 128, 3)
+    np.testing.assert_array_equal(first, second)
+    assert shown[0] == shown[1]
