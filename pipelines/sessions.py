@@ -12,12 +12,25 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from lineside.pipelines.sinks.folders import dated_folders
 from lineside.pipelines.sinks.naming import PART
 from lineside.pipelines.sinks.whole import whole_bytes
+from lineside.runtime.yuv import Matrix, Picture, Range, Yuv
 
-__all__ = ["INDEX", "Recorded", "content", "index_of", "read_index", "session_folders", "whole_index"]
+__all__ = [
+    "INDEX",
+    "Recorded",
+    "content",
+    "index_of",
+    "pixels_of",
+    "read_index",
+    "session_folders",
+    "stacked",
+    "whole_index",
+]
 
 INDEX = "frames.jsonl"
 
@@ -51,8 +64,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: int = 0
     crc: int = 0
     layout: Literal["bgr", "grey", "NV12", "I420"] = "bgr"
-    matrix: str = ""
-    range: str = ""
+    matrix: Matrix | Literal[""] = ""
+    range: Range | Literal[""] = ""
     source: str = ""
     sequence: int = -1
     file: str = ""
@@ -114,3 +127,41 @@ def content(folder: Path, line: Recorded) -> bytes | None:
             if len(data) == line.bytes and zlib.crc32(data) == line.crc:
                 return data
     return None
+
+
+def stacked(picture: Picture) -> tuple[dict[str, str], npt.NDArray[np.uint8]]:
+    """A picture as one array that a PNG can hold, and what its line says about that.
+
+    Of a picture in YUV, luma ``(H, W)`` stands on top, in a row of ``2 * ((W + 1) // 2)`` bytes, and below it
+    ``(H + 1) // 2`` rows of chroma: U and V in turn for NV12, all of U and then all of V for I420.
+    """
+    if not isinstance(picture, Yuv):
+        return {"layout": "grey" if picture.ndim == 2 else "bgr"}, np.ascontiguousarray(picture)
+    luma, u, v = picture.parts
+    (height, width), (rows, columns) = luma.shape, u.shape
+    out = np.zeros((height + rows, 2 * columns), np.uint8)
+    out[:height, :width] = luma
+    if picture.format == "NV12":
+        out[height:, 0::2], out[height:, 1::2] = u, v
+    else:
+        out[height:, :columns], out[height:, columns:] = u, v
+    return {"layout": picture.format, "matrix": picture.matrix, "range": picture.range}, out
+
+
+def pixels_of(array: npt.NDArray[np.uint8], line: Recorded) -> Picture | None:
+    """The picture that `stacked` has made an array of; None where it is another one than its line says.
+
+    Args:
+        array: What the PNG holds.
+        line: Its line.
+    """
+    height, width = line.size
+    if line.layout == "bgr" or line.layout == "grey":
+        shape = (height, width, 3) if line.layout == "bgr" else (height, width)
+        return array if array.shape == shape else None
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    if array.shape != (height + rows, 2 * columns):
+        return None
+    luma, below = array[:height, :width], array[height:]
+    chroma = (below.reshape(rows, columns, 2),) if line.layout == "NV12" else (below[:, :columns], below[:, columns:])
+    return Yuv(line.layout, (luma, *chroma), line.matrix or "bt601", line.range or "limited")

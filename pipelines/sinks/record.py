@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
-from lineside.pipelines.sessions import INDEX, Recorded, content, index_of, read_index, whole_index
+from lineside.pipelines.sessions import INDEX, Recorded, content, index_of, read_index, stacked, whole_index
 from lineside.pipelines.sinks.disk import Disk, SystemDisk
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.folders import DatedFolders
@@ -142,7 +143,7 @@ class Record:
         assert self._index is not None
         line = _line(frame)
         if frame.pixels is not None:
-            layout, picture = _picture(frame.pixels)
+            layout, picture = stacked(frame.pixels)
             data = self._encoded(picture)
             name = f"{self._count:07d}.png"
             self._count += 1
@@ -183,7 +184,7 @@ class Record:
         self._syncer.close()
         self._end()
 
-    def _encoded(self, picture: np.ndarray) -> bytes:
+    def _encoded(self, picture: npt.NDArray[np.uint8]) -> bytes:
         cv2 = opencv()
         written, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, self._compression])
         if not written:
@@ -208,8 +209,3 @@ def _line(frame: Frame) -> dict[str, Any]:
         "error",
     )
     return {name: getattr(frame, name) for name in same} | {"file": frame.name}
-
-
-def _picture(pixels: Any) -> tuple[dict[str, str], np.ndarray]:
-    """Pixels as a PNG can hold them, and what a line says about that."""
-    return {"layout": "grey" if pixels.ndim == 2 else "bgr"}, np.ascontiguousarray(pixels)

@@ -7,6 +7,7 @@ records and gets its name at the next start.
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -133,13 +134,23 @@ class Segments:
         Raises:
             SinkError: The place cannot be written to, or another process is writing there.
         """
+        self._prepare(self._begin)
+        return self
+
+    def prepare(self) -> None:
+        """As `open`, for whom the first record is to begin the first segment: see `turn`."""
+        self._prepare(lambda: None)
+
+    def _prepare(self, begin: Callable[[], object]) -> None:
         try:
             make_folders(self._disk, self._path.parent)
+            if not os.access(self._path.parent, os.W_OK | os.X_OK):
+                raise OSError(errno.EROFS, "the folder is read-only")
             for part in self._naming.parts():
                 self._mend(part)
             self._put_aside()
             self._expire()
-            self._begin()
+            begin()
         except BlockingIOError as error:
             raise SinkError(
                 f"another process is writing {self._path} at this moment: wait until it has ended, or name another path"
@@ -148,7 +159,15 @@ class Segments:
             if error.errno not in _FULL:
                 raise _refused(self._path, error) from error
             self._tell("error", "disk full", str(_refused(self._path, error)))
-        return self
+
+    def turn(self, header: bytes) -> None:
+        """What comes next goes into a new segment with another header.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        self._end()
+        self._header = header
 
     def write(self, data: bytes) -> None:
         """See `RecordFile.write`. Begins a new segment where the present one has to end.
@@ -206,6 +225,9 @@ class Segments:
             SinkError: The disk says no.
         """
         self._syncer.close()
+        self._end(missing)
+
+    def _end(self, missing: int = 0) -> None:
         file = self._growing
         if file is None:
             return
@@ -246,7 +268,9 @@ class Segments:
         return int(self._now() // self._rules.rotate_s) if self._rules.rotate_s else 0
 
     def _begin(self) -> _Growing:
-        path = self._naming.fresh(self._now()) if self._rules.rotates else self._path
+        path = self._path
+        if self._rules.rotates or path.exists() or path.with_name(path.name + PART).exists():
+            path = self._naming.fresh(self._now())
         part = path.with_name(path.name + PART)
         handle = self._disk.create(part)
         try:

@@ -16,7 +16,7 @@ from lineside.pipelines.catalog import Options, Place
 from lineside.pipelines.elements import Source, StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
-from lineside.pipelines.sessions import Recorded, content, index_of, read_index, session_folders
+from lineside.pipelines.sessions import Recorded, content, index_of, pixels_of, read_index, session_folders
 from lineside.pipelines.sinks.floor import Tell
 from lineside.pipelines.sinks.lasting import tell_of
 from lineside.pipelines.sinks.segments import quiet
@@ -148,4 +148,5 @@ def _frame(folder: Path, line: Recorded) -> Frame | None:
 def _pixels(data: bytes, line: Recorded) -> Any:
     """Pixels as they were recorded; None where they cannot be decoded."""
     cv2 = opencv()
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if array is None else pixels_of(array, line)
