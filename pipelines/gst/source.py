@@ -15,6 +15,7 @@ from lineside.pipelines.gst.pipeline import Pipeline, Pulled
 from lineside.pipelines.gst.recipes import Recipe, launch
 from lineside.pipelines.gst.skips import Skips
 from lineside.pipelines.gst.whole import Whole
+from lineside.pipelines.pool import BufferPool
 from lineside.pipelines.secrets import redacted
 from lineside.pipelines.sources.pictures import special
 from lineside.runtime.errors import SourceError
@@ -65,6 +66,7 @@ class GstSource:
         self._buffers = buffers
         self._patience = patience
         self._stop = threading.Event()
+        self._pool = BufferPool()  # pixels of pictures in luma and chroma, for those who draw or save them
         self._pipeline: Pipeline | None = None
         self._first: tuple[Pulled, int] | None = None
         self._skips = Skips(buffers)
@@ -189,7 +191,7 @@ class GstSource:
         live, file = self._recipe.live, self._recipe.file
         captured = pulled.captured if live and pulled.captured is not None else begin
         pts = (pulled.running if live else pulled.stream) or 0
-        frame = Frame(pulled.pixels, source=self._name, name=file, pts=pts / 1e9, captured=captured)
+        frame = Frame(pulled.pixels, source=self._name, name=file, pts=pts / 1e9, captured=captured, pool=self._pool)
         frame.damage = pulled.damage
         self._whole.saw(pts / 1e9, pulled.duration and pulled.duration / 1e9)
         if live and self._pipeline is not None:
