@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from lineside.pipelines.sinks.segments import quiet
 from lineside.pipelines.sources.opencv import opencv
 from lineside.pipelines.sources.paced import Playback
 from lineside.runtime.errors import SourceError
+from lineside.runtime.yuv import Picture
 
 __all__ = ["Replay", "Replayed", "make"]
 
@@ -145,7 +146,7 @@ def _frame(folder: Path, line: Recorded) -> Frame | None:
     return frame
 
 
-def _pixels(data: bytes, line: Recorded) -> Any:
+def _pixels(data: bytes, line: Recorded) -> Picture | None:
     """Pixels as they were recorded; None where they cannot be decoded."""
     cv2 = opencv()
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

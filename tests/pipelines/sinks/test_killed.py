@@ -1,0 +1,139 @@
+"""The sinks of a station, killed in the middle of writing, several times in the same place."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.inspected import inspected
+from lineside.pipelines.records import COLUMNS
+from lineside.pipelines.sinks.pictures import whole_picture
+from lineside.pipelines.sinks.video import find_ffmpeg
+from lineside.pipelines.sinks.whole import read_lines, whole_rows
+from lineside.pipelines.sources.replay import Replay
+
+STATION = """
+import sys
+from pathlib import Path
+from helpers.inspected import inspected
+from lineside.pipelines.catalog import Place
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.sinks import csv, film, gallery, jsonl, record, sqlite
+
+folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+place = Place(folder)
+place.bus.listen(lambda event: print(event.level, event.kind, event.message, file=sys.stderr))
+lasting = {"floor": "0B", "sync": "200ms"}
+sinks = [
+    jsonl.make(jsonl.JsonLinesFile(path="r.jsonl", rotate_size="20kB", **lasting), place),
+    csv.make(csv.CsvFile(path="r.csv", rotate_size="5kB", **lasting), place),
+    sqlite.make(sqlite.Database(path="r.sqlite", **lasting), place),
+    gallery.make(gallery.GalleryFolder(path="images", **lasting), place),
+    record.make(record.Session(path="session", **lasting), place),
+    film.make(film.FilmFile(path="f.mp4", rotate_size="100kB", fps=10, **lasting), place),
+]
+for sink in sinks:
+    sink.open(StreamInfo("top", "video", fps=10))
+for number in range(first, last):
+    for sink in sinks:
+        sink.write(inspected(number))
+    print(number, flush=True)
+for sink in sinks:
+    sink.close()
+"""
+NEVER = 10**6
+
+
+def station(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, "-c", STATION, str(folder), str(first), str(last)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def killed(folder: Path, first: int, after: int) -> int:
+    """Lets a station write so many frames and kills it; gives the number of the last one that all sinks have."""
+    with station(folder, first, NEVER) as process:
+        assert process.stdout is not None and process.stderr is not None
+        last = -1
+        for text in process.stdout:
+            last = int(text)
+            if last == first + after:
+                process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, process.stderr.read()
+    return last
+
+
+def numbers(folder: Path) -> dict[str, list[int]]:
+    """The frames that each sink's readers find, finished or not."""
+    found: dict[str, list[int]] = {"jsonl": [], "csv": [], "images": []}
+    for path in folder.glob("r*.jsonl*"):
+        lines = read_lines(path) if path.suffix == ".part" else map(json.loads, path.read_text().splitlines())
+        found["jsonl"] += [it["frame"] for it in lines]
+    for path in folder.glob("r*.csv*"):
+        data = path.read_bytes()
+        rows = list(csv.DictReader(data[: whole_rows(path)].decode().splitlines(), strict=True))
+        assert path.suffix == ".part" or whole_rows(path) == len(data)
+        assert all(len(row) == len(COLUMNS) and None not in row.values() for row in rows)
+        found["csv"] += [int(row["frame"]) for row in rows[::2]]
+    with sqlite3.connect(f"file:{folder / 'r.sqlite'}?mode=ro", uri=True) as base:
+        assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        query = "SELECT sequence FROM frames WHERE (SELECT count(*) FROM detections WHERE frame = frames.id) = 2"
+        found["sqlite"] = [it for (it,) in base.execute(query)]
+        assert len(found["sqlite"]) == base.execute("SELECT count(*) FROM frames").fetchone()[0]
+    base.close()
+    for path in (folder / "images").rglob("*.jpg*"):
+        data = path.read_bytes()
+        if path.suffix == ".part" and not whole_picture(data):
+            continue
+        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+        found["images"].append(int(path.name.split(".jpg")[0][-6:]))
+    frames = list(Replay(folder / "session").frames())
+    found["record"] = [round(it.pts) for it in frames]
+    for frame in frames[::10]:
+        np.testing.assert_array_equal(frame.pixels, inspected(round(frame.pts)).pixels)
+    return {name: sorted(them) for name, them in found.items()}
+
+
+def shown(folder: Path) -> int:
+    """Frames that the videos show together."""
+    count = 0
+    for path in folder.glob("f-*.mp4*"):
+        capture = cv2.VideoCapture(str(path))
+        while capture.read()[0]:
+            count += 1
+        capture.release()
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_ffmpeg() is None, reason="needs the program ffmpeg with an H.264 encoder")
+def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    rng, before, films = random.Random(5), dict.fromkeys(("jsonl", "csv", "sqlite", "images", "record"), [0][:0]), 0
+    for first in (0, 1000, 2000):
+        last = killed(tmp_path, first, rng.randint(25, 90))
+        now = numbers(tmp_path)
+        for name, found in now.items():
+            # The one that was being written when the kill came may be there too, as a whole.
+            whole = [*before[name], *range(first, last + 1)]
+            assert found in (whole, [*whole, last + 1]), f"{name} has lost frames, or has some that nobody wrote"
+        before = now
+        # A fragment lasts a second, ten frames; some more are on their way through the encoder.
+        films += max(0, last + 1 - first - 40)
+        assert shown(tmp_path) >= films > 0
+    with station(tmp_path, 3000, 3010) as process:
+        _, errors = process.communicate()
+        assert process.returncode == 0 and errors.count("mended") >= 3, errors
+    assert not list(tmp_path.rglob("*.part")), "the next start has put everything in order"
+    assert numbers(tmp_path) == {name: [*them, *range(3000, 3010)] for name, them in before.items()}
