@@ -61,7 +61,7 @@ class Row:
 
 
 def letterbox_rows(figures: dict[str, Any]) -> Iterator[Row]:
-    """Letterbox of each picture size beside the three OpenCV calls."""
+    """Letterbox of each picture size beside the three OpenCV calls, and of luma and chroma with their conversion."""
     import letterbox
 
     for image, found in figures["images"].items():
@@ -73,6 +73,10 @@ def letterbox_rows(figures: dict[str, Any]) -> Iterator[Row]:
             )
             goal = LETTERBOX[image] if main else None
             yield _faster(f"letterbox {image}", peer, ours, theirs, gain, goal, main)
+    for image, found in figures.get("yuv", {}).items():
+        ours, theirs = (found["ms"][way]["median"] for way in (letterbox.OURS, letterbox.YUV_PEER))
+        gain = found["ratio"][letterbox.YUV_PEER]
+        yield _faster(f"letterbox {image}", letterbox.YUV_PEER, ours, theirs, gain, None, False)
 
 
 def postprocess_rows(figures: dict[str, Any]) -> Iterator[Row]:

@@ -22,6 +22,8 @@ YuvFormat = Literal["NV12", "I420"]
 Matrix = Literal["bt601", "bt709"]
 Range = Literal["limited", "full"]
 Plane = npt.NDArray[np.uint8]
+_WIDEST = 1 << 31
+"""No memory has rows this far apart, in bytes; numpy counts no further than 2^63."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,21 +118,17 @@ class Yuv:
         shapes = _shapes(format, size)
         packed = [int(np.prod(shape[1:])) for shape in shapes]
         steps = packed if strides is None else [int(step) for step in strides[: len(shapes)]]
-        if len(steps) != len(shapes) or any(step < least for step, least in zip(steps, packed, strict=True)):
+        fit = [least <= step < _WIDEST for step, least in zip(steps, packed, strict=False)]
+        if len(fit) != len(shapes) or not all(fit):
             raise BadFrame(
                 f"strides of {strides} bytes: {format} of {size[1]} x {size[0]} pixels needs {packed} or more"
             )
-        if offsets is None:
-            lengths = [shape[0] * step for shape, step in zip(shapes, steps, strict=True)]
-            starts = [sum(lengths[:i]) for i, _ in enumerate(lengths)]
-        else:
-            starts = [int(start) for start in offsets[: len(shapes)]]
-        flat = np.frombuffer(data, np.uint8)
-        ends = [
-            start + (shape[0] - 1) * step + least
-            for start, shape, step, least in zip(starts, shapes, steps, packed, strict=False)
-        ]
-        if len(starts) != len(shapes) or min(starts) < 0 or max(ends) > flat.size:
+        rows = [shape[0] for shape in shapes]
+        tight = [sum(count * step for count, step in zip(rows[:i], steps, strict=False)) for i, _ in enumerate(rows)]
+        starts = tight if offsets is None else [int(start) for start in offsets[: len(shapes)]]
+        flat = _bytes_of(data)
+        ends = [a + (n - 1) * step + least for a, n, step, least in zip(starts, rows, steps, packed, strict=False)]
+        if len(ends) != len(shapes) or min(starts) < 0 or max(ends) > flat.size:
             raise BadFrame(
                 f"{flat.size} bytes do not hold {format} of {size[1]} x {size[0]} pixels with strides {steps} at offsets "
                 f"{starts}: they end at {max(ends, default=0)}"
@@ -195,6 +193,20 @@ Picture = npt.NDArray[np.uint8] | Yuv
 def picture_size(picture: Picture) -> Size:
     """Height and width in pixels."""
     return picture.size if isinstance(picture, Yuv) else (picture.shape[0], picture.shape[1])
+
+
+def _bytes_of(data: Any) -> Plane:
+    """A block of memory as one array, a view.
+
+    Raises:
+        BadFrame: It is no block of memory.
+    """
+    try:
+        return np.frombuffer(data, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise BadFrame(
+            f"the memory of a YUV picture cannot be viewed: {error}; give bytes or a C-contiguous array"
+        ) from None
 
 
 def _shapes(kind: YuvFormat, size: Size) -> tuple[tuple[int, ...], ...]:

@@ -20,6 +20,6 @@ export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktra
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 export LD_PRELOAD PYTHONDONTWRITEBYTECODE=1
 "$folder/env/bin/python" -m pytest -q -p no:cacheprovider tests/runtime/test_decode.py tests/runtime/test_nms.py \
-    tests/runtime/test_letterbox.py tests/runtime/test_preprocess.py tests/runtime/test_masks.py \
+    tests/runtime/test_letterbox.py tests/runtime/test_preprocess.py tests/runtime/test_yuv.py tests/runtime/test_masks.py \
     tests/runtime/test_rle.py tests/runtime/test_polygons.py tests/runtime/test_detections.py
 "$folder/env/bin/python" scripts/fuzz.py decode frame rle --fuzzer hypothesis --cases "$cases" --failures "$folder/failures"

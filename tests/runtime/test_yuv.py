@@ -279,6 +279,8 @@ def test_a_block_is_viewed_not_copied() -> None:
         (24, {"offsets": [0]}, "offsets"),
         (24, {"strides": [3, 4]}, r"needs \[4, 4\] or more"),
         (24, {"strides": [4]}, "strides"),
+        (24, {"strides": [4, 2**70]}, "strides"),
+        (0, {}, "do not hold|cannot be viewed"),
         (24, {"format": "YV12"}, "NV12 or I420"),
         (24, {"size": (0, 4)}, "4 x 0"),
         (24, {"matrix": "bt2020"}, "bt601 or bt709"),
@@ -289,6 +291,38 @@ def test_a_block_that_is_no_picture_is_refused(count: int, options: dict[str, An
     given = {"format": "NV12", "size": (4, 4), **options}
     with pytest.raises(BadFrame, match=word):
         Yuv.from_buffer(bytes(count), **given)
+
+
+@pytest.mark.parametrize("data", [None, "text", np.zeros((6, 8), np.uint8)[:, ::2]], ids=["None", "text", "array"])
+def test_what_is_no_block_is_refused(data: Any) -> None:
+    with pytest.raises(BadFrame, match="cannot be viewed"):
+        Yuv.from_buffer(data, "NV12", (4, 4))
+
+
+numbers = st.one_of(st.integers(0, 40), st.integers(-9, 400), st.sampled_from([2**31, 2**63, -(2**63), 2**64]))
+
+
+@given(
+    st.sampled_from(["NV12", "I420"]),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    st.none() | st.lists(numbers, max_size=4),
+    st.none() | st.lists(numbers, max_size=4),
+    st.integers(0, 300),
+)
+@settings(max_examples=300)
+def test_a_view_stays_within_its_block(kind: Any, size: Size, strides: Any, offsets: Any, count: int) -> None:
+    """Whatever numbers are given: a picture whose last bytes lie in the block, or the error."""
+    memory = np.zeros(count, np.uint8)
+    try:
+        view = Yuv.from_buffer(memory, kind, size, strides=strides, offsets=offsets)
+    except BadFrame:
+        return
+    assert view.size == size
+    begin = memory.__array_interface__["data"][0]
+    for plane in view.planes:
+        first = plane.__array_interface__["data"][0]
+        last = first + sum((side - 1) * step for side, step in zip(plane.shape, plane.strides, strict=True))
+        assert begin <= first and last < begin + count
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------------
