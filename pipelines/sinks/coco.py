@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -12,7 +14,7 @@ from lineside.pipelines.frame import Frame
 from lineside.pipelines.sinks.part import PartFile
 from lineside.runtime.errors import SinkError
 
-__all__ = ["Coco"]
+__all__ = ["Coco", "picture_of"]
 
 
 class Coco:
@@ -45,12 +47,24 @@ class Coco:
 
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
-        assert self._file is not None and self._images is not None and frame.detections is not None
-        height, width = frame.size
-        name = frame.name or f"{frame.source}#{frame.sequence}"
-        picture = {"id": frame.sequence, "file_name": name, "height": height, "width": width}
-        self._names.update(enumerate(frame.detections.names))
-        results = enumerate(frame.detections.to_coco(frame.sequence), start=self._count + 1)
+        assert frame.detections is not None
+        names = dict(enumerate(frame.detections.names))
+        self.add(picture_of(frame, frame.sequence), frame.detections.to_coco(frame.sequence), names)
+
+    def add(self, picture: Mapping[str, Any], found: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> None:
+        """Takes one picture and what was found on it.
+
+        Args:
+            picture: An entry of ``images``.
+            found: Its annotations, without their ``id``.
+            names: Names of the classes.
+
+        Raises:
+            SinkError: The disk says no.
+        """
+        assert self._file is not None and self._images is not None
+        self._names.update(names)
+        results = enumerate(found, start=self._count + 1)
         lines = [self._encoder.encode({**result, "id": number, "iscrowd": 0}) for number, result in results]
         before = self._images.size
         self._images.write((b",\n" if self._pictures else b"") + self._encoder.encode(picture))
@@ -92,3 +106,15 @@ class Coco:
             while block := lines.read(1 << 20):
                 file.write(block)
         file.write(b"\n]}\n")
+
+
+def picture_of(frame: Frame, number: int) -> dict[str, Any]:
+    """The entry of ``images`` for a frame.
+
+    Args:
+        frame: The frame.
+        number: Its ``id``.
+    """
+    height, width = frame.size
+    name = frame.name or f"{frame.source}#{frame.sequence}"
+    return {"id": number, "file_name": name, "height": height, "width": width}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Xlsx:
         self._frames = 0
         self._failed = 0
         self._classes: Counter[str] = Counter()
-        self._started = ""
+        self._span: tuple[float, float | None] = (0.0, None)
 
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`.
@@ -81,7 +82,7 @@ class Xlsx:
                 "install it with: pip install 'lineside[station]'"
             ) from error
         self._stream = stream
-        self._started = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._span = (time.time(), None)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = SteadyFile(part_name(self._path), "xb")
@@ -119,26 +120,38 @@ class Xlsx:
         Raises:
             SinkError: The disk says no, now or before: half a row cannot be taken back.
         """
+        self.add([] if frame.error is not None else list(rows(frame)), failed=frame.error is not None)
+
+    def add(
+        self, found: Sequence[Sequence[int | float | str | None]], *, failed: bool, wall: float | None = None
+    ) -> None:
+        """Takes what was found on one frame.
+
+        Args:
+            found: A row under `COLUMNS` for each detection.
+            failed: Whether the frame could not be inspected.
+            wall: When it was captured, in seconds since 1970; the first and the last stand in the summary. None for now.
+
+        Raises:
+            SinkError: As for `write`.
+        """
         if self._broken:
             raise SinkError(f"cannot write {self._path}: an earlier row could not be written")
+        if wall is not None:
+            self._span = (self._span[0] if self._frames else wall, wall)
+        self._frames += 1
+        self._failed += failed
         try:
-            self._add(frame)
+            for row in found:
+                if self._row == _LAST_ROW:
+                    self._next_sheet()
+                self._write_row(row)
+                self._classes[str(row[COLUMNS.index("name")])] += 1
         except OSError as error:
             self._broken = True
             raise _refused(self._path, error.strerror or error) from error
 
-    def _add(self, frame: Frame) -> None:
-        self._frames += 1
-        if frame.error is not None:
-            self._failed += 1
-            return
-        for row in rows(frame):
-            if self._row == _LAST_ROW:
-                self._next_sheet()
-            self._write_row(row)
-            self._classes[str(row[COLUMNS.index("name")])] += 1
-
-    def _write_row(self, row: tuple[int | float | str | None, ...]) -> None:
+    def _write_row(self, row: Sequence[int | float | str | None]) -> None:
         for column, (name, value) in enumerate(zip(COLUMNS, row, strict=True)):
             if isinstance(value, str):
                 self._sheet.write_string(self._row, column, value, self._text)
@@ -189,8 +202,8 @@ class Xlsx:
         lines: list[tuple[str, str | int]] = [
             ("Bundle", self._bundle),
             ("Source", self._stream.name),
-            ("Started", self._started),
-            ("Finished", time.strftime("%Y-%m-%d %H:%M:%S")),
+            ("Started", _written(self._span[0])),
+            ("Finished", _written(self._span[1])),
             ("Frames inspected", self._frames - self._failed),
             ("Frames failed", self._failed),
             ("Detections", sum(self._classes.values())),
@@ -207,6 +220,11 @@ class Xlsx:
         last = (self._row - 1 if self._sheets == 1 else 0, len(COLUMNS) - 1)
         if last[0]:
             self._sheet.autofilter(0, 0, *last)
+
+
+def _written(when: float | None) -> str:
+    """A moment as people here write it; None is now."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
 
 
 def _refused(path: Path, reason: object) -> SinkError:
