@@ -102,18 +102,24 @@ class RecordingDisk(SystemDisk):
 class _File:
     """Content of a file: what is safe, and the writes and cuts since."""
 
-    safe: bytes = b""
+    safe: bytearray = field(default_factory=bytearray)
     since: list[Op] = field(default_factory=list)
 
-    @property
-    def now(self) -> bytes:
-        return _applied(self.safe, self.since)
+
+def _apply(content: bytearray, op: Op) -> None:
+    if op.kind == "write":
+        content += op.more
+    elif op.kind == "truncate":
+        _resize(content, op.more)
+    else:
+        place, data = op.more
+        _resize(content, max(len(content), place + len(data)))
+        content[place : place + len(data)] = data
 
 
-def _applied(content: bytes, ops: list[Op]) -> bytes:
-    for op in ops:
-        content = content + op.more if op.kind == "write" else content[: op.more]
-    return content
+def _resize(content: bytearray, size: int) -> None:
+    del content[size:]
+    content.extend(bytes(size - len(content)))
 
 
 Names = Literal["ordered", "any"]
@@ -137,23 +143,25 @@ class Wreck:
         if op.kind == "folder there":
             self.safe[op.what] = None
         elif op.kind == "file there":
-            self.safe[op.what], self.files[op.more[0]] = op.more[0], _File(op.more[1])
+            self.safe[op.what], self.files[op.more[0]] = op.more[0], _File(bytearray(op.more[1]))
         elif op.kind in ("folder", "create", "rename", "unlink", "remove folder"):
             self.since.append(op)
             if op.kind == "create":
                 self.files[op.more] = _File()
-        elif op.kind in ("write", "truncate"):
+        elif op.kind in ("write", "write at", "truncate"):
             self.files[op.what].since.append(op)
         elif op.kind == "sync":
             file = self.files[op.what]
-            file.safe, file.since = file.now, []
+            for change in file.since:
+                _apply(file.safe, change)
+            file.since = []
         elif op.kind == "sync folder":
             for name in self.since:
                 if _folder(name) == op.what:
                     _name(self.safe, name)
             self.since = [name for name in self.since if _folder(name) != op.what]
 
-    def build(self, rng: random.Random, names: Names, old: Path, new: Path) -> None:
+    def build(self, rng: random.Random, names: Names, old: Path, new: Path, *, but: str = "") -> None:
         """Builds one of the states that may be left.
 
         Args:
@@ -161,6 +169,7 @@ class Wreck:
             names: Whether changes of names are there in their order up to some moment, or any of them.
             old: Folder in which everything was done.
             new: Folder to build it in.
+            but: Ending of the files that are left out, if any.
         """
         found = dict(self.safe)
         until = rng.randint(0, len(self.since))
@@ -171,7 +180,7 @@ class Wreck:
             place = new / path.relative_to(old)
             if file is None:
                 place.mkdir(parents=True, exist_ok=True)
-            elif path.parent == old or path.parent in found:
+            elif (path.parent == old or path.parent in found) and not (but and path.name.endswith(but)):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(_left(self.files[file], rng))
 
@@ -194,18 +203,33 @@ def _name(names: dict[Path, int | None], op: Op) -> None:
 
 
 def _left(file: _File, rng: random.Random) -> bytes:
-    """What is left of a file: all that was synced, of the rest a beginning, and in that some blocks never written."""
-    content = _applied(file.safe, file.since[: rng.randint(0, len(file.since))])
+    """What is left of a file: all that was synced, and some of the rest."""
+    content = bytearray(file.safe)
+    if any(op.kind == "write at" for op in file.since):
+        for op in file.since:
+            _perhaps(content, op, rng)
+        return bytes(content)
+    for op in file.since[: rng.randint(0, len(file.since))]:
+        _apply(content, op)
     safe = min(len(file.safe), len(content))
-    content = content[: rng.randint(safe, len(content))]
+    del content[rng.randint(safe, len(content)) :]
     if rng.random() < 0.5:
-        return content
-    blocks = bytearray(content)
+        return bytes(content)
     for begin in range(safe - safe % BLOCK, len(content), BLOCK):
         if rng.random() < 0.3:
             first, last = max(begin, safe), min(begin + BLOCK, len(content))
-            blocks[first:last] = bytes(last - first)
-    return bytes(blocks)
+            content[first:last] = bytes(last - first)
+    return bytes(content)
+
+
+def _perhaps(content: bytearray, op: Op, rng: random.Random) -> None:
+    """A write into the middle of a file is there, or not, or some blocks of it."""
+    chance = rng.random()
+    if op.kind == "write at" and chance < 0.1:
+        place, data = op.more
+        op = Op(op.kind, op.what, (place, data[: BLOCK * rng.randint(0, len(data) // BLOCK)]))
+    if chance < 0.6:
+        _apply(content, op)
 
 
 def moments(trace: list[Op], rng: random.Random, most: int) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import sqlite3
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers.disk_calls import traced
 from helpers.inspected import BEGAN, inspected
 from helpers.power import Names, RecordingDisk, Wreck, moments
 from lineside.pipelines.elements import StreamInfo
@@ -28,6 +30,7 @@ from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.naming import PART
 from lineside.pipelines.sinks.record import Record
 from lineside.pipelines.sinks.segments import Segments
+from lineside.pipelines.sinks.sqlite import Sqlite
 from lineside.pipelines.sinks.whole import read_lines, whole_lines, whole_rows
 from lineside.pipelines.sources.replay import Replay
 from lineside.runtime.errors import SourceError
@@ -229,3 +232,61 @@ def test_a_picture_recorded_keeps_every_value(tmp_path: Path) -> None:
     for frame, pixels in zip(again, pictures, strict=False):
         np.testing.assert_array_equal(frame.pixels, pixels)
     assert again[3].pixels is None and again[3].error == "cannot read it"
+
+
+DATABASE = """
+import os, sys
+from pathlib import Path
+from helpers.disk_calls import traced
+from helpers.inspected import inspected
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.sinks.lasting import Rules
+from lineside.pipelines.sinks.sqlite import Sqlite
+
+root = Path(sys.argv[1])
+marks = os.open(root / "marks", os.O_WRONLY | os.O_CREAT)
+sink = Sqlite(root / "r.sqlite", Rules())
+sink.open(StreamInfo("top", "camera"))
+for number in range(int(sys.argv[2])):
+    sink.write(inspected(number, size=(8, 8)))
+    os.write(marks, b"written %d" % number)
+    if number % 7 == 6:
+        sink.sync()
+        os.write(marks, b"synced %d" % number)
+sink.close()
+os.write(marks, b"synced %d" % number)
+"""
+
+
+@pytest.mark.slow
+def test_after_a_loss_of_power_the_database_is_whole_and_has_all_that_was_synced(tmp_path: Path) -> None:
+    """SQLite writes by itself, so what it does is taken from its calls to the system."""
+    root, rng, frames = tmp_path / "station", random.Random(2), 330
+    root.mkdir()
+    trace = traced(DATABASE, root, str(frames), work=tmp_path)
+    first = next(k for k, op in enumerate(trace) if op.kind == "written")
+    # Where the log is moved into the database, much is under way at once.
+    moves = [k for k, op in enumerate(trace) if op.kind == "sync" and k > first][-40:]
+    lost = 0
+    for number, moment in enumerate(sorted({*moments(trace, rng, 40), *rng.sample(moves, 20)})):
+        done = trace[:moment]
+        safe = max((op.what for op in done if op.kind == "synced"), default=-1)
+        begun = max((op.what for op in done if op.kind == "written"), default=-1) + 1
+        place, told = tmp_path / f"wreck{number}", list[str]()
+        place.mkdir()
+        # What processes share with each other (-shm) is made anew by whoever comes first.
+        Wreck(done).build(rng, "ordered", root, place, but="-shm")
+        sink = Sqlite(place / "r.sqlite", Rules(), tell=lambda level, kind, text, told=told: told.append(kind))
+        sink.open(STREAM)
+        sink.write(inspected(NEW))
+        sink.close()
+        assert safe < 0 or not told, f"{told} after {safe}"
+        with sqlite3.connect(place / "r.sqlite") as base:
+            assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            query = "SELECT sequence, (SELECT count(*) FROM detections WHERE frame = id) FROM frames ORDER BY id"
+            found = base.execute(query).fetchall()
+        base.close()
+        assert found.pop() == (NEW, 2)
+        assert found == [(k, 2) for k in range(len(found))] and safe < len(found) <= begun + 1
+        lost += len(found) < begun
+    assert lost > 5, "the wrecks are no wrecks"
