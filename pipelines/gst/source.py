@@ -71,6 +71,7 @@ class GstSource:
         self._first: tuple[Pulled, int] | None = None
         self._skips = Skips(buffers)
         self._told = ""
+        self._fault = ""
         self._whole = Whole(None, None)
 
     def open(self) -> StreamInfo:
@@ -108,20 +109,32 @@ class GstSource:
         )
 
     def _await(self, pipeline: Pipeline, until: float) -> tuple[Pulled, int]:
-        """The first picture, and when the wait for it began."""
+        """The first picture, and when the wait for it began.
+
+        A camera's stream is met in the middle, and its pictures up to the next whole one are patchwork.
+        """
+        damage = ""
         while not self._stop.is_set():
             begin = time.monotonic_ns()
             pulled, over = self._pulled(pipeline)
-            if pulled is not None:
+            if pulled is not None and not (self._recipe.live and pulled.damage):
                 return pulled, begin
+            damage = (pulled and pulled.damage) or damage
             if over and pipeline.refused:
                 raise SourceError("GStreamer could not start it and gives no reason; GST_DEBUG=3 shows what happened")
             if over:
                 raise SourceError("it ended without a single picture; it may be empty, damaged, or have no video in it")
             if time.monotonic() > until:
-                what = "its driver or file does not answer" if pipeline.starting else "no picture came"
-                raise SourceError(f"{what} within {self._timeout:g} s; check its power, cable and network")
+                raise SourceError(self._silence(pipeline, damage))
         raise SourceError("it was stopped before its first picture")
+
+    def _silence(self, pipeline: Pipeline, damage: str) -> str:
+        """Why there is no first picture in time."""
+        if pipeline.starting:
+            what = "its driver or file does not answer"
+        else:
+            what = f"no whole picture came ({damage})" if damage else "no picture came"
+        return f"{what} within {self._timeout:g} s; check its power, cable and network"
 
     def _pulled(self, pipeline: Pipeline) -> tuple[Pulled | None, bool]:
         """The next picture, or None where there was none in a short while; and whether there can be no more.
@@ -134,11 +147,13 @@ class GstSource:
         over = pulled is None and (pipeline.refused or pipeline.ended)
         while (note := pipeline.note()) is not None:
             if note.kind == ERROR:
-                raise SourceError(sentence(note, *self._recipe.secrets))
-            if note.code == NO_LINK and self._whole.count == 0:
-                raise SourceError("there is no video in it")
-            if note.kind == WARNING:
+                self._fault = self._fault or sentence(note, *self._recipe.secrets)
+            elif note.code == NO_LINK and self._whole.count == 0:
+                self._fault = self._fault or "there is no video in it"
+            elif note.kind == WARNING:
                 self._warn(sentence(note, *self._recipe.secrets))
+        if pulled is None and self._fault:  # What came before the failure is good, and comes first.
+            raise SourceError(self._fault)
         if pulled is None and not over:
             # A pipeline that is not started yet does not wait itself.
             self._stop.wait(_SLICE / 10)
