@@ -8,7 +8,8 @@ from ctypes import POINTER, byref, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
-from lineside.pipelines.gst.library import GError, Message, factory_of, text_of
+from lineside.pipelines.gst.library import factory_of, text_of
+from lineside.pipelines.gst.structs import GError, Message
 from lineside.pipelines.secrets import redacted
 
 __all__ = ["END", "ERROR", "NO_LINK", "WARNING", "Note", "next_note", "sentence"]
@@ -31,9 +32,12 @@ _ADVICE = {
     (
         "gst-resource-error-quark",
         13,
-    ): "it does not support these settings: leave out size, rate and format, or choose others",
+    ): "it is no camera, or does not support these settings: leave out size, rate and format",
     ("gst-resource-error-quark", 15): "check the user name and the password",
-    ("gst-stream-error-quark", 1): "check that the settings before this element fit what the camera or file gives",
+    (
+        "gst-stream-error-quark",
+        1,
+    ): "it is damaged, or the elements and settings of the pipeline do not fit what it gives",
     ("gst-stream-error-quark", 3): "the data is no video that GStreamer knows here; check the file or address",
     ("gst-stream-error-quark", 4): "the data is no video that GStreamer knows here; check the file or address",
     ("gst-stream-error-quark", 6): _PLUGINS,

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from ctypes import POINTER, byref, c_char_p, c_uint64, c_void_p, cast
+from ctypes import byref, c_uint64
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
 from lineside.pipelines.gst.bounded import Errand
-from lineside.pipelines.gst.library import (
-    NONE,
-    TIME,
-    Buffer,
-    GError,
-    Value,
-    VideoInfo,
-    library,
-)
+from lineside.pipelines.gst.library import NONE, TIME, factory_of, library
 from lineside.pipelines.gst.messages import Note, next_note
 from lineside.pipelines.gst.metas import offer_strides
-from lineside.pipelines.gst.packages import unparsed
+from lineside.pipelines.gst.parse import SINK, in_bytes, parsed, whole
 from lineside.pipelines.gst.sample import FORMATS, Loans, Mapped, copied, picture
-from lineside.pipelines.secrets import redacted
+from lineside.pipelines.gst.structs import Buffer, Value, VideoInfo
 from lineside.runtime.errors import SourceError
 from lineside.runtime.yuv import Picture
 
-__all__ = ["SINK", "SOURCE", "Pipeline", "Pulled"]
+__all__ = ["SOURCE", "Pipeline", "Pulled"]
 
-SINK = "lineside"
-"""Name of the appsink. A description that has one of that name is taken as it is."""
 SOURCE = "source"
 """Name of the element that gets the values which stand in no description."""
 
 _NULL, _PLAYING = 1, 4
 _FAILED = 0
-_FATAL = 1
-"""``GST_PARSE_FLAG_FATAL_ERRORS``."""
-_NO_ELEMENT = 1
-"""``GST_PARSE_ERROR_NO_SUCH_ELEMENT``."""
 _STRING = 16 << 2
 _DAMAGED = 1 << 8
 """``GST_BUFFER_FLAG_CORRUPTED``."""
@@ -91,7 +77,7 @@ class Pipeline:
     def __init__(
         self,
         text: str,
-        values: Mapping[str, str] | None = None,
+        values: Mapping[str, str] = MappingProxyType({}),
         *,
         newest: bool,
         buffers: int = 1,
@@ -99,44 +85,30 @@ class Pipeline:
         secrets: tuple[str, ...] = (),
     ) -> None:
         self._gst = gst = library()
-        self._secrets = secrets
         self._most = loans
         self._loans = Loans()
         self._caps: int | None = None
         self._info = VideoInfo()
         self._launched: Errand | None = None
         self._refused = False
-        self._pipeline = self._parsed(_whole(text, newest, buffers))
+        given = {name: in_bytes(value) for name, value in values.items()}
+        self._pipeline = parsed(gst, whole(text, newest, buffers), secrets)
         self._bus = gst.gst_element_get_bus(self._pipeline)
         self._sink = gst.gst_bin_get_by_name(self._pipeline, SINK.encode())
+        if factory_of(gst, self._sink) != "appsink":
+            self.stop(0)
+            raise SourceError(f"the element called '{SINK}' is to be an appsink; give others another name")
         offer_strides(gst, self._sink)
-        for name, value in (values or {}).items():
+        for name, value in given.items():
             self._set(name, value)
 
-    def _parsed(self, text: str) -> int:
-        gst = self._gst
-        context, error = gst.gst_parse_context_new(), POINTER(GError)()
-        try:
-            pipeline = gst.gst_parse_launch_full(_bytes(text), context, _FATAL, byref(error))
-            missing = _missing(gst, context)
-        finally:
-            gst.gst_parse_context_free(context)
-        reason, code = "", 0
-        if error:
-            code = int(error.contents.code)
-            reason = (error.contents.message or b"").decode(errors="replace")
-            gst.g_error_free(cast(error, c_void_p))
-        if not pipeline:
-            raise SourceError(redacted(unparsed(reason, missing if code == _NO_ELEMENT else []), *self._secrets))
-        return int(gst.gst_object_ref_sink(pipeline))
-
-    def _set(self, name: str, value: str) -> None:
+    def _set(self, name: str, value: bytes) -> None:
         """Sets a property that is a text, whatever signs are in it."""
         gst = self._gst
         source = gst.gst_bin_get_by_name(self._pipeline, SOURCE.encode())
         held = Value()
         gst.g_value_init(byref(held), _STRING)
-        gst.g_value_set_string(byref(held), _bytes(value))
+        gst.g_value_set_string(byref(held), value)
         gst.g_object_set_property(source, name.encode(), byref(held))
         gst.g_value_unset(byref(held))
         gst.gst_object_unref(source)
@@ -224,11 +196,14 @@ class Pipeline:
         if caps == self._caps:
             return
         gst = self._gst
-        if not gst.gst_video_info_from_caps(byref(self._info), caps):
-            raise SourceError(f"the pipeline gives no pictures; its last element must give one of {', '.join(FORMATS)}")
-        if (form := self._info.format.contents.name.decode()) not in FORMATS:
+        known = gst.gst_video_info_from_caps(byref(self._info), caps)
+        form = self._info.format.contents.name.decode() if known else "ENCODED"
+        if form not in FORMATS:
+            what = (
+                "no pictures, but something encoded or no video at all" if form == "ENCODED" else f"pictures in {form}"
+            )
             raise SourceError(
-                f"the pipeline gives pictures in {form}; put 'videoconvert' before the appsink, or leave it out"
+                f"the pipeline gives {what}; put a decoder and 'videoconvert' before the appsink, or leave it out"
             )
         gst.gst_mini_object_ref(caps)
         self._forget_caps()
@@ -276,44 +251,11 @@ class Pipeline:
             gst.gst_element_set_state(pipeline, _NULL)
             while next_note(gst, bus) is not None:
                 pass
-            for it in (sink, bus, pipeline):
+            for it in filter(None, (sink, bus, pipeline)):
                 gst.gst_object_unref(it)
 
         return Errand(dismantle, "lineside-gst-stop").wait(seconds)
 
 
-def _whole(text: str, newest: bool, buffers: int) -> str:
-    """The description with our appsink at its end."""
-    if f"name={SINK}" in text.replace('"', ""):
-        return text
-    caps = f"video/x-raw,format={{{','.join(FORMATS)}}}"
-    return (
-        f'{text} ! videoconvert ! appsink name={SINK} caps="{caps}" sync=false enable-last-sample=false '
-        f"max-buffers={buffers} drop={'true' if newest else 'false'}"
-    )
-
-
-def _missing(gst: Any, context: int) -> list[str]:
-    """Names of the elements that a description wants and GStreamer does not have."""
-    pointer = gst.gst_parse_context_get_missing_elements(context)
-    if not pointer:
-        return []
-    try:
-        names = cast(pointer, POINTER(c_char_p))
-        found: list[str] = []
-        while (name := names[len(found)]) is not None:
-            found.append(name.decode(errors="replace"))
-        return found
-    finally:
-        gst.g_strfreev(pointer)
-
-
 def _known(time: int) -> int | None:
     return None if time == NONE else int(time)
-
-
-def _bytes(text: str) -> bytes:
-    """A text for C, with the bytes of file names that are no UTF-8."""
-    if "\0" in text:
-        raise SourceError("the text of a pipeline, path or address holds a NUL character, which none of them can have")
-    return text.encode(errors="surrogateescape")

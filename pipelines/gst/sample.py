@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lineside.pipelines.frame import Pixels
-from lineside.pipelines.gst.library import VideoFrame, VideoInfo
+from lineside.pipelines.gst.structs import VideoFrame, VideoInfo
 from lineside.runtime.yuv import Matrix, Picture, Range, Yuv
 
 __all__ = ["FORMATS", "Loans", "Mapped", "copied", "picture"]

@@ -30,6 +30,8 @@ from lineside.runtime.errors import MissingPackage, SourceError
         ("videotestsrc name=eye ! video/x-raw,format=NV12,width=0", "not-negotiated|could not|ended without"),
         ("audiotestsrc num-buffers=3 ! fakesink videotestsrc num-buffers=0", "ended without a single picture"),
         ("videotestsrc\0", "NUL character"),
+        ("videotestsrc ! fakesink name=lineside", "'lineside' is to be an appsink"),
+        ("videotestsrc ! video/x-raw,width=16,height=16 ! jpegenc ! appsink name=lineside", "gives no pictures"),
     ],
 )
 def test_pipelines_that_cannot_work(text: str, reason: str) -> None:

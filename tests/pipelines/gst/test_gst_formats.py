@@ -118,7 +118,10 @@ def test_an_appsink_of_ones_own() -> None:
     needs("videotestsrc")
     text = "videotestsrc num-buffers=2 ! video/x-raw,format={},width=8,height=4 ! appsink name=lineside sync=false"
     assert [frame.size for frame in everything(text.format("BGR"))] == [(4, 8)] * 2
-    with pytest.raises(SourceError, match="pictures in RGB; put 'videoconvert' before"), opened(text.format("RGB")):
+    with (
+        pytest.raises(SourceError, match="pictures in RGB; put a decoder and 'videoconvert' before"),
+        opened(text.format("RGB")),
+    ):
         pass
 
 
