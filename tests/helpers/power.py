@@ -209,14 +209,16 @@ def _left(file: _File, rng: random.Random) -> bytes:
         for op in file.since:
             _perhaps(content, op, rng)
         return bytes(content)
-    for op in file.since[: rng.randint(0, len(file.since))]:
+    how = rng.choice(("cut", "holes", "both"))
+    for op in file.since[: len(file.since) if how == "holes" else rng.randint(0, len(file.since))]:
         _apply(content, op)
     safe = min(len(file.safe), len(content))
-    del content[rng.randint(safe, len(content)) :]
-    if rng.random() < 0.5:
+    if how != "holes":
+        del content[rng.randint(safe, len(content)) :]
+    if how == "cut":
         return bytes(content)
     for begin in range(safe - safe % BLOCK, len(content), BLOCK):
-        if rng.random() < 0.3:
+        if rng.random() < 0.5:
             first, last = max(begin, safe), min(begin + BLOCK, len(content))
             content[first:last] = bytes(last - first)
     return bytes(content)

@@ -1,0 +1,57 @@
+"""Sinks of a station as a launch string makes them: by their names, from words."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from helpers.inspected import inspected
+from lineside.pipelines.catalog import ELEMENTS, Place, make, options_of
+from lineside.pipelines.elements import StreamInfo
+from lineside.runtime.errors import StationError
+
+WORDS = {
+    "jsonl": {"path": "r.jsonl", "rotate": "1h", "sync": "each"},
+    "csv": {"path": "r.csv", "rotate_size": "1MB", "keep_size": "1GB"},
+    "sqlite": {"path": "r.sqlite", "masks": "true", "keep": "30d"},
+    "xlsx": {"path": "r.xlsx", "bundle": "bearing"},
+    "coco": {"path": "r.json"},
+    "images": {"path": "pictures", "only": "found", "nth": "2", "per_minute": "10", "draw": "false"},
+    "film": {"path": "f.mp4", "codec": "mjpeg", "fps": "12.5"},
+    "record": {"path": "session", "compression": "3", "rotate": "10m"},
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_sink_made_of_words_leaves_its_results_in_the_folder_of_the_station(tmp_path: Path, name: str) -> None:
+    options = options_of(name, {**WORDS[name], "floor": "0B"}, "the launch string", text=True)
+    sink = make(name, options, Place(tmp_path / "station", "here"))
+    assert sink.name == "here"
+    sink.open(StreamInfo("top", "camera", live=True, fps=10.0))
+    for number in range(3):
+        sink.write(inspected(number))
+    sink.close()
+    left = [it for it in (tmp_path / "station").rglob("*") if it.is_file()]
+    stem = WORDS[name]["path"].partition(".")[0]
+    assert left and all(stem in str(it.relative_to(tmp_path / "station")) for it in left)
+    assert not [it for it in left if it.suffix in (".part", ".journal")]
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_option_is_described(name: str) -> None:
+    module, _, struct = ELEMENTS[name].options.partition(":")
+    kind = type(options_of(name, {}, "nothing"))
+    assert (module, struct) == (kind.__module__, kind.__name__)
+    said = "".join(inspect.getdoc(it) or "" for it in kind.__mro__)
+    assert [field for field in kind.__struct_fields__ if f"{field}:" not in said] == []
+
+
+def test_what_a_sink_cannot_be_told_is_refused_with_the_reason() -> None:
+    with pytest.raises(StationError, match="launch string.*sync=often"):
+        options_of("jsonl", {"sync": "often"}, "the launch string", text=True)
+    with pytest.raises(StationError, match="only.*allowed: all, found"):
+        options_of("images", {"only": "some"}, "the launch string", text=True)
+    with pytest.raises(StationError, match="rotate_size"):
+        options_of("jsonl", {"size": "1MB"}, "the launch string", text=True)
