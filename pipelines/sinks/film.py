@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -18,6 +19,7 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.boxes import fragments, whole_fragments, whole_jpegs
+from lineside.pipelines.sinks.disk import Disk
 from lineside.pipelines.sinks.floor import Tell
 from lineside.pipelines.sinks.images import encoded
 from lineside.pipelines.sinks.lasting import Lasting, Rules, tell_of
@@ -76,7 +78,9 @@ class Film:
         ffmpeg: Program and encoder; None for Motion JPEG.
         fps: Frames per second; 0 for those of the source.
         draw: Whether to draw what was found.
+        disk: The disk.
         tell: Told what happens to the files.
+        now: Wall clock in seconds since 1970.
         name: Name of the sink.
     """
 
@@ -90,14 +94,16 @@ class Film:
         *,
         fps: float = 0.0,
         draw: bool = True,
+        disk: Disk | None = None,
         tell: Tell = quiet,
+        now: Callable[[], float] = time.time,
         name: str = "",
     ) -> None:
         self.name = name or "video"
         self._ffmpeg = ffmpeg
         whole: Callable[[Path], int] = whole_fragments if ffmpeg else whole_jpegs
         self._path = path if ffmpeg else path.with_suffix(".mjpeg")
-        self._files = Segments(self._path, rules, whole=whole, tell=tell)
+        self._files = Segments(self._path, rules, whole=whole, disk=disk, tell=tell, now=now)
         self._fps = fps
         self._draw = draw
         self._live = False
@@ -133,6 +139,10 @@ class Film:
         for _ in range(self._times(frame.pts)):
             self._add(data)
             self._written += 1
+
+    def sync(self) -> None:
+        """Forces what came out of the encoder onto the disk, from any thread."""
+        self._files.sync()
 
     def _add(self, data: bytes) -> None:
         if self._encoder is None:

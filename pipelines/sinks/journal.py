@@ -30,6 +30,7 @@ from lineside.pipelines.sinks.retention import expire
 from lineside.pipelines.sinks.segments import Segments, quiet
 from lineside.pipelines.sinks.whole import read_lines, whole_lines
 from lineside.pipelines.sinks.xlsx import Xlsx
+from lineside.runtime.errors import SinkError
 
 __all__ = ["CocoFiles", "Journaled", "Workbooks", "coco", "xlsx"]
 
@@ -149,7 +150,13 @@ class Journaled:
         # Retention is about the files: a journal goes when its file is there.
         journal = Rules(rules.rotate_s, rules.rotate_bytes, None, None, rules.sync_s, rules.floor)
         self._journal = Segments(
-            self._journals.path, journal, whole=whole_lines, tell=tell, finished=lambda path: self._ended.put(path)
+            self._journals.path,
+            journal,
+            whole=whole_lines,
+            tell=tell,
+            finished=lambda path: self._ended.put(path),
+            # A file is made of the journal of its name and of no other.
+            taken=lambda path: self._target(path).exists(),
         )
         self._encoder = msgspec.json.Encoder()
         self._ended: queue.Queue[Path | None] = queue.Queue()
@@ -160,6 +167,9 @@ class Journaled:
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`."""
         self._stream = stream.name
+        if self._journals.path.exists():  # All that was missing was the file, or the end of the journal.
+            self._make_one(self._journals.path)
+        self._put_aside()
         self._journal.prepare()
         for path in self._journals.segments():  # Left behind by a process that could not make files of them.
             self._ended.put(path)
@@ -190,8 +200,6 @@ class Journaled:
         path = self._target(journal)
         try:
             self._clear(path)
-            if path.exists():
-                self._disk.rename(path, self._files.fresh(path.stat().st_mtime))
             self._build(journal, path, self._stream)
             self._disk.sync_folder(path.parent)  # Before the journal goes, or else both might be gone.
             self._disk.unlink(journal)
@@ -207,6 +215,14 @@ class Journaled:
             return self._path
         moment = journal.name[len(self._path.name) : -len(ENDING)]
         return self._path.with_name(f"{self._path.stem}{moment}{self._path.suffix}")
+
+    def _put_aside(self) -> None:
+        """From now on a file under the very name that was asked for is made of this run's journal."""
+        try:
+            if self._path.exists():
+                self._disk.rename(self._path, self._files.fresh(self._path.stat().st_mtime))
+        except OSError as error:
+            raise SinkError(f"cannot write {_named(self._path)}: {error.strerror}; name another path") from error
 
     def _clear(self, path: Path) -> None:
         """Removes what an attempt that was cut off has left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -26,10 +27,12 @@ class Naming:
 
     Args:
         path: The path as a user wrote it.
+        taken: Says of a name that nothing has yet whether it is spoken for nevertheless.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, taken: Callable[[Path], bool] = lambda path: False) -> None:
         self.path = path
+        self._taken = taken
         self._pattern = re.compile(
             rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}Z(?:-\d+)?{re.escape(path.suffix)}", re.ASCII
         )
@@ -43,7 +46,7 @@ class Naming:
         stem = f"{self.path.stem}-{stamp(when)}"
         for number in count(1):
             path = self.path.with_name(f"{stem}{f'-{number}' if number > 1 else ''}{self.path.suffix}")
-            if not path.exists() and not path.with_name(path.name + PART).exists():
+            if not (path.exists() or path.with_name(path.name + PART).exists() or self._taken(path)):
                 break
         return path
 

@@ -96,6 +96,7 @@ class Segments:
         now: Wall clock in seconds since 1970.
         finished: Gets each finished segment, also those that were left behind by an earlier process; in the thread of
             the sink.
+        taken: See `Naming`.
     """
 
     def __init__(
@@ -109,8 +110,9 @@ class Segments:
         tell: Tell = quiet,
         now: Callable[[], float] = time.time,
         finished: Callable[[Path], None] | None = None,
+        taken: Callable[[Path], bool] = lambda path: False,
     ) -> None:
-        self._naming = Naming(path)
+        self._naming = Naming(path, taken)
         self._path = path
         self._rules = rules
         self._whole = whole

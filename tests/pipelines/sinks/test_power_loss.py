@@ -12,17 +12,22 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import openpyxl
 import pytest
 
 from helpers.disk_calls import traced
 from helpers.inspected import BEGAN, inspected
 from helpers.power import Names, RecordingDisk, Wreck, moments
+from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.records import COLUMNS, record, rows
 from lineside.pipelines.sinks import csv as csv_sink
+from lineside.pipelines.sinks import journal
+from lineside.pipelines.sinks.boxes import whole_jpegs
 from lineside.pipelines.sinks.disk import Disk
+from lineside.pipelines.sinks.film import Film
 from lineside.pipelines.sinks.gallery import Choice, Gallery
 from lineside.pipelines.sinks.images import encoded
 from lineside.pipelines.sinks.jsonl import JsonLines
@@ -140,11 +145,31 @@ def replayed(folder: Path) -> list[Hashable]:
     return [it for frame in source.frames() for it in recorded(frame)]
 
 
+def film(folder: Path, disk: Disk, clock: Clock) -> Made:
+    sink = Film(folder / "r.mp4", Rules(rotate_s=10.0), None, fps=1.0, disk=disk, now=clock)
+    return Made(sink, sink.sync)
+
+
+def shot(frame: Frame) -> list[Hashable]:
+    return [jpeg for _, jpeg in image(frame)]  # type: ignore[misc]
+
+
+def shots(folder: Path) -> list[Hashable]:
+    found: list[Hashable] = []
+    for path in folder.glob("r*.mjpeg*"):
+        data = path.read_bytes()
+        assert path.suffix == PART or whole_jpegs(path) == len(data)
+        data = data[: whole_jpegs(path)]
+        found += [b"\xff\xd8" + it for it in data.split(b"\xff\xd8")[1:]]
+    return found
+
+
 CASES = {
     "jsonl": Case(jsonl, line, lines),
     "csv": Case(table, table_rows, rows_found),
     "images": Case(images, image, images_found),
     "record": Case(session, recorded, replayed),
+    "film": Case(film, shot, shots),
 }
 
 
@@ -239,6 +264,7 @@ import os, sys
 from pathlib import Path
 from helpers.disk_calls import traced
 from helpers.inspected import inspected
+from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.sqlite import Sqlite
@@ -290,3 +316,67 @@ def test_after_a_loss_of_power_the_database_is_whole_and_has_all_that_was_synced
         assert found == [(k, 2) for k in range(len(found))] and safe < len(found) <= begun + 1
         lost += len(found) < begun
     assert lost > 5, "the wrecks are no wrecks"
+
+
+WORKBOOKS = """
+import os, sys
+from pathlib import Path
+from helpers.inspected import inspected
+from lineside.pipelines.catalog import Place
+from lineside.pipelines.catalog import Place
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.sinks import journal
+
+root = Path(sys.argv[1])
+marks = os.open(root / "marks", os.O_WRONLY | os.O_CREAT)
+lasting = {"floor": "0B", "rotate": "", "rotate_size": sys.argv[3], "sync": "each"}
+sinks = [
+    journal.xlsx(journal.Workbooks(path="r.xlsx", **lasting), Place(root)),
+    journal.coco(journal.CocoFiles(path="r.json", **lasting), Place(root)),
+]
+for sink in sinks:
+    sink.open(StreamInfo("top", "camera"))
+for number in range(int(sys.argv[2])):
+    for sink in sinks:
+        sink.write(inspected(number, size=(8, 8)))
+    os.write(marks, b"synced %d" % number)
+for sink in sinks:
+    sink.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", ["ordered", "any"])
+@pytest.mark.parametrize("size", ["", "900B"])
+def test_after_a_loss_of_power_every_record_gets_into_one_workbook(tmp_path: Path, size: str, names: Names) -> None:
+    root, rng, frames = tmp_path / "station", random.Random(4), 8
+    root.mkdir()
+    trace = traced(WORKBOOKS, root, str(frames), size, work=tmp_path)
+    began = next(k for k, op in enumerate(trace) if op.kind == "synced")
+    for number, moment in enumerate([*rng.sample(range(began, len(trace)), 14), len(trace)]):
+        done = trace[:moment]
+        safe = max(op.what for op in done if op.kind == "synced")
+        place = tmp_path / f"wreck{number}"
+        place.mkdir()
+        Wreck(done).build(rng, names, root, place)
+        lasting: dict[str, Any] = {"floor": "0B", "rotate": "", "rotate_size": size}
+        for sink in (
+            journal.xlsx(journal.Workbooks(path="r.xlsx", **lasting), Place(place)),
+            journal.coco(journal.CocoFiles(path="r.json", **lasting), Place(place)),
+        ):
+            sink.open(STREAM)
+            sink.write(inspected(NEW))
+            sink.close()
+        assert not [it for it in place.iterdir() if it.suffix in (PART, ".journal") and it.is_file()]
+        books = [openpyxl.load_workbook(it)["Detections"] for it in place.glob("*.xlsx")]
+        rows_of = [row[0] for book in books for row in book.iter_rows(min_row=2, values_only=True)]
+        pictures = [it["file_name"] for path in place.glob("*.json") for it in json.loads(path.read_text())["images"]]
+        for found, each in ((rows_of, 2), ([int(it[3:-4]) for it in pictures], 1)):
+            assert sorted(found) in (
+                [*expected_once(safe, each), *each * [NEW]],
+                [*expected_once(safe + 1, each), *each * [NEW]],
+            )
+
+
+def expected_once(last: int, each: int) -> list[int]:
+    return [k for k in range(last + 1) for _ in range(each)]
