@@ -21,9 +21,10 @@ from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.boxes import fragments, whole_fragments, whole_jpegs
 from lineside.pipelines.sinks.disk import Disk
 from lineside.pipelines.sinks.floor import Tell
+from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.images import encoded
 from lineside.pipelines.sinks.lasting import Lasting, Rules, tell_of
-from lineside.pipelines.sinks.segments import Segments, quiet
+from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.video import find_ffmpeg, fit
 from lineside.runtime.errors import SinkError
 

@@ -17,11 +17,11 @@ from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.disk import Disk, SystemDisk
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.folders import DatedFolders
+from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.images import encoded
 from lineside.pipelines.sinks.lasting import Keeping, Rules, seconds, tell_of
 from lineside.pipelines.sinks.naming import stamp
 from lineside.pipelines.sinks.pictures import PictureFiles, mend_pictures, whole_picture
-from lineside.pipelines.sinks.segments import quiet
 from lineside.pipelines.sinks.syncer import Syncer
 from lineside.runtime.errors import SinkError
 

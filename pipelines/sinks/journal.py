@@ -19,15 +19,15 @@ import msgspec
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.names import printable
 from lineside.pipelines.records import rows
 from lineside.pipelines.sinks.coco import Coco, picture_of
 from lineside.pipelines.sinks.disk import SystemDisk, remove_tree
 from lineside.pipelines.sinks.floor import Tell
+from lineside.pipelines.sinks.growing import named, quiet
 from lineside.pipelines.sinks.lasting import Lasting, Rules, tell_of
 from lineside.pipelines.sinks.naming import PART, Naming
 from lineside.pipelines.sinks.retention import expire
-from lineside.pipelines.sinks.segments import Segments, quiet
+from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import read_lines, whole_lines
 from lineside.pipelines.sinks.xlsx import Xlsx
 from lineside.runtime.errors import SinkError
@@ -206,7 +206,7 @@ class Journaled:
             self._expire()
         except Exception as error:  # Whatever is in one journal, the thread lives for the next.
             reason = error.strerror if isinstance(error, OSError) else error
-            message = f"{_named(path)} cannot be made of {_named(journal)}, which stays: {reason}"
+            message = f"{named(path)} cannot be made of {named(journal)}, which stays: {reason}"
             self._tell("error", "not made", message)
 
     def _target(self, journal: Path) -> Path:
@@ -222,7 +222,7 @@ class Journaled:
             if self._path.exists():
                 self._disk.rename(self._path, self._files.fresh(self._path.stat().st_mtime))
         except OSError as error:
-            raise SinkError(f"cannot write {_named(self._path)}: {error.strerror}; name another path") from error
+            raise SinkError(f"cannot write {named(self._path)}: {error.strerror}; name another path") from error
 
     def _clear(self, path: Path) -> None:
         """Removes what an attempt that was cut off has left."""
@@ -234,8 +234,4 @@ class Journaled:
     def _expire(self) -> None:
         gone = expire(self._disk, self._files.segments(), time.time(), self._rules.keep_s, self._rules.keep_bytes)
         for path in gone:
-            self._tell("info", "removed", f"{_named(path)} was removed: it is older, or there is more, than is kept")
-
-
-def _named(path: Path) -> str:
-    return printable(str(path))
+            self._tell("info", "removed", f"{named(path)} was removed: it is older, or there is more, than is kept")

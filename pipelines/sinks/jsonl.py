@@ -11,9 +11,10 @@ from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import record
+from lineside.pipelines.sinks.growing import RecordFile
 from lineside.pipelines.sinks.lasting import Lasting, tell_of
 from lineside.pipelines.sinks.part import PartFile
-from lineside.pipelines.sinks.segments import RecordFile, Segments
+from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import whole_lines
 
 __all__ = ["JsonLines", "JsonLinesFile", "make"]

@@ -46,9 +46,16 @@ class Naming:
         stem = f"{self.path.stem}-{stamp(when)}"
         for number in count(1):
             path = self.path.with_name(f"{stem}{f'-{number}' if number > 1 else ''}{self.path.suffix}")
-            if not (path.exists() or path.with_name(path.name + PART).exists() or self._taken(path)):
+            if not self._used(path):
                 break
         return path
+
+    def exact(self, when: float) -> Path:
+        """The very name that the user gave, or a fresh one where something has that."""
+        return self.fresh(when) if self._used(self.path) else self.path
+
+    def _used(self, path: Path) -> bool:
+        return path.exists() or path.with_name(path.name + PART).exists() or self._taken(path)
 
     def segments(self) -> list[Path]:
         """Finished segments, oldest name first."""

@@ -21,11 +21,12 @@ from lineside.pipelines.sessions import INDEX, Recorded, content, index_of, read
 from lineside.pipelines.sinks.disk import Disk, SystemDisk
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.folders import DatedFolders
+from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.lasting import Keeping, Rules, seconds, tell_of
 from lineside.pipelines.sinks.mend import mend
 from lineside.pipelines.sinks.naming import PART
 from lineside.pipelines.sinks.pictures import PictureFiles, mend_pictures
-from lineside.pipelines.sinks.segments import Segments, quiet
+from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.syncer import Syncer
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import SinkError

@@ -7,18 +7,17 @@ records and gets its name at the next start.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from lineside.pipelines.names import printable
 from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
 from lineside.pipelines.sinks.floor import Floor, Tell
+from lineside.pipelines.sinks.growing import Growing, named, quiet, refused
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.mend import mend
 from lineside.pipelines.sinks.naming import PART, Naming
@@ -26,55 +25,11 @@ from lineside.pipelines.sinks.retention import expire
 from lineside.pipelines.sinks.syncer import Syncer
 from lineside.runtime.errors import SinkError
 
-__all__ = ["RecordFile", "Segments", "quiet"]
+__all__ = ["Segments"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPIRE_EVERY = 60.0
 """Seconds between two looks at what has to go."""
-
-
-class RecordFile(Protocol):
-    """What a sink needs of a file, be it one `PartFile` or many segments."""
-
-    def write(self, data: bytes) -> None:
-        """Adds one record, whole or not at all.
-
-        Raises:
-            SinkError: The disk says no, or is full.
-        """
-        ...
-
-    def finish(self, missing: int = 0) -> None:
-        """Ends it.
-
-        Args:
-            missing: Records that should be in it and are not.
-
-        Raises:
-            SinkError: The disk says no.
-        """
-        ...
-
-
-@dataclass
-class _Growing:
-    """The segment that is being written."""
-
-    path: Path
-    handle: int
-    period: int
-    size: int
-    records: int = 0
-    named: bool = False
-    """Whether its name lies on the disk itself."""
-
-    @property
-    def part(self) -> Path:
-        return self.path.with_name(self.path.name + PART)
-
-
-def quiet(level: str, kind: str, message: str) -> None:
-    """Tells nobody."""
 
 
 class Segments:
@@ -109,7 +64,7 @@ class Segments:
         disk: Disk | None = None,
         tell: Tell = quiet,
         now: Callable[[], float] = time.time,
-        finished: Callable[[Path], None] | None = None,
+        finished: Callable[[Path], None] = lambda path: None,
         taken: Callable[[Path], bool] = lambda path: False,
     ) -> None:
         self._naming = Naming(path, taken)
@@ -124,7 +79,7 @@ class Segments:
         self._floor = Floor(path.parent, rules.floor, self._disk, tell)
         self._syncer = Syncer(rules.sync_s, self.sync, path.name)
         self._hold = threading.Lock()  # Whoever has it may count on the handle of the growing segment.
-        self._growing: _Growing | None = None
+        self._growing: Growing | None = None
         self._lost = False
         self._looked = 0.0
 
@@ -159,8 +114,8 @@ class Segments:
             ) from error
         except OSError as error:
             if error.errno not in _FULL:
-                raise _refused(self._path, error) from error
-            self._tell("error", "disk full", str(_refused(self._path, error)))
+                raise refused(self._path, error) from error
+            self._tell("error", "disk full", str(refused(self._path, error)))
 
     def turn(self, header: bytes) -> None:
         """What comes next goes into a new segment with another header.
@@ -172,7 +127,7 @@ class Segments:
         self._header = header
 
     def write(self, data: bytes) -> None:
-        """See `RecordFile.write`. Begins a new segment where the present one has to end.
+        """See `growing.RecordFile.write`. Begins a new segment where the present one has to end.
 
         Raises:
             SinkError: The disk says no, is full or at its floor. What was written of the record is taken back.
@@ -183,12 +138,12 @@ class Segments:
         try:
             file = self._current(len(data))
         except OSError as error:
-            raise _refused(self._path, error) from error
+            raise refused(self._path, error) from error
         try:
             self._disk.write(file.handle, data)
         except OSError as error:
             self._take_back(file)
-            raise _refused(file.path, error) from error
+            raise refused(file.path, error) from error
         file.size += len(data)
         file.records += 1
         self._syncer.touch()
@@ -203,9 +158,9 @@ class Segments:
                 return
             try:
                 self._disk.sync(file.handle)
-                if not file.named:
+                if not file.settled:
                     self._disk.sync_folder(file.part.parent)
-                    file.named = True
+                    file.settled = True
             except OSError as error:
                 # A kernel gives up what it could not write: asking again would be answered with success.
                 self._lost = True
@@ -217,7 +172,7 @@ class Segments:
                 )
 
     def finish(self, missing: int = 0) -> None:
-        """Ends the present segment. See `RecordFile.finish`.
+        """Ends the present segment. See `growing.RecordFile.finish`.
 
         Args:
             missing: Records that should be there and are not. A single file stays an unfinished one because of them;
@@ -241,9 +196,9 @@ class Segments:
             else:
                 self._drop(file)
         except OSError as error:
-            raise _refused(file.path, error) from error
+            raise refused(file.path, error) from error
 
-    def _current(self, size: int) -> _Growing:
+    def _current(self, size: int) -> Growing:
         """The segment that the next record goes into."""
         file = self._growing
         if file is not None and self._due(file, size):
@@ -251,7 +206,7 @@ class Segments:
                 self._commit(file)
             except OSError as error:
                 self._leave()
-                self._tell("error", "segment left", f"{_refused(file.path, error)}; it stays {file.part.name}")
+                self._tell("error", "segment left", f"{refused(file.path, error)}; it stays {file.part.name}")
             file = None
         if file is None:
             file = self._begin()
@@ -259,20 +214,17 @@ class Segments:
             self._expire()
         return file
 
-    def _due(self, file: _Growing, size: int) -> bool:
+    def _due(self, file: Growing, size: int) -> bool:
         if not file.records:
             return False
-        limit = self._rules.rotate_bytes
-        return file.period != self._period() or (limit is not None and file.size + size > limit)
+        return file.period != self._period() or file.size + size > (self._rules.rotate_bytes or math.inf)
 
     def _period(self) -> int:
         """Number of the present stretch of time; whichever way a clock is set, a new number ends the segment."""
         return int(self._now() // self._rules.rotate_s) if self._rules.rotate_s else 0
 
-    def _begin(self) -> _Growing:
-        path = self._path
-        if self._rules.rotates or path.exists() or path.with_name(path.name + PART).exists():
-            path = self._naming.fresh(self._now())
+    def _begin(self) -> Growing:
+        path = self._naming.fresh(self._now()) if self._rules.rotates else self._naming.exact(self._now())
         part = path.with_name(path.name + PART)
         handle = self._disk.create(part)
         try:
@@ -283,11 +235,11 @@ class Segments:
                 self._disk.unlink(part)
             raise
         with self._hold:
-            self._growing = _Growing(path, handle, self._period(), len(self._header))
+            self._growing = Growing(path, handle, self._period(), len(self._header))
             self._lost = False
         return self._growing
 
-    def _commit(self, file: _Growing) -> None:
+    def _commit(self, file: Growing) -> None:
         """Gives a segment its name once its content lies on the disk."""
         with self._hold:
             self._disk.sync(file.handle)
@@ -296,8 +248,7 @@ class Segments:
             self._disk.sync_folder(file.path.parent)
             self._growing = None
             self._disk.close(file.handle)
-        if self._finished is not None:
-            self._finished(file.path)
+        self._finished(file.path)
         self._expire()
 
     def _leave(self) -> None:
@@ -308,12 +259,12 @@ class Segments:
                 with suppress(OSError):
                     self._disk.close(file.handle)
 
-    def _drop(self, file: _Growing) -> None:
+    def _drop(self, file: Growing) -> None:
         """Removes a segment without a record."""
         self._disk.unlink(file.part)
         self._leave()
 
-    def _take_back(self, file: _Growing) -> None:
+    def _take_back(self, file: Growing) -> None:
         try:
             self._disk.truncate(file.handle, file.size)
         except OSError:
@@ -322,11 +273,9 @@ class Segments:
     def _mend(self, part: Path) -> None:
         """Gives what an earlier process left behind a name."""
         mended = mend(self._disk, part, self._mended_name, self._whole, len(self._header))
-        if mended is None:
-            return
-        path, cut = mended
-        self._tell("warning", "mended", f"{_named(path)} was left behind by a run that was cut off{cut}")
-        if self._finished is not None:
+        if mended is not None:
+            path, cut = mended
+            self._tell("warning", "mended", f"{named(path)} was left behind by a run that was cut off{cut}")
             self._finished(path)
 
     def _mended_name(self, part: Path) -> Path:
@@ -339,7 +288,7 @@ class Segments:
             return
         path = self._naming.fresh(self._path.stat().st_mtime)
         self._disk.rename(self._path, path)
-        self._tell("info", "put aside", f"{_named(self._path)} of an earlier run is now {_named(path)}")
+        self._tell("info", "put aside", f"{named(self._path)} of an earlier run is now {named(path)}")
 
     def _expire(self) -> None:
         self._looked = self._now()
@@ -348,15 +297,7 @@ class Segments:
         try:
             gone = expire(self._disk, self._naming.segments(), self._looked, rules.keep_s, rules.keep_bytes, growing)
         except OSError as error:
-            self._tell("warning", "not removed", f"an old segment of {_named(self._path)} stays: {error.strerror}")
+            self._tell("warning", "not removed", f"an old segment of {named(self._path)} stays: {error.strerror}")
             return
         for path in gone:
-            self._tell("info", "removed", f"{_named(path)} was removed: it is older, or there is more, than is kept")
-
-
-def _named(path: Path) -> str:
-    return printable(str(path))
-
-
-def _refused(path: Path, error: OSError) -> SinkError:
-    return SinkError(f"cannot write {_named(path)}: {error.strerror or error}; free some space or name another place")
+            self._tell("info", "removed", f"{named(path)} was removed: it is older, or there is more, than is kept")

@@ -18,9 +18,9 @@ from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
 from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
 from lineside.pipelines.sinks.floor import Floor, Tell
+from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.lasting import Keeping, Rules, tell_of
 from lineside.pipelines.sinks.naming import stamp
-from lineside.pipelines.sinks.segments import quiet
 from lineside.pipelines.sinks.syncer import Syncer
 from lineside.pipelines.sinks.tables import add_event, add_frame, prepare, thin_out
 from lineside.runtime.errors import SinkError

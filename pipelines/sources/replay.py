@@ -18,8 +18,8 @@ from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
 from lineside.pipelines.sessions import Recorded, content, index_of, pixels_of, read_index, session_folders
 from lineside.pipelines.sinks.floor import Tell
+from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.lasting import tell_of
-from lineside.pipelines.sinks.segments import quiet
 from lineside.pipelines.sources.opencv import opencv
 from lineside.pipelines.sources.paced import Playback
 from lineside.runtime.errors import SourceError

@@ -10,7 +10,7 @@ import pytest
 from helpers.inspected import inspected
 from lineside.pipelines.catalog import ELEMENTS, Place, make, options_of
 from lineside.pipelines.elements import StreamInfo
-from lineside.runtime.errors import StationError
+from lineside.runtime.errors import SinkError, StationError
 
 WORDS = {
     "jsonl": {"path": "r.jsonl", "rotate": "1h", "sync": "each"},
@@ -37,6 +37,22 @@ def test_a_sink_made_of_words_leaves_its_results_in_the_folder_of_the_station(tm
     stem = WORDS[name]["path"].partition(".")[0]
     assert left and all(stem in str(it.relative_to(tmp_path / "station")) for it in left)
     assert not [it for it in left if it.suffix in (".part", ".journal")]
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_sink_that_never_began_can_be_closed(tmp_path: Path, name: str) -> None:
+    sink = make(name, options_of(name, WORDS[name], "the launch string", text=True), Place(tmp_path / "station"))
+    sink.close(1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_place_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    sink = make(name, options_of(name, WORDS[name], "the launch string", text=True), Place(tmp_path / "file" / "below"))
+    with pytest.raises(SinkError, match="cannot write"):
+        sink.open(StreamInfo("top", "camera"))
+    sink.close(1)
 
 
 @pytest.mark.parametrize("name", WORDS)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import openpyxl
 import pytest
 
 from helpers.inspected import inspected
@@ -29,7 +30,7 @@ from pathlib import Path
 from helpers.inspected import inspected
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
-from lineside.pipelines.sinks import csv, film, gallery, jsonl, record, sqlite
+from lineside.pipelines.sinks import csv, film, gallery, journal, jsonl, record, sqlite
 
 folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 place = Place(folder)
@@ -41,6 +42,8 @@ sinks = [
     sqlite.make(sqlite.Database(path="r.sqlite", **lasting), place),
     gallery.make(gallery.GalleryFolder(path="images", **lasting), place),
     record.make(record.Session(path="session", **lasting), place),
+    journal.xlsx(journal.Workbooks(path="r.xlsx", rotate="", rotate_size="10kB", **lasting), place),
+    journal.coco(journal.CocoFiles(path="coco.json", rotate="", rotate_size="10kB", **lasting), place),
     film.make(film.FilmFile(path="f.mp4", rotate_size="100kB", fps=10, **lasting), place),
 ]
 for sink in sinks:
@@ -121,6 +124,7 @@ def shown(folder: Path) -> int:
 @pytest.mark.skipif(find_ffmpeg() is None, reason="needs the program ffmpeg with an H.264 encoder")
 def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tmp_path: Path) -> None:
     rng, before, films = random.Random(5), dict.fromkeys(("jsonl", "csv", "sqlite", "images", "record"), [0][:0]), 0
+    safe: set[int] = set()
     for first in (0, 1000, 2000):
         last = killed(tmp_path, first, rng.randint(25, 90))
         now = numbers(tmp_path)
@@ -129,6 +133,7 @@ def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tm
             whole = [*before[name], *range(first, last + 1)]
             assert found in (whole, [*whole, last + 1]), f"{name} has lost frames, or has some that nobody wrote"
         before = now
+        safe |= set(range(first, last + 1))
         # A fragment lasts a second, ten frames; some more are on their way through the encoder.
         films += max(0, last + 1 - first - 40)
         assert shown(tmp_path) >= films > 0
@@ -137,3 +142,11 @@ def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tm
         assert process.returncode == 0 and errors.count("mended") >= 3, errors
     assert not list(tmp_path.rglob("*.part")), "the next start has put everything in order"
     assert numbers(tmp_path) == {name: [*them, *range(3000, 3010)] for name, them in before.items()}
+    # A workbook and a COCO file cannot be read while they grow: now there is one of each journal.
+    books = [openpyxl.load_workbook(it)["Detections"] for it in tmp_path.glob("r-*.xlsx")]
+    made = [sorted({row[0] for book in books for row in book.iter_rows(min_row=2, values_only=True)})]
+    files = [json.loads(it.read_text())["images"] for it in tmp_path.glob("coco-*.json")]
+    made.append(sorted(int(it["file_name"][3:-4]) for them in files for it in them))
+    for found in made:
+        assert set(found) >= safe and found[-10:] == list(range(3000, 3010))
+    assert not list(tmp_path.glob("*.journal*"))
