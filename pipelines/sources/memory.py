@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lineside.pipelines.elements import StreamInfo
-from lineside.pipelines.frame import Frame, Pixels
+from lineside.pipelines.frame import Frame
 from lineside.runtime.errors import SourceError
+from lineside.runtime.yuv import Picture
 
 __all__ = ["Memory", "synthetic"]
 
@@ -19,7 +20,7 @@ class Memory:
     """Hands out pictures in turn, round and round, without copying them.
 
     Args:
-        pictures: Arrays as `Frame.pixels` takes them; nobody may change them meanwhile.
+        pictures: What `Frame.pixels` takes; nobody may change them meanwhile.
         count: Number of frames; None for no end.
         name: Name for tables and events.
         names: Name of each picture.
@@ -27,7 +28,7 @@ class Memory:
 
     def __init__(
         self,
-        pictures: Sequence[Pixels],
+        pictures: Sequence[Picture],
         count: int | None = None,
         name: str = "memory",
         names: Sequence[str] | None = None,

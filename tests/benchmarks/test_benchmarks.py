@@ -35,6 +35,14 @@ def test_all_parts_run_and_leave_figures(repository: Path, tmp_path: Path) -> No
     letterbox = figures["parts"]["letterbox"]["images"]["1080p"]
     median = letterbox["ms"]["lineside"]["median"]
     assert f"{median:.2f} ms" in answer.stdout
+    decoded = figures["parts"]["letterbox"]["yuv"]
+    assert set(decoded) == {"1080p NV12", "1080p I420", "5 MP NV12", "5 MP I420"}
+    for one in decoded.values():
+        ours, opencv = (
+            max(apart["most"] for way, apart in one["difference"].items() if name in way)
+            for name in ("lineside", "cvtColor")
+        )
+        assert ours == 0 and opencv <= 1, one["difference"]
     for scene in figures["parts"]["postprocess"]["scenes"].values():
         counts = {way: one["found"] for way, one in scene["agreement"].items()}
         assert len(set(counts.values())) == 1, counts

@@ -10,10 +10,17 @@ import cv2
 import numpy as np
 import pytest
 
+import lineside
+from helpers.elements import Keep
+from helpers.media import picture as discs
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.graph import Graph
 from lineside.pipelines.pool import BufferPool
+from lineside.pipelines.segment import Segment
 from lineside.pipelines.sinks.images import Images
+from lineside.pipelines.sinks.video import OverlayVideo
+from lineside.pipelines.sources.memory import Memory
 from lineside.pipelines.view.encoder import Shot, encode
 from lineside.runtime.detections import Detections
 from lineside.runtime.errors import BadFrame
@@ -112,3 +119,31 @@ def test_pictures_are_saved_and_shown_as_their_pixels(tmp_path: Path) -> None:
     assert first is not None and first.shape == (96, 128, 3)
     np.testing.assert_array_equal(first, second)
     assert shown[0] == shown[1]
+
+
+def test_a_line_finds_saves_and_films_the_same_as_in_pixels(bundle: Path, tmp_path: Path) -> None:
+    decoded = [
+        Yuv.from_buffer(cv2.cvtColor(discs((96, 128), k), cv2.COLOR_BGR2YUV_I420), "I420", (96, 128)) for k in range(3)
+    ]
+    found: dict[str, list[Any]] = {}
+    for name, pictures in (("yuv", decoded), ("pixels", [picture.to_bgr() for picture in decoded])):
+        seen = found[name] = []
+        folder = tmp_path / name
+        sinks = [
+            Keep(gate=lambda frame, seen=seen: seen.append(frame.detections)),
+            Images(folder / "images"),
+            OverlayVideo(folder / "film.mp4"),
+        ]
+        Graph(Memory(pictures, 6), Segment(lineside.load(bundle)), sinks).run()
+    assert len(found["yuv"]) == 6 and all(len(detections) for detections in found["yuv"])
+    for ours, wanted in zip(found["yuv"], found["pixels"], strict=True):
+        np.testing.assert_array_equal(ours.boxes, wanted.boxes)
+        np.testing.assert_array_equal(ours.masks[0].to_array(), wanted.masks[0].to_array())
+    images = [sorted((tmp_path / name / "images").iterdir()) for name in ("yuv", "pixels")]
+    assert [path.name for path in images[0]] == [path.name for path in images[1]] and len(images[0]) == 6
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*images, strict=True))
+    films = [cv2.VideoCapture(str(tmp_path / name / "film.mp4")) for name in ("yuv", "pixels")]
+    for _ in range(6):
+        (good, ours), (_, wanted) = (film.read() for film in films)
+        assert good
+        np.testing.assert_array_equal(ours, wanted)
