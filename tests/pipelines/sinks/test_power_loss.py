@@ -186,7 +186,7 @@ def test_after_a_loss_of_power_all_that_was_synced_is_there_and_nothing_in_part(
         clock.time += 1
         made.sink.write(frame)
         disk.mark("written", k)
-        if k % 6 == 1:  # Never right before a segment ends: that one has to sync by itself.
+        if k % 6 == 1 and k < 18:  # Segments end long after a sync, the last one without any: they sync by themselves.
             made.sync()
             disk.mark("synced", k)
     made.sink.close()
