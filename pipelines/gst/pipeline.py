@@ -214,7 +214,6 @@ class Pipeline:
             self._gst.gst_mini_object_unref(self._caps)
             self._caps = None
 
-    @property
     def arrived(self) -> int:
         """Pictures that have reached the appsink so far, those among them that it dropped for newer ones."""
         gst, held, count = self._gst, Value(), c_uint64()

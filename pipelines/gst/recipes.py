@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -89,7 +90,30 @@ def pattern(kind: str, size: Size, form: str, frames: int | None, *, live: bool)
 
 def file(path: str, have: Have = have) -> Recipe:
     """A video file of any kind that there is a decoder for."""
-    return Recipe(f"filesrc name={SOURCE} ! decodebin{_down(have)}", path, False, {"location": path}, file=path)
+    box = _container(path)
+    unpack = f"{box} name=box box.video_0 ! " if box and have(box) else ""
+    text = f"filesrc name={SOURCE} ! {unpack}decodebin{_down(have)}"
+    return Recipe(text, path, False, {"location": path}, file=path)
+
+
+def _container(path: str) -> str | None:
+    """What takes a file apart, by its first bytes; None where ``decodebin`` is to find out.
+
+    Not left to ``decodebin`` where it can be helped: what an element says while decodebin connects it may be lost there,
+    and a file that was cut off would give neither a picture nor an error.
+    """
+    try:
+        if not os.path.isfile(path):
+            return None  # Whoever opens the source says why; a pipe would be waited for here.
+        with open(path, "rb") as content:
+            head = content.read(12)
+    except OSError:
+        return None
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
+        return "qtdemux"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroskademux"
+    return "avidemux" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
 
 
 def camera_rtsp(

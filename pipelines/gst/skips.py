@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = ["Skips"]
 
 
@@ -23,21 +25,23 @@ class Skips:
         self._taken = 0
         self._counted = 0
 
-    def before(self, number: int | None, arrived: int) -> int:
+    def before(self, number: int | None, arrived: Callable[[], int]) -> int:
         """Pictures that passed right before the one just taken, as far as it is known by now.
 
         Args:
             number: Number of the picture, where the source counts.
-            arrived: Pictures that have reached the appsink so far.
+            arrived: Tells how many pictures have reached the appsink so far; asked where the source does not count.
         """
         last, self._number = self._number, number
+        if number is not None:
+            self._begin = None
+            # A source that counts anew is not one that lost anything.
+            return 0 if last is None else max(0, number - last - 1)
         if self._begin is None:
-            self._begin = arrived
+            self._begin, self._taken, self._counted = arrived(), 0, 0
             return 0
         self._taken += 1
-        if number is not None and last is not None:
-            return max(0, number - last - 1)  # A source that counts anew is not one that lost anything.
-        passed = arrived - self._begin - self._taken - self._waiting
+        passed = arrived() - self._begin - self._taken - self._waiting
         fresh = max(0, passed - self._counted)
         self._counted += fresh
         return fresh

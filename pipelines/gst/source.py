@@ -134,7 +134,9 @@ class GstSource:
             what = "its driver or file does not answer"
         else:
             what = f"no whole picture came ({damage})" if damage else "no picture came"
-        return f"{what} within {self._timeout:g} s; check its power, cable and network"
+        live = self._recipe.live
+        advice = "check its power, cable and network" if live else "it is damaged, or not what its name says it is"
+        return f"{what} within {self._timeout:g} s; {advice}"
 
     def _pulled(self, pipeline: Pipeline) -> tuple[Pulled | None, bool]:
         """The next picture, or None where there was none in a short while; and whether there can be no more.

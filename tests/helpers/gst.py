@@ -68,12 +68,18 @@ def listening(events: list[Event]) -> Bus:
 
 
 def encoded(
-    path: Path, *, size: str = "64x48", seconds: float = 1.0, codec: str = "mpeg4", sound: bool = False
+    path: Path,
+    *,
+    size: str = "64x48",
+    seconds: float = 1.0,
+    codec: str = "mpeg4",
+    sound: bool = False,
+    options: tuple[str, ...] = (),
 ) -> Path:
     """A video of a moving test picture at 25 frames per second, made by ffmpeg."""
     words = ["-f", "lavfi", "-i", f"testsrc=size={size}:rate=25:duration={seconds}"]
     words += ["-f", "lavfi", "-i", f"sine=duration={seconds}"] if sound else []
-    words += ["-pix_fmt", "yuv420p", "-c:v", codec, "-movflags", "+faststart", str(path)]
+    words += ["-pix_fmt", "yuv420p", "-c:v", codec, *options, "-movflags", "+faststart", str(path)]
     try:
         subprocess.run(["ffmpeg", "-v", "error", "-y", *words], check=True, timeout=PATIENCE)
     except FileNotFoundError:

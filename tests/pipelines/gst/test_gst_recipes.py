@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,13 +120,27 @@ def test_a_pipeline_of_ones_own() -> None:
     assert "hush5" not in repr(options_of("gst-launch", {"text": "rtspsrc location=rtsp://a:hush5@b"}, "test"))
 
 
-def test_files_by_their_recipe() -> None:
-    recipe = file("/a/film.mp4", have=SOFTWARE.__contains__)
-    assert (recipe.text, dict(recipe.values), recipe.live) == (
-        "filesrc name=source ! decodebin",
-        {"location": "/a/film.mp4"},
-        False,
-    )
+@pytest.mark.parametrize(
+    ("head", "machine", "text"),
+    [
+        (b"\0\0\0\x1cftypisom", {"qtdemux"}, "filesrc name=source ! qtdemux name=box box.video_0 ! decodebin"),
+        (
+            b"\x1a\x45\xdf\xa3",
+            {"matroskademux"},
+            "filesrc name=source ! matroskademux name=box box.video_0 ! decodebin",
+        ),
+        (b"RIFF\0\0\0\0AVI ", {"avidemux", "cudadownload"}, "avidemux name=box box.video_0 ! decodebin ! cudadownload"),
+        (b"RIFF\0\0\0\0WAVE", {"avidemux"}, "filesrc name=source ! decodebin"),
+        (b"\0\0\0\x1cftypisom", {"nvvidconv"}, "source ! decodebin ! nvvidconv ! video/x-raw,format=NV12"),
+        (b"G", set(), "filesrc name=source ! decodebin"),
+    ],
+)
+def test_files_by_their_first_bytes(tmp_path: Path, head: bytes, machine: set[str], text: str) -> None:
+    path = tmp_path / "film with no name"
+    path.write_bytes(head)
+    recipe = file(str(path), have=machine.__contains__)
+    assert recipe.text.endswith(text)
+    assert (recipe.file, dict(recipe.values), recipe.live) == (str(path), {"location": str(path)}, False)
 
 
 @pytest.mark.parametrize(
