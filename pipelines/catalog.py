@@ -32,15 +32,18 @@ class Place:
         folder: What its relative paths start from.
         name: Its name in the graph.
         bus: Where it tells what happens in it.
+        aside: What is put into the names of its files, where there is one such element for each source.
     """
 
     folder: Path = Path()
     name: str = ""
     bus: Bus = field(default_factory=Bus)
+    aside: str = ""
 
     def path(self, text: str) -> Path:
         """A path as a user wrote it, from where it counts; ``~`` is the user's own folder."""
-        return self.folder / Path(text).expanduser()
+        path = self.folder / Path(text).expanduser()
+        return path.with_name(f"{path.stem}-{self.aside}{path.suffix}") if self.aside else path
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Kind:
         live: The world does not wait for such a source, which is therefore watched over.
         ordered: Such a transform wants the frames of a source one by one, in the order of capture.
         shows: Such a transform changes pictures for those who look at them, and nothing else.
+        each: There is one such sink for each source that leads to it.
     """
 
     role: Role
@@ -64,39 +68,40 @@ class Kind:
     live: bool = False
     ordered: bool = False
     shows: bool = False
+    each: bool = False
 
 
-_SOURCES = "lineside.pipelines.sources"
-_SINKS = "lineside.pipelines.sinks"
+def _source(module: str, options: str, says: str, factory: str = "make", *, live: bool = False) -> Kind:
+    place = f"lineside.pipelines.sources.{module}"
+    return Kind("source", f"{place}:{factory}", f"{place}:{options}", says, live=live)
+
+
+def _sink(module: str, options: str, says: str, factory: str = "make", *, each: bool = False) -> Kind:
+    place = f"lineside.pipelines.sinks.{module}"
+    return Kind("sink", f"{place}:{factory}", f"{place}:{options}", says, each=each)
+
 
 ELEMENTS: dict[str, Kind] = {
-    "pictures": Kind(
-        "source", f"{_SOURCES}.elements:pictures", f"{_SOURCES}.elements:Files", "files, folders, patterns"
-    ),
-    "video": Kind("source", f"{_SOURCES}.elements:video", f"{_SOURCES}.elements:VideoFile", "a video file"),
-    "camera": Kind(
-        "source", f"{_SOURCES}.elements:camera", f"{_SOURCES}.elements:CameraNumber", "a camera by number", live=True
-    ),
-    "synthetic": Kind(
-        "source", f"{_SOURCES}.synthetic:make", f"{_SOURCES}.synthetic:Synthetic", "drawn pictures at a pace", live=True
-    ),
-    "gst": Kind("source", f"{_SOURCES}.gst:file", f"{_SOURCES}.gst:GstFile", "a video file, through GStreamer"),
-    "rtsp": Kind("source", f"{_SOURCES}.gst:rtsp", f"{_SOURCES}.gst:GstRtsp", "a network camera", live=True),
-    "usb": Kind(
-        "source", f"{_SOURCES}.gst:usb", f"{_SOURCES}.gst:GstUsb", "a USB camera, through GStreamer", live=True
-    ),
-    "csi": Kind(
-        "source", f"{_SOURCES}.gst:csi", f"{_SOURCES}.gst:GstCsi", "a camera on a Jetson's CSI connector", live=True
-    ),
-    "pattern": Kind(
-        "source", f"{_SOURCES}.gst:pattern", f"{_SOURCES}.gst:GstPattern", "GStreamer's test picture", live=True
-    ),
-    "gst-launch": Kind(
-        "source", f"{_SOURCES}.gst:launch", f"{_SOURCES}.gst:GstLaunch", "any GStreamer pipeline", live=True
-    ),
+    "pictures": _source("elements", "Files", "files, folders, patterns", "pictures"),
+    "video": _source("elements", "VideoFile", "a video file, through OpenCV", "video"),
+    "camera": _source("elements", "CameraNumber", "a camera by number, through OpenCV", "camera", live=True),
+    "synthetic": _source("synthetic", "Synthetic", "noise or pictures at a pace", live=True),
+    "replay": _source("replay", "Replayed", "a recorded session"),
+    "gst": _source("gst", "GstFile", "a file, through GStreamer", "file"),
+    "rtsp": _source("gst", "GstRtsp", "a network camera", "rtsp", live=True),
+    "usb": _source("gst", "GstUsb", "a USB camera", "usb", live=True),
+    "csi": _source("gst", "GstCsi", "a camera on a Jetson's own connector", "csi", live=True),
+    "pattern": _source("gst", "GstPattern", "GStreamer's test pictures", "pattern", live=True),
+    "gst-launch": _source("gst", "GstLaunch", "any pipeline of GStreamer", "launch", live=True),
     "segment": Kind("model", "lineside.pipelines.model:make", "lineside.pipelines.model:Model", "a bundle that looks"),
-    "jsonl": Kind("sink", f"{_SINKS}.elements:jsonl", f"{_SINKS}.elements:File", "a line of JSON per frame"),
-    "csv": Kind("sink", f"{_SINKS}.elements:csv", f"{_SINKS}.elements:File", "a table, a row per detection"),
+    "jsonl": _sink("jsonl", "JsonLinesFile", "a line of JSON per frame"),
+    "csv": _sink("csv", "CsvFile", "a table, a row per detection"),
+    "xlsx": _sink("journal", "Workbooks", "workbooks for people, a row per detection", "xlsx"),
+    "coco": _sink("journal", "CocoFiles", "files in the COCO layout", "coco"),
+    "sqlite": _sink("sqlite", "Database", "a database of frames, detections and events"),
+    "images": _sink("gallery", "GalleryFolder", "pictures with masks"),
+    "film": _sink("film", "FilmFile", "a video with masks", each=True),
+    "record": _sink("record", "Session", "pictures as they came, for replay", each=True),
 }
 """All elements that come with Lineside."""
 

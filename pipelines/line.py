@@ -65,6 +65,7 @@ class Line:
         passage: Its way to sinks without a model; None where there is none.
         bus: Where events go.
         limit: Stop after so many frames.
+        rename: Whether frames get the stream's name.
         ended: Called after the last frame, for what the source leaves behind.
     """
 
@@ -77,6 +78,7 @@ class Line:
         bus: Bus,
         *,
         limit: int | None = None,
+        rename: bool = False,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.stream = stream
@@ -88,6 +90,7 @@ class Line:
         """What ended the source before its time; None where nothing did."""
         self._bus = bus
         self._limit = limit
+        self._rename = rename
         self._ended = ended
         self._stopping = threading.Event()
         self._state: SourceState = "NOT_STARTED"
@@ -101,6 +104,8 @@ class Line:
         self._state = "RUNNING"
         try:
             for count, frame in enumerate(self.source.frames(), start=1):
+                if self._rename:
+                    frame.source = self.stream.name
                 self._hand_on(frame)
                 if self._stopping.is_set() or count == self._limit:
                     break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lineside.pipelines.counters import Counters, Snapshot
@@ -34,6 +34,7 @@ class _Model:
 class _Source:
     source: Source
     limit: int | None
+    rename: bool
     stream: StreamInfo | None = None
     line: Line | None = None
 
@@ -71,15 +72,16 @@ class Runner:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-    def add_source(self, name: str, source: Source, limit: int | None = None) -> None:
+    def add_source(self, name: str, source: Source, limit: int | None = None, *, rename: bool = False) -> None:
         """Adds a source; before the start.
 
         Args:
             name: Its name.
             source: The source.
             limit: Stop after so many frames.
+            rename: Its frames and its stream go by that name, whatever the source calls itself.
         """
-        self._sources[name] = _Source(source, limit)
+        self._sources[name] = _Source(source, limit, rename)
 
     def add_model(self, name: str, model: Transform, *, order: Order = "turns", patience_ns: int = 0) -> None:
         """Adds a model; before the start.
@@ -115,7 +117,7 @@ class Runner:
             for name, source in self._sources.items():
                 stream = source.source.open()
                 opened.append(source.source.close)
-                source.stream = limited(stream, source.limit, name)
+                source.stream = limited(replace(stream, name=name) if source.rename else stream, source.limit, name)
             for transform in self._transforms():
                 transform.open()
                 opened.append(transform.close)
@@ -172,7 +174,7 @@ class Runner:
             flows = [flow for branch, flow in self.flows.items() if branch.source == name]
             source.line = Line(
                 source.source, self.stream_of(name), flows, passages.get(name), self.bus,
-                limit=source.limit, ended=partial(self._close, name, source.source.close),
+                limit=source.limit, rename=source.rename, ended=partial(self._close, name, source.source.close),
             )  # fmt: skip
         self._threads = [
             *(sink.drain.thread for sink in self._sinks.values() if sink.drain),

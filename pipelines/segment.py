@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
@@ -84,22 +87,41 @@ class Segment:
         Raises:
             LinesideError: The frame is not a picture, or the model failed on it.
         """
-        pixels = frame.pixels
-        assert pixels is not None, "the graph hands only frames with pixels to a transform"
-        wanted = self.settings.thresholds
+        pixels = _pixels(frame)
+        with self._held() as model:
+            frame.detections = model(pixels, **asdict(self.settings.thresholds), stamp=frame.stamp)
+
+    def many(self, frames: Sequence[Frame]) -> None:
+        """Fills the ``detections`` of several frames, in runs of as many as the model takes.
+
+        Raises:
+            LinesideError: A frame is not a picture, or the model failed.
+        """
+
+        def stamp(stage: str) -> None:
+            now = time.monotonic_ns()
+            for frame in frames:
+                frame.stamp(stage, now)
+
+        pictures = [_pixels(frame) for frame in frames]
+        with self._held() as model:
+            found = model.many(pictures, **asdict(self.settings.thresholds), stamp=stamp)
+        for frame, detections in zip(frames, found, strict=True):
+            frame.detections = detections
+
+    @property
+    def batch(self) -> int:
+        """How many frames the model takes at once."""
+        return self._model.manifest.input.batch
+
+    @contextmanager
+    def _held(self) -> Iterator[Segmenter]:
+        """The model of this moment, which is not closed meanwhile."""
         with self._lock:
             model = self._model
             self._users[id(model)] = self._users.get(id(model), 0) + 1
         try:
-            frame.detections = model(
-                pixels,
-                conf=wanted.conf,
-                iou=wanted.iou,
-                max_det=wanted.max_det,
-                masks=wanted.masks,
-                agnostic=wanted.agnostic,
-                stamp=frame.stamp,
-            )
+            yield model
         finally:
             self._leave(model)
 
@@ -160,3 +182,9 @@ class Segment:
                 return
             self._closed = True
         self._model.close()
+
+
+def _pixels(frame: Frame) -> Any:
+    """The picture of a frame, which the graph never hands on without one."""
+    assert frame.pixels is not None, "the graph hands only frames with pixels to a transform"
+    return frame.pixels

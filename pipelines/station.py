@@ -9,7 +9,8 @@
     sinks: [jsonl, csv]
     folder: results
 
-Paths are relative to the file, so that a folder with a station in it can be moved.
+Paths are relative to the file, so that a folder with a station in it can be moved. A file with ``elements`` and ``links``
+says more, see `lineside.pipelines.plan.file`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import glob
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-import yaml
 
 from lineside.pipelines.link import Policy
+from lineside.pipelines.plan.file import StationGraph, plan_of
+from lineside.pipelines.plan.text import read_text, tree_of
 from lineside.pipelines.session import Job
 from lineside.pipelines.settings import Settings, Thresholds
 from lineside.pipelines.sources.find import find
+from lineside.pipelines.typed import converted
 from lineside.runtime.errors import StationError
 from lineside.runtime.sizing import size_of
 
@@ -37,9 +40,6 @@ __all__ = ["SinkKind", "Station", "StationSegment", "job_of", "parse_station", "
 
 SinkKind = Literal["jsonl", "csv", "xlsx", "coco", "images", "video"]
 """Kinds of results that a station file may name."""
-
-MAX_BYTES = 1 << 20
-"""A station file is a page of text."""
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Sides = Annotated[list[Count], msgspec.Meta(min_length=2, max_length=2)]  # msgspec 0.22 dies of int | tuple with limits
@@ -99,16 +99,7 @@ class Station(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     limit: Count | None = None
 
 
-ALLOWED = {
-    "masks": ("native", "proto", "none"),
-    "mode": ("latency", "throughput"),
-    "sinks": get_args(SinkKind),
-    "station": ("1",),
-}
-"""What a field may hold, for the fields with a choice."""
-
-
-def read_station(path: str | os.PathLike[str]) -> Station:
+def read_station(path: str | os.PathLike[str]) -> Station | StationGraph:
     """Reads a station file.
 
     Args:
@@ -120,19 +111,10 @@ def read_station(path: str | os.PathLike[str]) -> Station:
     Raises:
         StationError: There is no such file, or it is no station file; the message names the place in the file.
     """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise StationError(f"{path} is no file but a device or a pipe: give the path of a station file")
-        if path.stat().st_size > MAX_BYTES:
-            raise StationError(f"{path} has more than {MAX_BYTES} bytes: a station file is a page of YAML")
-        data = path.read_bytes()
-    except OSError as error:
-        raise StationError(f"{path} cannot be read ({error.strerror}): give the path of a station file") from error
-    return parse_station(data, str(path))
+    return parse_station(read_text(path), str(path))
 
 
-def parse_station(data: bytes, name: str) -> Station:
+def parse_station(data: bytes, name: str) -> Station | StationGraph:
     """Reads the text of a station file.
 
     Args:
@@ -145,17 +127,12 @@ def parse_station(data: bytes, name: str) -> Station:
     Raises:
         StationError: It is no station file.
     """
-    try:
-        tree = yaml.load(data.decode("utf-8-sig"), Loader=_PlainLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise StationError(f"{name}{line} is not the YAML of a station: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StationError(f"{name} is not the YAML of a station: {_first_line(error)}") from None
-    try:
-        station = msgspec.convert(tree, Station)
-    except msgspec.ValidationError as error:
-        raise StationError(f"{name} {_explained(str(error))}") from None
+    tree = tree_of(data, name)
+    if isinstance(tree, dict) and ("elements" in tree or "links" in tree):
+        graph = converted(tree, StationGraph, name)
+        plan_of(graph, name)  # says what is wrong with it
+        return graph
+    station = converted(tree, Station, name)
     if station.policy is not None:
         _checked(name, "policy", lambda: Policy.parse(station.policy or ""))
     if station.sinks is not None and len(set(station.sinks)) < len(station.sinks):
@@ -206,46 +183,9 @@ def _located(word: str, place: Path) -> str:
     return os.path.join(glob.escape(str(place)), word) if glob.has_magic(word) else path
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors: a few of them can stand for more text than any memory holds, and no station needs them."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.composer.ComposerError(None, None, "anchors and aliases are not read here", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """As YAML 1.2 wants it: a key may stand only once."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _explained(message: str) -> str:
-    """What msgspec found, with the place in the file and the values allowed there."""
-    what, _, where = message.partition(" - at `$")
-    where = where.rstrip("`").lstrip(".")
-    field = re.split(r"[.\[]", where)[-1] if not where.endswith("]") else re.split(r"[.\[]", where)[0]
-    choice = ALLOWED.get(field)
-    allowed = f"; allowed: {', '.join(choice)}" if choice else ""
-    if match := re.search(r"unknown field `(.*)`", what):
-        known = StationSegment.__struct_fields__ if where == "segment" else Station.__struct_fields__
-        what, allowed = f"has no use for `{match[1]}`", f"; known here: {', '.join(known)}"
-        return f"{what}{f' in `{where}`' if where else ''}{allowed}"
-    plain = what.replace("`array`", "a list").replace("`object`", "a mapping of names to values")
-    return f"is wrong{f' at `{where}`' if where else ''}: {plain[:1].lower()}{plain[1:]}{allowed}"
-
-
 def _checked(name: str, field: str, check: Callable[[], object]) -> None:
     """Runs a check of a field's text; its complaint gets the place in the file."""
     try:
         check()
     except ValueError as error:
         raise StationError(f"{name} is wrong at `{field}`: {error}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -50,9 +50,23 @@ def _explained(message: str, kind: type, at: str) -> str:
         names = ", ".join(field.encode_name for field in known)
         return f"has no use for `{match[1]}`{f' in `{where}`' if where else ''}; known here: {names or 'nothing'}"
     plain = what.replace("`array`", "a list").replace("`object`", "a mapping of names to values")
-    choice = [str(value) for it in found if isinstance(it, inspect.LiteralType) for value in it.values]
+    choice = [str(value) for it in found if isinstance(it, inspect.LiteralType) for value in _as_declared(it, kind)]
     allowed = f"; allowed: {', '.join(choice)}" if choice else ""
     return f"is wrong{f' at `{where}`' if where else ''}: {plain[:1].lower()}{plain[1:]}{allowed}"
+
+
+def _as_declared(found: inspect.LiteralType, kind: Any) -> tuple[Any, ...]:
+    """The values of a choice in the order in which they are declared somewhere in a struct; msgspec sorts them."""
+    left, seen = [kind], []
+    while left:
+        hint = left.pop()
+        if get_origin(hint) is Literal and set(get_args(hint)) == set(found.values):
+            return get_args(hint)
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in seen:
+            seen.append(hint)
+            left += get_type_hints(hint).values()
+        left += get_args(hint)
+    return tuple(found.values)
 
 
 def _along(kind: inspect.Type, path: str) -> Iterator[inspect.Type]:

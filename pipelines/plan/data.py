@@ -45,11 +45,13 @@ class Wire:
         source: Name of the element that gives them.
         target: Name of the one that takes them.
         policy: What the queue between them does when it is full; None for what is usual there.
+        priority: How urgent it is among those that wait for the same model, where that goes by priority.
     """
 
     source: str
     target: str
     policy: Policy | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,10 @@ def _words(node: Node) -> str:
 
 def _said(node: Node) -> Iterator[tuple[str, Any]]:
     """Options that are not what they are by themselves."""
-    struct = type(node.options)
-    usual = dict(zip(reversed(struct.__struct_fields__), reversed(struct.__struct_defaults__), strict=False))
-    for key in struct.__struct_fields__:
-        value = getattr(node.options, key)
-        if key not in usual or value != usual[key]:
-            yield key, value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    for field in msgspec.structs.fields(node.options):
+        value = getattr(node.options, field.name)
+        if value != field.default:
+            yield field.name, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _queue(policy: object, source: Node | None = None) -> str:

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import msgspec
+
 from lineside.pipelines.catalog import kind_of, options_of
 from lineside.pipelines.link import Policy
 from lineside.pipelines.plan.data import Node, Plan, Takt, Wire
 from lineside.pipelines.plan.words import Word, words
+from lineside.pipelines.typed import converted
 from lineside.runtime.errors import BadOption, StationError
 
 __all__ = ["Rows", "parse_launch", "rows"]
@@ -38,6 +41,17 @@ def parse_launch(text: str, takt: Takt = Takt(), name: str = "the launch string"
     return Plan(found.nodes, found.wires(), takt)
 
 
+class _Tee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a tee is told: nothing but its name."""
+
+
+class _Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a queue is told."""
+
+    policy: str
+    priority: int = 0
+
+
 @dataclass
 class _Stop:
     """An element as it stands in a row, before it is known what its options are."""
@@ -45,6 +59,14 @@ class _Stop:
     element: str
     word: Word
     options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """A tee, or a queue with what it says."""
+
+    policy: Policy | None = None
+    priority: int = 0
 
 
 class Rows:
@@ -59,7 +81,7 @@ class Rows:
         self.nodes: dict[str, Node] = dict(known or {})
         self._name = name
         self._declared = frozenset(self.nodes)
-        self._joints: dict[str, Policy | None] = {}
+        self._joints: dict[str, _Joint] = {}
         self._steps: list[tuple[str, str, str]] = []
         self._wanted: list[tuple[str, str]] = []
 
@@ -102,17 +124,17 @@ class Rows:
                 raise StationError(f"{self._name}: '{one}' is joined to '{other}' twice; once is enough")
         return tuple(found)
 
-    def _ends(self, source: str, target: str, policy: Policy | None = None) -> Iterator[Wire]:
+    def _ends(self, source: str, target: str, queue: _Joint = _Joint()) -> Iterator[Wire]:
         """Wires from an element along one step, through tees and queues."""
         if target in self.nodes:
-            yield Wire(source, target, policy)
+            yield Wire(source, target, queue.policy, queue.priority)
             return
         mine = self._joints[target]
-        if mine is not None and policy is not None:
+        if mine.policy is not None and queue.policy is not None:
             raise StationError(f"{self._name}: two queues stand behind each other at '{target}'; one says it all")
         for one, other, _ in self._steps:
             if one == target:
-                yield from self._ends(source, other, mine or policy)
+                yield from self._ends(source, other, queue if mine.policy is None else mine)
 
     def _placed(self, stop: _Stop, at: str) -> str:
         """Name of the element that a stop stands for; made where it is new."""
@@ -128,33 +150,24 @@ class Rows:
         if name in self.nodes or name in self._joints:
             raise StationError(f"{self._name}: two elements have the name '{name}', the second at {place}")
         if stop.element in (TEE, QUEUE):
-            self._joints[name] = self._policy(stop, place)
+            self._joints[name] = self._joint(stop, place)
             return name
         kind_of(stop.element, f"{self._name}, {place}")
         options = options_of(stop.element, stop.options, self._name, at=f"{place} ({stop.element})", text=True)
         self.nodes[name] = Node(name, stop.element, options, place)
         return name
 
-    def _policy(self, stop: _Stop, place: str) -> Policy | None:
-        """What a queue says; None for a tee."""
-        text = stop.options.pop("policy", None) if stop.element == QUEUE else None
-        if stop.options:
-            known = "name, policy" if stop.element == QUEUE else "name"
-            raise StationError(
-                f"{self._name} has no use for `{next(iter(stop.options))}` in `{place} ({stop.element})`; "
-                f"known here: {known}"
-            )
+    def _joint(self, stop: _Stop, place: str) -> _Joint:
+        """What a tee or a queue says."""
+        at = f"{place} ({stop.element})"
         if stop.element == TEE:
-            return None
-        if text is None:
-            raise StationError(
-                f"{self._name}: the queue at {place} does not say what happens when it is full; write queue "
-                "policy=latest, policy=every:N or policy=drop-oldest:N"
-            )
+            converted(stop.options, _Tee, self._name, at=at)
+            return _Joint()
+        said = converted(stop.options, _Queue, self._name, at=at, text=True)
         try:
-            return Policy.parse(text)
+            return _Joint(Policy.parse(said.policy), said.priority)
         except BadOption as error:
-            raise StationError(f"{self._name} is wrong at `{place} (queue)`: {error}") from None
+            raise StationError(f"{self._name} is wrong at `{at}`: {error}") from None
 
     def _free(self, element: str) -> str:
         """A name for an element without one: its kind, with a number where that is taken."""

@@ -38,6 +38,7 @@ class Branch:
         before: Transforms ahead of the model, such as a region; from any thread.
         after: Transforms behind it that see the frames in the order of capture, such as a tracker.
         outlets: Where the results go.
+        priority: How urgent the source is for the model.
     """
 
     source: Node
@@ -46,6 +47,7 @@ class Branch:
     before: tuple[Node, ...]
     after: tuple[Node, ...]
     outlets: tuple[Outlet, ...]
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ class _Reader:
             for node in before:
                 if node.kind.ordered or node.kind.shows:
                     self._refuse(node, f"works on results and stands before the model '{model.name}'; move it behind")
-            yield Branch(source, model, self._queue(wires, model), tuple(before), *self._behind(model))
+            priority = max(wire.priority for wire in wires)
+            yield Branch(source, model, self._queue(wires, model), tuple(before), *self._behind(model), priority)
 
     def direct(self, source: Node) -> Iterator[Outlet]:
         """Sinks that a source feeds without a model."""

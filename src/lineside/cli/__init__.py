@@ -27,6 +27,7 @@ __all__ = ["COMMANDS", "EXTRAS", "main"]
 COMMANDS = {
     "demo": "lineside.cli.demo:command",
     "run": "lineside.cli.run:command",
+    "launch": "lineside.cli.launch:command",
     "station": "lineside.cli.station:command",
     "profile": "lineside.cli.profile:command",
     "inspect": "lineside.cli.inspect:command",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lineside.pipelines.stages import StageStats
     from lineside.pipelines.summary import Summary
 
-__all__ = ["print_profile", "print_summary"]
+__all__ = ["print_profile", "print_stages", "print_summary"]
 
 
 def print_summary(summary: Summary) -> None:
@@ -34,7 +34,7 @@ def print_summary(summary: Summary) -> None:
     rows += [("time", f"{summary.seconds:.1f} s"), ("rate", f"{summary.fps:.1f} fps")]
     print_table(summary.source, ("result", ">value"), rows)
     if summary.stages:
-        _print_stages("latency, ms", summary.stages)
+        print_stages("latency, ms", summary.stages)
     if summary.stopped:
         print(f"ended early by {summary.stopped}")
     for name, path in summary.incomplete.items():
@@ -61,10 +61,10 @@ def print_profile(profile: Profile) -> None:
     title = f"{profile.source}, {width}x{height}, a part every {takt}; times in ms"
     print_table(title, ("clock", ">p50", ">p90", ">p99", ">p99.9", ">max", "answer"), rows)
     for run in profile.opened:
-        _print_stages(f"policy {run.policy}, {run.parts} parts, ms", run.stages, tail=True)
+        print_stages(f"policy {run.policy}, {run.parts} parts, ms", run.stages, tail=True)
 
 
-def _print_stages(title: str, stages: Mapping[str, StageStats], tail: bool = False) -> None:
+def print_stages(title: str, stages: Mapping[str, StageStats], tail: bool = False) -> None:
     """A row per stage; with ``tail`` also p99.9 and the standard deviation."""
     columns = ["stage", ">p50", ">p90", ">p99", *([">p99.9"] if tail else []), ">max", *([">sd"] if tail else [])]
     rows = []

@@ -14,6 +14,9 @@ def command(
     file: Annotated[Path, typer.Argument(help="The station file (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Folder of the results instead of the file's own.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only read the file, and say what it describes.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", help="Only print the graph that it describes.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="With --describe: draw the graph into this file too.")] = None,
+    duration: Annotated[str | None, typer.Option(help="Stop after so long, e.g. 10m; with elements.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
     """Inspects what a station file names, as **lineside run** would with the same words as options.
@@ -29,11 +32,25 @@ def command(
     import msgspec
 
     from lineside.cli.inspecting import carry_out
-    from lineside.pipelines.station import job_of, read_station
+    from lineside.cli.operating import carry_out_plan, describe_plan
+    from lineside.pipelines.plan.file import plan_of
+    from lineside.pipelines.station import Station, job_of, read_station
+    from lineside.pipelines.units import parse_time
+    from lineside.runtime.errors import BadOption
 
     station = read_station(file)
-    job = job_of(station, file.parent, out)
     if check:
         print(json.dumps(msgspec.to_builtins(station), indent=2))
         return 0
-    return carry_out(job, as_json)
+    if isinstance(station, Station):
+        if describe or duration is not None:
+            raise BadOption("--describe and --duration are for a station file with elements and links")
+        return carry_out(job_of(station, file.parent, out), as_json)
+    plan = plan_of(station, str(file))
+    if describe:
+        describe_plan(plan, str(file), svg)
+        return 0
+    if out is not None:
+        raise BadOption(f"--out is not for {file}, whose sinks name their own places")
+    seconds = parse_time(duration) / 1e9 if duration else None
+    return carry_out_plan(plan, str(file), file.parent, seconds=seconds, as_json=as_json)

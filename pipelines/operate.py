@@ -1,0 +1,179 @@
+"""A station at work: from its plan to what became of every part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lineside.pipelines.build import build
+from lineside.pipelines.counters import Snapshot
+from lineside.pipelines.elements import SourceState
+from lineside.pipelines.events import Bus
+from lineside.pipelines.looks import BranchName
+from lineside.pipelines.plan.shape import Shape
+from lineside.pipelines.problems import Problems
+from lineside.pipelines.runner import Runner
+from lineside.pipelines.signals import catch_signals
+from lineside.pipelines.stages import StageStats
+from lineside.pipelines.summary import Tally
+from lineside.pipelines.watch.supervised import Limits
+
+__all__ = ["BranchReport", "Report", "operate"]
+
+_TICK = 0.1
+"""Seconds between two looks at signals and progress."""
+_FINISH = 60.0
+"""Seconds that sinks may take to put their files together after a signal."""
+
+
+@dataclass(frozen=True)
+class BranchReport:
+    """What became of one source's frames in front of one model.
+
+    Attributes:
+        live: Whether the source was live, so that frames lost to a newer one are no fault.
+        counts: All counts.
+        stages: Latency of each stage.
+    """
+
+    live: bool
+    counts: Snapshot
+    stages: dict[str, StageStats]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The end of a station's run.
+
+    Attributes:
+        name: What the station is called.
+        seconds: From the start to the last sink.
+        branches: By source and model.
+        states: What each source was doing in the end.
+        classes: Detections by class name.
+        stopped: Name of the signal that ended it; empty where none did.
+        hanging: Threads that did not end in time.
+        problems: What went wrong, the first of each kind.
+    """
+
+    name: str
+    seconds: float
+    branches: dict[BranchName, BranchReport]
+    states: dict[str, SourceState]
+    classes: dict[str, int]
+    stopped: str
+    hanging: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that should have been inspected and written was, and all ended."""
+        return not self.hanging and not self.problems and all(map(_complete, self.branches.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values; times in ms unless named otherwise."""
+        return {
+            "station": self.name,
+            "complete": self.complete,
+            "stopped": self.stopped or None,
+            "seconds": round(self.seconds, 3),
+            "branches": [
+                {
+                    "source": name.source,
+                    "model": name.model,
+                    "live": branch.live,
+                    "counts": asdict(branch.counts),
+                    "stages": {stage: stats.to_dict() for stage, stats in branch.stages.items()},
+                }
+                for name, branch in self.branches.items()
+            ],
+            "states": self.states,
+            "classes": self.classes,
+            "hanging": list(self.hanging),
+            "problems": list(self.problems),
+        }
+
+
+def _complete(branch: BranchReport) -> bool:
+    """Whether nothing is missing; a live source may lose frames to newer ones."""
+    counts = branch.counts
+    faults = counts.failed + counts.incomplete + sum(sink.failed for sink in counts.sinks.values())
+    lost = 0 if branch.live else counts.lost + sum(sink.dropped for sink in counts.sinks.values())
+    return not (faults or lost or counts.in_flight)
+
+
+def operate(
+    shape: Shape,
+    folder: Path,
+    say: Callable[[str], None],
+    show: Callable[[Runner], None] = lambda runner: None,
+    *,
+    bus: Bus | None = None,
+    limits: Limits = Limits(),
+    seconds: float | None = None,
+    drain: float = 10.0,
+    grace: float = 3.0,
+) -> Report:
+    """Runs a station until its sources end or a signal comes. For the main thread: it takes the signals.
+
+    The first signal stops the sources and lets through what is queued, for at most ``drain`` seconds; a second one gives
+    the queues up at once. Files that are being finished are waited for, a minute at most and not after a second signal.
+    Elements that still hang ``grace`` seconds later are left behind.
+
+    Args:
+        shape: The plan, understood.
+        folder: What relative paths start from.
+        say: Told what the user should know while it runs, a sentence at a time.
+        show: Called about ten times a second, for progress.
+        bus: Where events go.
+        limits: When a live source counts as frozen.
+        seconds: Stop after so long, as after a signal.
+        drain: See above, seconds.
+        grace: See above, seconds.
+
+    Raises:
+        LinesideError: An element cannot be made or opened.
+    """
+    bus = bus or Bus()
+    problems, tally = Problems(say), Tally()
+    bus.listen(problems)
+    with catch_signals() as signals:
+        built = build(shape, folder, bus, limits=limits, listener=tally)
+        for sink in built.sinks.values():
+            hear = getattr(sink, "hear", None)
+            if hear is not None:
+                bus.listen(hear)
+        runner = built.runner
+        begin = time.monotonic()
+        runner.start()
+        stopped = None
+        while not runner.join(_TICK):
+            show(runner)
+            now = time.monotonic()
+            if stopped is None and (signals.received or (seconds is not None and now - begin >= seconds)):
+                runner.stop()
+                stopped = now
+            if stopped is None:
+                continue
+            patience = drain + (_FINISH if runner.finishing() else 0.0)
+            if len(signals.received) > 1 or now - stopped >= patience:
+                runner.close(drain=0.0, grace=grace)
+                break
+        show(runner)
+    counts = runner.snapshot()
+    return Report(
+        name=shape.plan.name,
+        seconds=time.monotonic() - begin,
+        branches={
+            name: BranchReport(runner.stream_of(name.source).live, counts[name], flow.clock.stats())
+            for name, flow in runner.flows.items()
+        },
+        states=runner.states(),
+        classes=tally.classes,
+        stopped=signals.received[0] if signals.received else "",
+        hanging=tuple(runner.hanging()),
+        problems=tuple(problems.messages),
+    )

@@ -1,0 +1,105 @@
+"""One life of a source: opened, read and closed by a thread of its own, so that one that hangs holds nobody up."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from contextlib import suppress
+
+from lineside.pipelines.elements import Source, StreamInfo
+from lineside.pipelines.frame import Frame
+
+__all__ = ["Attempt", "Over"]
+
+_PLACES = 2
+"""Frames between the source's thread and its reader, who never waits for anything else."""
+_LOOK = 0.1
+"""Seconds between two looks at whether anybody still wants the frames."""
+
+
+class Over(Exception):
+    """A source has come to its end, with or without an error."""
+
+
+class Attempt:
+    """Runs a source from its opening to its end.
+
+    Args:
+        source: The source, not open.
+        name: Its name, for the thread.
+    """
+
+    def __init__(self, source: Source, name: str) -> None:
+        self.source = source
+        self.stream: StreamInfo | None = None
+        """What it said about itself, once it is open."""
+        self._handed: queue.Queue[Frame | Over] = queue.Queue(_PLACES)
+        self._unwanted = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
+        self._thread.start()
+
+    def next(self, timeout: float) -> Frame | None:
+        """The next frame.
+
+        Args:
+            timeout: Longest wait, seconds.
+
+        Returns:
+            The frame; None where none came in time.
+
+        Raises:
+            Over: None will come any more; the text says why, and is empty for an end without an error.
+        """
+        with suppress(queue.Empty):
+            found = self._handed.get(timeout=timeout)
+            if isinstance(found, Over):
+                raise found
+            return found
+        return None
+
+    def give_up(self, grace: float) -> bool:
+        """Ends it, whatever state it is in; frames that still come are let go.
+
+        Args:
+            grace: Seconds to wait for its end.
+
+        Returns:
+            Whether it has ended. One that hangs is left behind, and closed by its own thread should it ever return.
+        """
+        self._unwanted.set()
+        self.source.stop()
+        self._thread.join(grace)
+        self._empty()
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self.stream = self.source.open()
+            for frame in self.source.frames():
+                if not self._hand(frame):
+                    break
+            over = Over("")
+        except Exception as error:
+            over = Over(str(error) or type(error).__name__)
+        finally:
+            with suppress(Exception):  # what cannot be closed is left to the next one that is opened
+                self.source.close()
+        self._hand(over)
+
+    def _hand(self, found: Frame | Over) -> bool:
+        """Hands something to the reader; whether anybody still wants it."""
+        while not self._unwanted.is_set():
+            with suppress(queue.Full):
+                self._handed.put(found, timeout=_LOOK)
+                return True
+        if isinstance(found, Frame):
+            found.release()
+        return False
+
+    def _empty(self) -> None:
+        """Lets go of what nobody will read."""
+        with suppress(queue.Empty):
+            while True:
+                found = self._handed.get_nowait()
+                if isinstance(found, Frame):
+                    found.release()

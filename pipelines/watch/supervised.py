@@ -1,0 +1,181 @@
+"""A live source that is watched over: states, a watchdog on the age of its newest frame, and attempts without end."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+
+from lineside.pipelines.elements import Source, SourceState, StreamInfo
+from lineside.pipelines.events import Bus, Level
+from lineside.pipelines.frame import CAPTURE, Frame
+from lineside.pipelines.watch.attempt import Attempt, Over
+from lineside.pipelines.watch.backoff import Backoff, Delays
+
+__all__ = ["Limits", "Supervised"]
+
+_LEVEL: dict[SourceState, Level] = {"STALLED": "error", "BACKOFF": "warning"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a source counts as frozen, and what is done about it.
+
+    Attributes:
+        connect: Longest time from an attempt to its first frame, seconds.
+        stall: Longest time between two frames, seconds; three periods of the stream where that is longer.
+        grace: Time in which an element has to end when it is asked to, seconds.
+        steady: A source that has given frames for so long has recovered, seconds.
+        rebuilds: After so many attempts in a row that came to nothing, or one that hangs, the capture moves into a process
+            of its own, which can be killed.
+        delays: Waits between attempts.
+    """
+
+    connect: float = 10.0
+    stall: float = 5.0
+    grace: float = 2.0
+    steady: float = 5.0
+    rebuilds: int = 3
+    delays: Delays = field(default_factory=Delays)
+
+
+class Supervised:
+    """Gives the frames of a live source for as long as it is wanted, through every failure of the source.
+
+    An end of the stream is a failure too: a camera has none. Frames keep one time axis over all attempts.
+
+    Args:
+        make: Builds the source; called for each attempt.
+        name: Its name in the graph.
+        bus: Where states are told.
+        limits: When it counts as frozen.
+        isolate: Builds the same source in a process of its own; None where that cannot be done.
+        dice: Where the jitter of the waits comes from.
+
+    Attributes:
+        state: What it is doing.
+        attempts: Attempts so far.
+        left_behind: Attempts that hang and were left behind.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Source],
+        name: str,
+        bus: Bus,
+        limits: Limits = Limits(),
+        *,
+        isolate: Callable[[], Source] | None = None,
+        dice: random.Random | None = None,
+    ) -> None:
+        self.state: SourceState = "NOT_STARTED"
+        self.attempts = 0
+        self.left_behind = 0
+        self._make = make
+        self._isolate = isolate
+        self._name = name
+        self._bus = bus
+        self._limits = limits
+        self._backoff = Backoff(limits.delays, dice)
+        self._stop = threading.Event()
+        self._attempt: Attempt | None = None
+        self._first: int | None = None
+
+    def open(self) -> StreamInfo:
+        """See `Source.open`. Nothing is opened yet: a dead camera must not keep a station from starting."""
+        return StreamInfo(self._name, "camera", live=True)
+
+    def frames(self) -> Iterator[Frame]:
+        """See `Source.frames`; ends when it is asked to, or when a source that said how many frames it has has given them."""
+        try:
+            while not self._stop.is_set():
+                yield from self._one_life()
+        finally:
+            self._become("ENDED", "")
+
+    def _one_life(self) -> Iterator[Frame]:
+        """One attempt, from building the source to the wait after its end."""
+        self.attempts += 1
+        apart = self._isolate is not None and (self.left_behind or self._backoff.failures >= self._limits.rebuilds)
+        self._become("CONNECTING", "in a process of its own" if apart else "")
+        why: str | None
+        build = self._isolate if apart and self._isolate is not None else self._make
+        try:
+            self._attempt = Attempt(build(), self._name)
+        except Exception as error:  # what cannot even be built may be there later: a device file, an address
+            why = str(error) or type(error).__name__
+        else:
+            why = yield from self._follow(self._attempt)
+            if why is None:
+                self._stop.set()
+            if not self._attempt.give_up(self._limits.grace):
+                self.left_behind += 1
+                self._bus.emit(
+                    "error", self._name, "hung", f"{self._name}: the capture does not end; it is left behind"
+                )
+        if not self._stop.is_set():
+            delay = self._backoff.failed()
+            self._become("BACKOFF", f"{why}; next attempt in {delay:.1f} s")
+            self._stop.wait(delay)
+
+    def _follow(self, attempt: Attempt) -> Generator[Frame, None, str | None]:
+        """Hands frames on until there are none any more; returns why, or None where the source has given all it has."""
+        limit, offset, begun, left = self._limits.connect, None, 0.0, -1
+        while not self._stop.is_set():
+            try:
+                frame = attempt.next(limit)
+            except Over as end:
+                if not str(end) and left == 0:
+                    return None
+                return str(end) or "the stream ended, which a camera's never does"
+            if self._stop.is_set() and frame is not None:
+                frame.release()
+                break
+            if frame is None:
+                if self.state == "RUNNING":
+                    self._become("STALLED", f"no frame for {limit:g} s")
+                    return f"no frame for {limit:g} s"
+                return f"no frame within {limit:g} s of connecting"
+            now = time.monotonic()
+            if offset is None:
+                offset = self._offset(frame)
+                limit, begun = self._stall(attempt), now
+                left = -1 if attempt.stream is None or attempt.stream.frames is None else attempt.stream.frames
+                self._become("RUNNING", "")
+            elif self._backoff.failures and now - begun > self._limits.steady:
+                self._backoff.worked()
+            frame.pts += offset
+            left -= 1
+            yield frame
+        return "it was asked to end"
+
+    def _offset(self, frame: Frame) -> float:
+        """What is added to the presentation times of an attempt, so that time goes on over all of them; seconds."""
+        captured = frame.clock.get(CAPTURE, time.monotonic_ns())
+        if self._first is None:
+            self._first = captured - round(frame.pts * 1e9)
+        return (captured - self._first) / 1e9 - frame.pts
+
+    def _stall(self, attempt: Attempt) -> float:
+        """Longest time between two frames, seconds."""
+        rate = attempt.stream.fps if attempt.stream is not None else None
+        return max(self._limits.stall, 3.0 / rate if rate else 0.0)
+
+    def _become(self, state: SourceState, why: str) -> None:
+        """Changes the state and tells the bus."""
+        if state == self.state:
+            return
+        before, self.state = self.state, state
+        text = f"{self._name}: {before} -> {state}{f' ({why})' if why else ''}"
+        self._bus.emit(_LEVEL.get(state, "info"), self._name, f"source {state.lower()}", text)
+
+    def stop(self) -> None:
+        """See `Source.stop`."""
+        self._stop.set()
+        if self._attempt is not None:
+            self._attempt.source.stop()
+
+    def close(self) -> None:
+        """See `Source.close`. Every attempt closes its own source."""
