@@ -147,9 +147,9 @@ def test_files_by_their_first_bytes(tmp_path: Path, head: bytes, machine: set[st
     ("element", "values", "reason"),
     [
         ("gst", {}, "location"),
-        ("usb", {"format": "mjpeg"}, "allowed: auto, jpeg, raw"),
+        ("usb", {"format": "mjpeg"}, "allowed: .*raw"),
         ("pattern", {"width": 0}, "width"),
-        ("rtsp", {"url": "rtsp://a", "transport": "smoke"}, "allowed: auto, tcp, udp"),
+        ("rtsp", {"url": "rtsp://a", "transport": "smoke"}, "allowed: .*udp"),
         ("csi", {"sensor": 1}, "no use for `sensor`; known here: id, "),
     ],
 )
