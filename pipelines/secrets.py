@@ -7,7 +7,10 @@ from urllib.parse import quote, unquote
 
 from lineside.runtime.errors import SourceError
 
-__all__ = ["Address", "address_of", "redacted"]
+__all__ = ["SECRET_OPTIONS", "Address", "address_of", "redacted"]
+
+SECRET_OPTIONS = frozenset(("password", "user"))
+"""Options of elements whose values nobody gets to see, whatever they look like."""
 
 _HIDDEN = "***"
 _SHORTEST = 3

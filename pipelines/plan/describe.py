@@ -10,7 +10,7 @@ import msgspec
 
 from lineside.pipelines.plan.data import Node, Plan
 from lineside.pipelines.plan.shape import Shape
-from lineside.pipelines.secrets import redacted
+from lineside.pipelines.secrets import SECRET_OPTIONS, redacted
 
 __all__ = ["as_svg", "as_text"]
 
@@ -53,7 +53,9 @@ def _said(node: Node) -> Iterator[tuple[str, Any]]:
     """Options that are not what they are by themselves."""
     for field in msgspec.structs.fields(node.options):
         value = getattr(node.options, field.name)
-        if value != field.default:
+        if value != field.default and field.name in SECRET_OPTIONS:
+            yield field.name, "***"
+        elif value != field.default:
             yield field.name, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 

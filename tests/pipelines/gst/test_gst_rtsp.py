@@ -21,6 +21,9 @@ from helpers.gst import PATIENCE, camera, listening, needs
 from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.events import Event
 from lineside.pipelines.gst.source import GstSource
+from lineside.pipelines.plan.describe import as_svg, as_text
+from lineside.pipelines.plan.launch import parse_launch
+from lineside.pipelines.plan.shape import shape_of
 from lineside.pipelines.sources.gst import GstRtsp
 from lineside.runtime.errors import SourceError, StationError
 from lineside.runtime.yuv import Yuv
@@ -250,3 +253,11 @@ def test_options_are_checked_without_repeating_them() -> None:
             options_of("rtsp", values, "test")
         assert "pa ss" not in str(caught.value)
     assert msgspec.structs.fields(GstRtsp)[0].required
+
+
+def test_a_described_plan_shows_none() -> None:
+    text = f'rtsp url=rtsp://{ENCODED}@camera/1 user="{USER}" password="{PASSWORD}" ! jsonl path=out.jsonl'
+    shape = shape_of(parse_launch(text))
+    for described in (as_text(shape), as_svg(shape.plan)):
+        assert "rtsp://***@camera/1" in described
+        assert_clean(described)
