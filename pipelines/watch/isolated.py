@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -20,8 +21,9 @@ import numpy as np
 
 from lineside.pipelines.catalog import Options, Place, make
 from lineside.pipelines.elements import StreamInfo
-from lineside.pipelines.frame import CAPTURE, READ, Frame
+from lineside.pipelines.frame import CAPTURE, READ, Frame, Pixels
 from lineside.pipelines.pool import BufferPool
+from lineside.pipelines.watch.packing import Shape, pack, shape_of, unpack
 from lineside.runtime.errors import SourceError
 
 __all__ = ["Isolated"]
@@ -38,12 +40,12 @@ class _Packed:
     """A frame on its way between two processes.
 
     Attributes:
-        shape: Shape of the pixels, which lie in the shared memory; None for a frame without.
+        shape: How to read the picture, which lies in the shared memory; None for a frame without.
         clock: Its stage clock; the monotonic clock is the same in all processes of a machine.
         fields: The other fields, by name.
     """
 
-    shape: tuple[int, ...] | None
+    shape: Shape | None
     clock: dict[str, int]
     fields: dict[str, Any]
 
@@ -125,12 +127,13 @@ class Isolated:
     def _unpacked(self, packed: _Packed) -> Frame:
         """A frame with pixels of its own; the place in the shared memory is free again afterwards."""
         assert self._pipe is not None, "the source is open"
-        pixels = None
+        picture, block = None, None
         if packed.shape is not None:
             memory = self._attached(packed.fields.pop("memory"))
-            pixels = self._pool.take(packed.shape)
-            np.copyto(pixels, np.ndarray(packed.shape, np.uint8, memory.buf))
-        frame = Frame(pixels, recycle=self._pool.give)
+            block = self._pool.take((packed.shape.nbytes,))
+            np.copyto(block, np.ndarray(block.shape, np.uint8, memory.buf))
+            picture = unpack(packed.shape, block)
+        frame = Frame(picture, recycle=partial(_give_back, self._pool, block))
         frame.clock.update(packed.clock)
         for field, value in packed.fields.items():
             setattr(frame, field, value)
@@ -194,18 +197,24 @@ def _serve(pipe: Connection, element: str, options: Options, folder: str, name: 
 
 
 def _send(pipe: Connection, frame: Frame, memory: SharedMemory | None) -> SharedMemory | None:
-    """Puts a frame's pixels into shared memory, of a new piece where they need another size, and tells the reader."""
+    """Puts a frame's picture into shared memory, of a new piece where they need another size, and tells the reader."""
     fields = {field: getattr(frame, field) for field in _FIELDS}
-    pixels = None if frame.pixels is None else frame.bgr()
-    if pixels is not None:
-        if memory is None or memory.size < pixels.nbytes:
+    shape = None if frame.pixels is None else shape_of(frame.pixels)
+    if frame.pixels is not None and shape is not None:
+        if memory is None or memory.size < shape.nbytes:
             if memory is not None:
                 memory.close()
                 memory.unlink()
-            memory = SharedMemory(create=True, size=pixels.nbytes)
-        np.copyto(np.ndarray(pixels.shape, np.uint8, memory.buf), pixels)
+            memory = SharedMemory(create=True, size=shape.nbytes)
+        pack(frame.pixels, memory.buf)
         fields["memory"] = memory.name
     clock = {stage: frame.clock[stage] for stage in (CAPTURE, READ) if stage in frame.clock}
-    pipe.send(_Packed(None if pixels is None else pixels.shape, clock, fields))
+    pipe.send(_Packed(shape, clock, fields))
     frame.release()
     return memory
+
+
+def _give_back(pool: BufferPool, block: Pixels | None, picture: object) -> None:
+    """Takes the memory of a frame back."""
+    if block is not None:
+        pool.give(block)
