@@ -19,11 +19,15 @@ from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.sinks import csv as csv_sink
 from lineside.pipelines.sinks import jsonl
 from lineside.pipelines.sinks.disk import SystemDisk
+from lineside.pipelines.sinks.folders import dated_folders
 from lineside.pipelines.sinks.gallery import GalleryFolder
 from lineside.pipelines.sinks.gallery import make as make_gallery
 from lineside.pipelines.sinks.lasting import Lasting, Rules
+from lineside.pipelines.sinks.pictures import PictureFiles
+from lineside.pipelines.sinks.record import Record
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import whole_lines, whole_rows
+from lineside.pipelines.sources.replay import Replay
 from lineside.runtime.errors import SinkError
 
 STREAM = StreamInfo("top", "camera", live=True, fps=25.0)
@@ -408,3 +412,36 @@ def test_folders_of_pictures_go_by_age(tmp_path: Path) -> None:
     sink.write(inspected(0))
     sink.close()
     assert not old.exists() and (tmp_path / "p" / "mine" / "1.jpg").exists() and len(list(tmp_path.rglob("*.jpg"))) == 2
+
+
+def test_the_oldest_folders_of_a_session_go_when_there_are_too_many_bytes(tmp_path: Path) -> None:
+    clock, told = Clock(), Told()
+    sink = Record(tmp_path, Rules(rotate_s=10.0, keep_bytes=12_000), now=clock, tell=told)
+    sink.open(STREAM)
+    for number in range(60):
+        sink.write(inspected(number))
+        clock.time += 1
+    sink.close()
+    folders = dated_folders(tmp_path)
+    sizes = [sum(it.stat().st_size for it in folder.iterdir()) for folder in folders]
+    assert 1 < len(folders) < 6 and told.kinds() == ["removed"] * (6 - len(folders))
+    assert sum(sizes[:-1]) <= 12_000 < sum(sizes) + sizes[0], "as many as there is room for, and the one that grows"
+    source = Replay(tmp_path)
+    source.open()
+    assert [it.trigger for it in source.frames()] == list(range(60 - 10 * len(folders), 60))
+
+
+def test_pictures_that_wait_for_a_sync_are_not_more_than_a_few(tmp_path: Path) -> None:
+    disk, told = Fickle(), Told()
+    files = PictureFiles(disk, told)
+    waiting = []
+    for number in range(200):
+        files.write(tmp_path / f"{number}.jpg", b"x")
+        waiting.append(len(list(tmp_path.glob("*.part"))))
+    assert max(waiting) < 70 and len(list(tmp_path.glob("*.jpg"))) > 120
+    disk.refuse = {"sync": errno.EIO}
+    files.sync()
+    assert set(told.kinds()) == {"sync failed"}
+    assert all(it.with_suffix("").suffix == ".jpg" for it in tmp_path.glob("*.part")), (
+        "without a name, for the next start"
+    )
