@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lineside.pipelines.catalog import Place, make
+from lineside.pipelines.catalog import Place, make, watched
 from lineside.pipelines.elements import Sink, Source, Transform
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
@@ -92,7 +92,7 @@ class _Builder:
 
     def source(self, node: Node, limits: Limits) -> Source:
         """A source; a live one is watched over."""
-        if not node.kind.live:
+        if not watched(node.element, node.options):
             found: Source = self.made(node)
             return found
         place = Place(self._folder, node.name, self._bus)

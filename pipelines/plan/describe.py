@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from lineside.pipelines.catalog import watched
 from lineside.pipelines.plan.data import Node, Plan
 from lineside.pipelines.plan.shape import Shape
 from lineside.pipelines.secrets import SECRET_OPTIONS, redacted
@@ -64,7 +65,7 @@ def _queue(policy: object, source: Node | None = None) -> str:
     if policy is not None:
         return f"-[{policy}]->"
     if source is not None:
-        return "-[latest]->" if source.kind.live else "-[every]->"
+        return "-[latest]->" if watched(source.element, source.options) else "-[every]->"
     return "->"
 
 
