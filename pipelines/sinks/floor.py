@@ -43,7 +43,10 @@ class Floor:
         """
         if not self._size:
             return
-        room = self._disk.room(self._folder)
+        try:
+            room = self._disk.room(self._folder)
+        except OSError:  # Where the folder is gone, whoever writes to it finds out and says so.
+            return
         below = room < self._size * (_MARGIN if self._below else 1)
         if below:
             message = (

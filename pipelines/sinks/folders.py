@@ -68,8 +68,8 @@ class DatedFolders:
 
     @property
     def due(self) -> bool:
-        """Whether what comes next belongs into another folder."""
-        return self._current is None or self._period != self._present()
+        """Whether what comes next belongs into another folder, also because somebody has removed this one."""
+        return self._current is None or self._period != self._present() or not self._current.is_dir()
 
     def current(self) -> Path:
         """The folder for what comes next, made where it is due.

@@ -201,6 +201,10 @@ class Segments:
     def _current(self, size: int) -> Growing:
         """The segment that the next record goes into."""
         file = self._growing
+        if file is not None and not file.part.exists():
+            self._leave()  # What is written to it would go nowhere.
+            self._tell("error", "file gone", f"somebody has removed {named(file.part)}: a new file is begun")
+            file = None
         if file is not None and self._due(file, size):
             try:
                 self._commit(file)
@@ -226,6 +230,7 @@ class Segments:
     def _begin(self) -> Growing:
         path = self._naming.fresh(self._now()) if self._rules.rotates else self._naming.exact(self._now())
         part = path.with_name(path.name + PART)
+        make_folders(self._disk, part.parent)
         handle = self._disk.create(part)
         try:
             self._disk.write(handle, self._header)

@@ -214,7 +214,16 @@ class Sqlite:
                 Event("warning", self.name, "events lost", f"{lost} older events could not be written in time")
             )
         try:
-            base = self._base = self._base or self._connected()
+            if self._base is not None and not self._path.exists():
+                self._base.close()  # What is written to it would go nowhere.
+                self._base = None
+                self._tell(
+                    "error", "file gone", f"somebody has removed {printable(str(self._path))}: a new one is begun"
+                )
+            if self._base is None:
+                make_folders(self._disk, self._path.parent)
+                self._base = self._connected()
+            base = self._base
             base.execute("BEGIN IMMEDIATE")
             try:
                 for event in events:

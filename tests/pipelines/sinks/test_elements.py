@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers.inspected import inspected
 from lineside.pipelines.catalog import ELEMENTS, Place, make, options_of
 from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.events import Bus
+from lineside.pipelines.frame import Frame
 from lineside.runtime.errors import SinkError, StationError
 
 WORDS = {
@@ -53,6 +57,36 @@ def test_a_place_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path, 
     with pytest.raises(SinkError, match="cannot write"):
         sink.open(StreamInfo("top", "camera"))
     sink.close(1)
+
+
+def took(sink: Any, frame: Frame) -> bool:
+    """Whether a sink has written a frame."""
+    try:
+        sink.write(frame)
+    except SinkError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_when_somebody_removes_the_folder_the_sink_says_so_and_goes_on(tmp_path: Path, name: str) -> None:
+    """What is written to a removed file would be counted as written, and be nowhere."""
+    bus, kinds = Bus(), list[str]()
+    bus.listen(lambda event: kinds.append(event.kind))
+    folder = tmp_path / "station"
+    words = {**WORDS[name], "floor": "0B"} | ({"nth": "1"} if name == "images" else {})
+    sink = make(name, options_of(name, words, "the launch string", text=True), Place(folder, "", bus))
+    sink.open(StreamInfo("top", "camera", fps=10.0))
+    for number in range(3):
+        sink.write(inspected(number))
+    shutil.rmtree(folder)
+    refused = sum(not took(sink, inspected(number)) for number in range(3, 9))
+    sink.close()
+    assert refused <= 1 and (refused or {"file gone", "sync failed"} & set(kinds)), "nobody was told"
+    left = [it for it in folder.rglob("*") if it.is_file() and it.stat().st_size]
+    assert left and not [it for it in left if it.suffix in (".part", ".journal")]
+    if name in ("jsonl", "csv"):
+        assert f"a,b{8}.png" in left[0].read_text()
 
 
 @pytest.mark.parametrize("name", WORDS)
