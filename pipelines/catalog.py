@@ -76,6 +76,11 @@ def _source(module: str, options: str, says: str, factory: str = "make", *, live
     return Kind("source", f"{place}:{factory}", f"{place}:{options}", says, live=live)
 
 
+def _transform(module: str, options: str, says: str, *, ordered: bool = False, shows: bool = False) -> Kind:
+    place = f"lineside.pipelines.transforms.{module}"
+    return Kind("transform", f"{place}:make", f"{place}:{options}", says, ordered=ordered, shows=shows)
+
+
 def _sink(module: str, options: str, says: str, factory: str = "make", *, each: bool = False) -> Kind:
     place = f"lineside.pipelines.sinks.{module}"
     return Kind("sink", f"{place}:{factory}", f"{place}:{options}", says, each=each)
@@ -94,6 +99,9 @@ ELEMENTS: dict[str, Kind] = {
     "pattern": _source("gst", "GstPattern", "GStreamer's test pictures", "pattern", live=True),
     "gst-launch": _source("gst", "GstLaunch", "any pipeline of GStreamer", "launch", live=True),
     "segment": Kind("model", "lineside.pipelines.model:make", "lineside.pipelines.model:Model", "a bundle that looks"),
+    "roi": _transform("roi", "Region", "a part of the picture"),
+    "track": _transform("track", "Following", "a part that crosses the picture is one part", ordered=True),
+    "overlay": _transform("overlay", "Drawing", "what was found, drawn onto the picture", shows=True),
     "jsonl": _sink("jsonl", "JsonLinesFile", "a line of JSON per frame"),
     "csv": _sink("csv", "CsvFile", "a table, a row per detection"),
     "xlsx": _sink("journal", "Workbooks", "workbooks for people, a row per detection", "xlsx"),

@@ -81,6 +81,7 @@ class Frame:
         "_given",
         "_holders",
         "_lock",
+        "_original",
         "_pool",
         "_recycle",
         "clock",
@@ -133,6 +134,7 @@ class Frame:
         self.damage: str | None = None
         self.missed = 0
         self._bgr: Pixels | None = None
+        self._original: Picture | None = None
         self._converting = threading.Lock()
         self._recycle = recycle
         self._pool = pool
@@ -163,6 +165,20 @@ class Frame:
             if self._bgr is None:
                 self._bgr = pixels.to_bgr(None if self._pool is None else self._pool.take((*pixels.size, 3)))
             return self._bgr
+
+    def show(self, pixels: Pixels) -> None:
+        """Puts another picture in the place of the frame's own: a part of it, or one drawn over.
+
+        The buffer of the first one still goes back to its source at the last release.
+
+        Args:
+            pixels: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey.
+        """
+        with self._lock:
+            if self._original is None:
+                self._original = self.pixels
+            self.pixels = pixels
+            self.size = picture_size(pixels)
 
     def stamp(self, stage: str, now: int | None = None) -> None:
         """Writes the end of a stage into the stage clock.
@@ -218,7 +234,8 @@ class Frame:
             self._holders -= 1
             if self._holders:
                 return
-            pixels, self.pixels = self.pixels, None
+            pixels, self.pixels = self.pixels if self._original is None else self._original, None
+            self._original = None
             drawn, self._bgr = self._bgr, None
         if self._pool is not None and drawn is not None:
             self._pool.give(drawn)

@@ -29,6 +29,9 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 """BGR colours of the classes, in turn. The first, which most lines see alone, is one that parts seldom have: it stands
 out on metal, rubber, glass and blood."""
 
+_ALARM = (40, 40, 230)
+"""BGR colour behind a banner."""
+
 _TINT = 0.42
 """Share of the class colour in a tinted pixel."""
 
@@ -49,12 +52,13 @@ class Overlay:
         self._canvas: Pixels = np.empty((0, 0, 3), np.uint8)
         self._tables: dict[int, Any] = {}
 
-    def draw(self, pixels: Pixels, found: Detections | None) -> Pixels:
+    def draw(self, pixels: Pixels, found: Detections | None, banner: str = "") -> Pixels:
         """Draws one picture.
 
         Args:
             pixels: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey.
             found: What was found in it; None draws nothing.
+            banner: A word for its top left corner.
 
         Returns:
             ``(H, W, 3)`` uint8 BGR, valid until the next call.
@@ -63,14 +67,16 @@ class Overlay:
         if self._canvas.shape[:2] != (height, width):
             self._canvas = np.empty((height, width, 3), np.uint8)
         np.copyto(self._canvas, pixels if pixels.ndim == 3 else pixels[..., None])
+        unit = max(1, round(min(height, width) / 360))
         if found is not None and len(found):
             # Weak ones first: where labels or boxes overlap, the best one is on top.
             order = range(len(found) - 1, -1, -1)
-            unit = max(1, round(min(height, width) / 360))
             for i in order:
                 self._mask(found, i, unit)
             for i in order:
                 self._box(found, i, unit)
+        if banner:
+            self._label(banner, 0, 0, 0, _ALARM, unit)
         return self._canvas
 
     def _mask(self, found: Detections, i: int, unit: int) -> None:
@@ -99,6 +105,8 @@ class Overlay:
         x0, y0, x1, y1 = (round(side) for side in found.boxes[i].tolist())
         cv2.rectangle(self._canvas, (x0, y0), (x1 - 1, y1 - 1), colour(number), unit, cv2.LINE_AA)
         text = f"{_plain(found.names[number], number)} {float(found.scores[i]):.2f}"
+        if found.tracks is not None and found.tracks[i] >= 0:
+            text = f"#{found.tracks[i]} {text}"
         self._label(text, x0, y0, y1, colour(number), unit)
 
     def _label(self, text: str, x0: int, y0: int, y1: int, back: tuple[int, int, int], unit: int) -> None:

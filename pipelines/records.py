@@ -56,6 +56,8 @@ def record(frame: Frame) -> dict[str, Any]:
     if found is not None:
         for i, (box, score, number) in enumerate(plain(found)):
             item = {"box": box, "score": score, "class": number, "name": found.names[number]}
+            if found.tracks is not None:
+                item["track"] = int(found.tracks[i])
             if found.masks is not None:
                 mask = found.masks[i]
                 item |= {"area": int(mask.area), "mask": mask.rle()}

@@ -31,6 +31,7 @@ class Detections:
         masks: The masks, or None where none were asked for or the model has none.
         names: Class names, by index.
         image_size: Height and width of the picture.
+        tracks: ``(N,)`` int32: number of the object over several pictures, from 0, or -1; None where nobody follows them.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -40,9 +41,12 @@ class Detections:
     masks: Masks | None
     names: tuple[str, ...]
     image_size: tuple[int, int]
+    tracks: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         kinds = {"boxes": np.float32, "scores": np.float32, "classes": np.int32, "anchors": np.int32}
+        if self.tracks is not None:
+            kinds["tracks"] = np.int32
         n = len(self.scores)
         for name, dtype in kinds.items():
             array = np.asarray(getattr(self, name), dtype=dtype)
@@ -57,7 +61,7 @@ class Detections:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and unpickled ones are made anew, so that their arrays are read-only too."""
         values = (self.boxes, self.scores, self.classes, self.anchors, self.masks, self.names, self.image_size)
-        return (type(self), values)
+        return (type(self), (*values, self.tracks))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -82,6 +86,7 @@ class Detections:
             masks=None if self.masks is None else self.masks[rows],
             names=self.names,
             image_size=self.image_size,
+            tracks=None if self.tracks is None else self.tracks[rows],
         )
 
     def __repr__(self) -> str:
@@ -93,7 +98,7 @@ class Detections:
 
         Returns:
             ``{"image_size": [H, W], "names": [...], "detections": [...]}``; each detection has ``box`` (xyxy, picture
-            pixels), ``score``, ``class``, ``name`` and, with masks, ``area`` (pixels) and ``mask`` (COCO run lengths).
+            pixels), ``score``, ``class``, ``name``, ``track`` where objects are followed and, with masks, ``area`` (pixels) and ``mask`` (COCO run lengths).
         """
         rows: list[dict[str, Any]] = []
         for i in range(len(self)):
@@ -103,6 +108,8 @@ class Detections:
                 "class": int(self.classes[i]),
                 "name": self.names[self.classes[i]],
             }
+            if self.tracks is not None:
+                row["track"] = int(self.tracks[i])
             if self.masks is not None:
                 row["area"] = self.masks[i].area
                 row["mask"] = self.masks[i].rle()
@@ -157,6 +164,7 @@ class Detections:
             xyxy=np.array(self.boxes),
             confidence=np.array(self.scores),
             class_id=self.classes.astype(int),
+            tracker_id=None if self.tracks is None else self.tracks.astype(int),
             mask=None if self.masks is None else _supervision_masks(supervision, self.masks, self.boxes),
             data={"class_name": np.array([self.names[c] for c in self.classes], dtype=str)},
         )

@@ -45,6 +45,7 @@ COMMANDS = {
 EXTRAS = {
     "onnxruntime": "cpu",
     "cv2": "station",
+    "edgefirst": "station",
     "hdrh": "station",
     "starlette": "station",
     "uvicorn": "station",
