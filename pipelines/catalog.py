@@ -98,6 +98,7 @@ ELEMENTS: dict[str, Kind] = {
     "csi": _source("gst", "GstCsi", "a camera on a Jetson's own connector", "csi", live=True),
     "pattern": _source("gst", "GstPattern", "GStreamer's test pictures", "pattern", live=True),
     "gst-launch": _source("gst", "GstLaunch", "any pipeline of GStreamer", "launch", live=True),
+    "aravis": _source("aravis", "AravisCamera", "an industrial camera (GigE Vision, USB3 Vision)", live=True),
     "segment": Kind("model", "lineside.pipelines.model:make", "lineside.pipelines.model:Model", "a bundle that looks"),
     "roi": _transform("roi", "Region", "a part of the picture"),
     "track": _transform("track", "Following", "a part that crosses the picture is one part", ordered=True),
@@ -126,6 +127,8 @@ def kind_of(name: str, where: str = "") -> Kind:
     """
     if name in ELEMENTS:
         return ELEMENTS[name]
+    if ":" in name:
+        return _own().kind_of_own(name)  # type: ignore[no-any-return]
     near = difflib.get_close_matches(name, ELEMENTS, 3) or sorted(ELEMENTS)
     place = f"{where}: " if where else ""
     raise StationError(f"{place}there is no element '{name}'; there are: {', '.join([*near, 'tee', 'queue'])}")
@@ -144,7 +147,8 @@ def options_of(element: str, values: Mapping[str, Any], name: str, *, at: str = 
     Raises:
         StationError: There is no such element, or it cannot be told that.
     """
-    struct: type[Options] = _found(kind_of(element).options)
+    kind = kind_of(element)
+    struct: type[Options] = _own().options_of_own(element) if kind.options == element else _found(kind.options)
     return converted(dict(values), struct, name, at=at, text=text)
 
 
@@ -164,10 +168,16 @@ def make(element: str, options: Options, place: Place) -> Any:
     Raises:
         LinesideError: It cannot be made.
     """
-    return _found(kind_of(element).factory)(options, place)
+    kind = kind_of(element)
+    return _own().make_own(element, options, place) if kind.factory == element else _found(kind.factory)(options, place)
 
 
 def _found(path: str) -> Any:
     """What a ``module:attribute`` names."""
     module, attribute = path.split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _own() -> Any:
+    """Elements of the user's own, see `lineside.pipelines.own`."""
+    return importlib.import_module("lineside.pipelines.own")

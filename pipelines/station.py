@@ -111,15 +111,16 @@ def read_station(path: str | os.PathLike[str]) -> Station | StationGraph:
     Raises:
         StationError: There is no such file, or it is no station file; the message names the place in the file.
     """
-    return parse_station(read_text(path), str(path))
+    return parse_station(read_text(path), str(path), Path(path).parent)
 
 
-def parse_station(data: bytes, name: str) -> Station | StationGraph:
+def parse_station(data: bytes, name: str, folder: Path = Path()) -> Station | StationGraph:
     """Reads the text of a station file.
 
     Args:
         data: The text, UTF-8.
         name: What the text is called in messages.
+        folder: What paths in it are relative to.
 
     Returns:
         What it says.
@@ -130,7 +131,7 @@ def parse_station(data: bytes, name: str) -> Station | StationGraph:
     tree = tree_of(data, name)
     if isinstance(tree, dict) and ("elements" in tree or "links" in tree):
         graph = converted(tree, StationGraph, name)
-        plan_of(graph, name)  # says what is wrong with it
+        plan_of(graph, name, folder)  # says what is wrong with it
         return graph
     station = converted(tree, Station, name)
     if station.policy is not None:

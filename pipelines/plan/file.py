@@ -18,11 +18,13 @@ Links are rows of a launch string, in which the elements above go by their names
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from lineside.pipelines.catalog import kind_of, options_of
+from lineside.pipelines.own import located
 from lineside.pipelines.plan.data import Late, Node, Plan, Takt
 from lineside.pipelines.plan.launch import Rows
 from lineside.pipelines.units import parse_time
@@ -67,12 +69,13 @@ class StationGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     takt: StationTakt = StationTakt()
 
 
-def plan_of(graph: StationGraph, name: str) -> Plan:
+def plan_of(graph: StationGraph, name: str, folder: Path = Path()) -> Plan:
     """The plan that a station file describes.
 
     Args:
         graph: What the file says.
         name: What the file is called in messages.
+        folder: What the files of the user's own elements are relative to: the station file's own folder.
 
     Raises:
         StationError: It says something that cannot be meant; the message names the place in the file.
@@ -89,9 +92,10 @@ def plan_of(graph: StationGraph, name: str) -> Plan:
                 f"{name} is wrong at `{at}`: write one kind of element, such as {{jsonl: {{path: a.jsonl}}}}"
             )
         ((element, options),) = said.items()
+        element = located(element, folder)
         kind_of(element, f"{name} at `{at}`")
         nodes[key] = Node(key, element, options_of(element, options or {}, name, at=f"{at}.{element}"), at)
-    rows = Rows(name, nodes)
+    rows = Rows(name, nodes, folder)
     for number, row in enumerate([graph.links] if isinstance(graph.links, str) else graph.links):
         rows.read(row, f"links[{number}]")
     return Plan(rows.nodes, rows.wires(), takt_of(graph.takt, name), graph.name)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 
 from lineside.pipelines.catalog import kind_of, options_of
 from lineside.pipelines.link import Policy
+from lineside.pipelines.own import located
 from lineside.pipelines.plan.data import Node, Plan, Takt, Wire
 from lineside.pipelines.plan.words import Word, words
 from lineside.pipelines.typed import converted
@@ -25,18 +27,19 @@ __all__ = ["Rows", "parse_launch", "rows"]
 TEE, QUEUE = "tee", "queue"
 
 
-def parse_launch(text: str, takt: Takt = Takt(), name: str = "the launch string") -> Plan:
+def parse_launch(text: str, takt: Takt = Takt(), name: str = "the launch string", folder: Path = Path()) -> Plan:
     """Reads a launch string.
 
     Args:
         text: The string.
         takt: When a part has to be decided.
         name: What the string is called in messages.
+        folder: What the files of the user's own elements are relative to.
 
     Raises:
         StationError: It says something that cannot be meant; the message names the place.
     """
-    found = Rows(name)
+    found = Rows(name, folder=folder)
     found.read(text)
     return Plan(found.nodes, found.wires(), takt)
 
@@ -75,11 +78,13 @@ class Rows:
     Args:
         name: What the text is called in messages.
         known: Elements that have been declared elsewhere, by name: a row may name them without a dot.
+        folder: What the files of the user's own elements are relative to.
     """
 
-    def __init__(self, name: str, known: Mapping[str, Node] | None = None) -> None:
+    def __init__(self, name: str, known: Mapping[str, Node] | None = None, folder: Path = Path()) -> None:
         self.nodes: dict[str, Node] = dict(known or {})
         self._name = name
+        self._folder = folder
         self._declared = frozenset(self.nodes)
         self._joints: dict[str, _Joint] = {}
         self._steps: list[tuple[str, str, str]] = []
@@ -146,15 +151,16 @@ class Rows:
                 )
             self._wanted.append((stop.element.removesuffix("."), place))
             return stop.element.removesuffix(".")
-        name = stop.options.pop("name", None) or self._free(stop.element)
+        name = stop.options.pop("name", None) or self._free(stop.element.rpartition(":")[2])
         if name in self.nodes or name in self._joints:
             raise StationError(f"{self._name}: two elements have the name '{name}', the second at {place}")
         if stop.element in (TEE, QUEUE):
             self._joints[name] = self._joint(stop, place)
             return name
-        kind_of(stop.element, f"{self._name}, {place}")
-        options = options_of(stop.element, stop.options, self._name, at=f"{place} ({stop.element})", text=True)
-        self.nodes[name] = Node(name, stop.element, options, place)
+        element = located(stop.element, self._folder)
+        kind_of(element, f"{self._name}, {place}")
+        options = options_of(element, stop.options, self._name, at=f"{place} ({stop.element})", text=True)
+        self.nodes[name] = Node(name, element, options, place)
         return name
 
     def _joint(self, stop: _Stop, place: str) -> _Joint:

@@ -46,7 +46,7 @@ def command(
         if describe or duration is not None:
             raise BadOption("--describe and --duration are for a station file with elements and links")
         return carry_out(job_of(station, file.parent, out), as_json)
-    plan = plan_of(station, str(file))
+    plan = plan_of(station, str(file), file.parent)
     if describe:
         describe_plan(plan, str(file), svg)
         return 0
