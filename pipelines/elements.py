@@ -27,6 +27,7 @@ class StreamInfo:
         frames: Number of frames it will give, where that is known.
         size: Height and width in pixels, where all frames share one.
         fps: Frames per second, where they have a rate.
+        waits: Something outside triggers it: where nothing comes, there may be nothing to come.
     """
 
     name: str
@@ -35,6 +36,7 @@ class StreamInfo:
     frames: int | None = None
     size: tuple[int, int] | None = None
     fps: float | None = None
+    waits: bool = False
 
 
 class Source(Protocol):

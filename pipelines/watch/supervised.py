@@ -133,6 +133,10 @@ class Supervised:
             if self._stop.is_set() and frame is not None:
                 frame.release()
                 break
+            if frame is None and attempt.stream is not None and attempt.stream.waits:
+                # It says itself when it is lost; that it is open is all that can be known without a frame.
+                self._become("RUNNING", "")
+                continue
             if frame is None:
                 if self.state == "RUNNING":
                     self._become("STALLED", f"no frame for {limit:g} s")
