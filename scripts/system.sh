@@ -49,6 +49,7 @@ if [ "$for_what" = test ]; then
     wish "$gst/libgstlibav.so" gstreamer1.0-libav "the tests of H.264 through GStreamer"
     wish "$libraries/*/girepository-1.0/GstRtspServer-1.0.typelib" gir1.2-gst-rtsp-server-1.0 "the tests of network cameras"
     wish "$libraries/python3/dist-packages/gi/__init__.py" python3-gi "the tests of network cameras"
+    wish "$libraries/*/libaravis-0.8.so.0" libaravis-0.8-0 "the tests of industrial cameras"
 fi
 [ -n "$needed$wished" ] || exit 0
 

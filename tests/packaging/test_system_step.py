@@ -29,6 +29,7 @@ gstreamer1.0-plugins-ugly) file=some-linux/gstreamer-1.0/libgstx264.so ;;
 gstreamer1.0-libav) file=some-linux/gstreamer-1.0/libgstlibav.so ;;
 gir1.2-gst-rtsp-server-1.0) file=some-linux/girepository-1.0/GstRtspServer-1.0.typelib ;;
 python3-gi) file=python3/dist-packages/gi/__init__.py ;;
+libaravis-0.8-0) file=some-linux/libaravis-0.8.so.0 ;;
 esac
 [ -z "$file" ] || { mkdir -p "$LINESIDE_LIBRARIES/${file%/*}" && touch "$LINESIDE_LIBRARIES/$file" && exit; }
 printf '#!/bin/sh\\n' > "$BIN/$package" && chmod +x "$BIN/$package"
@@ -48,6 +49,7 @@ MISSING = [
     "gstreamer1.0-libav",
     "gir1.2-gst-rtsp-server-1.0",
     "python3-gi",
+    "libaravis-0.8-0",
 ]
 """Debian packages whose command or file the machine lacks."""
 
