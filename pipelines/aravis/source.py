@@ -198,9 +198,8 @@ class AravisSource:
         if kind is None:
             raise SourceError(f"{self._name}: {refusal(arrived.code, '', [])}")
         height, width = arrived.size
-        shape, strides = (height, width), (rows.shape[1], 1)
-        if kind.channels > 1:
-            shape, strides = (*shape, kind.channels), (rows.shape[1], kind.channels, 1)
+        many = (kind.channels,) if kind.channels > 1 else ()
+        shape, strides = (height, width, *many), (rows.shape[1], *many, 1)
         view: Pixels = np.ndarray(shape, np.uint8, rows, 0, strides)
         if not kind.work and not stream.scarce:
             return view, None
