@@ -90,6 +90,7 @@ ELEMENTS: dict[str, Kind] = {
     "pictures": _source("elements", "Files", "files, folders, patterns", "pictures"),
     "video": _source("elements", "VideoFile", "a video file, through OpenCV", "video"),
     "camera": _source("elements", "CameraNumber", "a camera by number, through OpenCV", "camera", live=True),
+    "watch": _source("watch", "WatchedFolder", "pictures as they arrive in a folder"),
     "synthetic": _source("synthetic", "Synthetic", "noise or pictures at a pace", live=True),
     "replay": _source("replay", "Replayed", "a recorded session"),
     "gst": _source("gst", "GstFile", "a file, through GStreamer", "file"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from lineside.pipelines.frame import Frame
 
-__all__ = ["Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform"]
+__all__ = ["Fitting", "Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform"]
 
 SourceKind = Literal["pictures", "video", "camera", "memory", "mixed"]
 SourceState = Literal["NOT_STARTED", "CONNECTING", "RUNNING", "STALLED", "BACKOFF", "ENDED"]
@@ -85,6 +85,22 @@ class Transform(Protocol):
 
     def close(self) -> None:
         """Frees what `open` took."""
+        ...
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A transform that changes the stream, or fits only some."""
+
+    def fit(self, stream: StreamInfo) -> StreamInfo:
+        """What the stream is behind it; called once, before the first frame.
+
+        Args:
+            stream: What it is before it; what is not known yet is None.
+
+        Raises:
+            BadOption: It does not fit: the message says why.
+        """
         ...
 
 

@@ -19,6 +19,7 @@ from lineside.pipelines.runner import Runner
 from lineside.pipelines.signals import catch_signals
 from lineside.pipelines.stages import StageStats
 from lineside.pipelines.summary import Tally
+from lineside.pipelines.tails import apply_machine, settle_garbage
 from lineside.pipelines.watch.supervised import Limits
 
 __all__ = ["BranchReport", "Report", "operate"]
@@ -141,6 +142,8 @@ def operate(
     problems, tally = Problems(say), Tally()
     bus.listen(problems)
     with catch_signals() as signals:
+        for done in apply_machine(shape.plan.machine, say):  # before any thread begins
+            bus.emit("info", shape.plan.name, "machine", f"{shape.plan.name} {done}")
         built = build(shape, folder, bus, limits=limits, listener=tally)
         for sink in built.sinks.values():
             hear = getattr(sink, "hear", None)
@@ -149,6 +152,7 @@ def operate(
         runner = built.runner
         begin = time.monotonic()
         runner.start()
+        settle_garbage(shape.plan.machine)
         stopped = None
         while not runner.join(_TICK):
             show(runner)

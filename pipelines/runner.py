@@ -17,7 +17,7 @@ from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.inlet import Inlet, Order
 from lineside.pipelines.line import Line, Passage
 from lineside.pipelines.looks import BranchName, Feed, Look, Way
-from lineside.pipelines.streams import common, inspection_policy, limited, usual_policy
+from lineside.pipelines.streams import common, fitted, inspection_policy, limited, usual_policy
 
 __all__ = ["Runner"]
 
@@ -121,8 +121,9 @@ class Runner:
             for transform in self._transforms():
                 transform.open()
                 opened.append(transform.close)
-            for sink in self._sinks.values():
-                sink.sink.open(common([self.stream_of(name) for name in self._feeding(sink.sink.name)]))
+            reaching = self._reaching()
+            for name, sink in self._sinks.items():
+                sink.sink.open(common(reaching.get(name, [])))
                 opened.append(partial(sink.sink.close, 1))  # What never began is not finished.
         except BaseException:
             for close in reversed(opened):
@@ -143,9 +144,22 @@ class Runner:
             found += way.chain
         return list({id(transform): transform for transform in found}.values())
 
-    def _feeding(self, sink: str) -> list[str]:
-        """Names of the sources whose frames may reach a sink."""
-        return list(dict.fromkeys(source for source, way in self._ways() if way.sink == sink))
+    def _reaching(self) -> dict[str, list[StreamInfo]]:
+        """The streams that reach each sink, as the transforms on their ways leave them.
+
+        Raises:
+            StationError: A transform does not fit a stream.
+        """
+        found: dict[str, list[StreamInfo]] = {}
+        for look in self._looks:
+            stream = fitted(self.stream_of(look.source), [*look.before, *look.after], look.source)
+            for way in look.ways:
+                found.setdefault(way.sink, []).append(fitted(stream, way.chain, look.source))
+        for feed in self._feeds:
+            for way in feed.ways:
+                stream = fitted(self.stream_of(feed.source), way.chain, feed.source)
+                found.setdefault(way.sink, []).append(stream)
+        return found
 
     def _ways(self) -> list[tuple[str, Way]]:
         """Every way to a sink, with the source that it begins at."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lineside.pipelines.elements import SourceKind, StreamInfo
+from lineside.pipelines.elements import Fitting, SourceKind, StreamInfo, Transform
 from lineside.pipelines.link import Policy
 from lineside.pipelines.names import printable
+from lineside.runtime.errors import BadOption, StationError
 
-__all__ = ["common", "inspection_policy", "limited", "usual_policy"]
+__all__ = ["common", "fitted", "inspection_policy", "limited", "usual_policy"]
 
 _FILE_DEPTH = 4
 _LIVE_DEPTH = 64
@@ -39,8 +40,31 @@ def limited(stream: StreamInfo, limit: int | None, name: str) -> StreamInfo:
     return replace(stream, frames=limit if stream.frames is None else min(limit, stream.frames))
 
 
+def fitted(stream: StreamInfo, transforms: Sequence[Transform], source: str) -> StreamInfo:
+    """What a stream is behind some transforms.
+
+    Args:
+        stream: The stream.
+        transforms: Those on its way, in order.
+        source: Name of its source, for messages.
+
+    Raises:
+        StationError: One of them does not fit.
+    """
+    for transform in transforms:
+        if isinstance(transform, Fitting):
+            try:
+                stream = transform.fit(stream)
+            except BadOption as error:
+                raise StationError(f"the frames of '{source}' do not fit: {error}") from error
+    return stream
+
+
 def common(streams: Sequence[StreamInfo]) -> StreamInfo:
     """What can be said of several streams together."""
+    streams = list({id(stream): stream for stream in streams}.values())
+    if not streams:
+        return StreamInfo("nothing", "mixed")
     if len(streams) == 1:
         return streams[0]
     sizes, rates = {it.size for it in streams}, {it.fps for it in streams}

@@ -8,6 +8,7 @@ from typing import Literal
 
 from lineside.pipelines.catalog import Kind, Options, kind_of
 from lineside.pipelines.link import Policy
+from lineside.pipelines.tails import Machine
 
 __all__ = ["Late", "Node", "Plan", "Takt", "Wire"]
 
@@ -82,12 +83,14 @@ class Plan:
         wires: What goes where, in the order of the text.
         takt: When a part has to be decided.
         name: What the station is called.
+        machine: How it uses its machine.
     """
 
     nodes: Mapping[str, Node]
     wires: tuple[Wire, ...]
     takt: Takt = Takt()
     name: str = "station"
+    machine: Machine = field(default_factory=Machine)
 
     def after(self, name: str) -> list[Wire]:
         """Wires that begin at an element."""

@@ -27,6 +27,7 @@ from lineside.pipelines.catalog import kind_of, options_of
 from lineside.pipelines.own import located
 from lineside.pipelines.plan.data import Late, Node, Plan, Takt
 from lineside.pipelines.plan.launch import Rows
+from lineside.pipelines.tails import Machine
 from lineside.pipelines.units import parse_time
 from lineside.runtime.errors import BadOption, StationError
 
@@ -60,6 +61,7 @@ class StationGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         elements: By name: the kind of element, with what it is told.
         links: Rows of elements with ``!`` between them.
         takt: When a part has to be decided.
+        machine: How it uses its machine.
     """
 
     station: Literal[1]
@@ -67,6 +69,7 @@ class StationGraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     links: Text | list[Text]
     name: Text = "station"
     takt: StationTakt = StationTakt()
+    machine: Machine = Machine()
 
 
 def plan_of(graph: StationGraph, name: str, folder: Path = Path()) -> Plan:
@@ -98,7 +101,7 @@ def plan_of(graph: StationGraph, name: str, folder: Path = Path()) -> Plan:
     rows = Rows(name, nodes, folder)
     for number, row in enumerate([graph.links] if isinstance(graph.links, str) else graph.links):
         rows.read(row, f"links[{number}]")
-    return Plan(rows.nodes, rows.wires(), takt_of(graph.takt, name), graph.name)
+    return Plan(rows.nodes, rows.wires(), takt_of(graph.takt, name), graph.name, graph.machine)
 
 
 def takt_of(said: StationTakt, name: str) -> Takt:

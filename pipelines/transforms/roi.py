@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineside.pipelines.catalog import Options, Place
+from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import BadFrame, BadOption
@@ -72,6 +74,17 @@ class Roi:
 
     def open(self) -> None:
         """See `Transform.open`."""
+
+    def fit(self, stream: StreamInfo) -> StreamInfo:
+        """See `Fitting.fit`: a region has its own size, and lies inside the picture."""
+        if stream.size is None:
+            return stream
+        probe = Frame(np.zeros((*stream.size, 3), np.uint8))
+        try:
+            self(probe)
+        except BadFrame as error:
+            raise BadOption(str(error)) from error
+        return replace(stream, size=probe.size)
 
     def __call__(self, frame: Frame) -> None:
         """Puts the region in the place of the frame's picture.
