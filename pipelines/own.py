@@ -173,7 +173,7 @@ class _OwnSource:
 
     def __init__(self, thing: Callable[..., Any], told: dict[str, Any], name: str, live: bool) -> None:
         self._made: Any = thing(**told) if inspect.isclass(thing) else None
-        frames: Any = functools.partial(thing, **told) if self._made is None else self._made.frames
+        frames = functools.partial(thing, **told) if self._made is None else cast("Any", self._made).frames
         self._frames: Callable[[], Iterator[Any]] = frames
         self._name, self._live = name, live
         self._stopped = False
