@@ -14,9 +14,10 @@ from lineside.pipelines.aravis.library import Refused, call, library, names_of
 from lineside.pipelines.aravis.stream import Stream
 from lineside.runtime.errors import SourceError
 
-__all__ = ["Activation", "Camera", "Settings", "Trigger"]
+__all__ = ["Activation", "Camera", "Receive", "Settings", "Trigger"]
 
 Trigger = Literal["none", "software", "line"]
+Receive = Literal["auto", "plain"]
 Activation = Literal["rising", "falling", "any", "high", "low"]
 
 _ACTIVATIONS = {
@@ -28,6 +29,9 @@ _ACTIVATIONS = {
 }
 _OFF = 0
 """``ARV_AUTO_OFF``, ``ARV_ACQUISITION_MODE_CONTINUOUS`` and ``ARV_GV_PACKET_SIZE_ADJUSTMENT_NEVER``."""
+
+_PLAIN = 1
+"""``ARV_GV_STREAM_OPTION_PACKET_SOCKET_DISABLED``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Settings:
         activation: Which change of the input triggers.
         packet: Bytes of a network packet; tried out where it is None.
         resend: Whether missing packets are asked for again.
+        receive: Whether packets may be taken from the network interface itself, where that is allowed (``auto``).
         buffers: Pictures that may be on their way or in somebody's hands.
     """
 
@@ -64,6 +69,7 @@ class Settings:
     activation: Activation = "rising"
     packet: int | None = None
     resend: bool = True
+    receive: Receive = "auto"
     buffers: int = 8
 
 
@@ -127,6 +133,8 @@ class Camera:
         if wanted.gain is not None:
             self._set_number("gain", "arv_camera", "gain", wanted.gain, "")
         self._set_trigger(wanted)
+        if self._arv.arv_camera_is_gv_device(self._camera):
+            self._arv.arv_camera_gv_set_stream_options(self._camera, _PLAIN if wanted.receive == "plain" else 0)
         if wanted.packet is not None and self._arv.arv_camera_is_gv_device(self._camera):
             self._arv.arv_camera_gv_set_packet_size_adjustment(self._camera, _OFF)
             self._do(f"packet={wanted.packet}", "arv_camera_gv_set_packet_size", wanted.packet)
@@ -276,10 +284,11 @@ class Camera:
     def close(self) -> None:
         """Stops it and lets it go; a camera that is gone takes seconds. Safe to call twice."""
         with self._using:
+            if self._camera is None:
+                return
+            answers = self.controlled
             camera, self._camera = self._camera, None
-        if camera is None:
-            return
-        if self._started:
+        if self._started and answers:
             with suppress(Refused):  # One that is gone stops without being told.
                 call("arv_camera_stop_acquisition", camera)
         for stream in self._streams:

@@ -34,6 +34,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "arv_camera_get_device": (_P, _P),
     "arv_camera_is_gv_device": (_INT, _P),
     "arv_camera_gv_set_packet_size_adjustment": (None, _P, _INT),
+    "arv_camera_gv_set_stream_options": (None, _P, _INT),
     "arv_gv_device_is_controller": (_INT, _P),
     "arv_gv_stream_packet_resend_get_type": (c_size_t,),
     "arv_stream_push_buffer": (None, _P, _P),

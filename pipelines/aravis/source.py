@@ -24,8 +24,19 @@ __all__ = ["AravisSource"]
 
 _SLICE = 0.1
 """Seconds after which a wait for a picture looks whether anything else has happened."""
+_SILENCE = 3.0
+"""Seconds without a first picture after which it is told what may be in the way."""
 _PATIENCE = 1.5
 """Seconds that a camera gets to be let go; one that is gone takes longer, and nobody waits for it."""
+
+_UNHEARD = (
+    "the camera answers, but no picture comes; a firewall may hold back UDP, the network may not let packets of that size "
+    "through (try packet=1400), or they come through another interface (try receive=plain)"
+)
+_STORMY = (
+    "the network loses packets: look at cable and switch, give the camera a network of its own, let large packets through "
+    "(packet=…, MTU) and large receive buffers (net.core.rmem_max)"
+)
 
 
 class AravisSource:
@@ -74,6 +85,7 @@ class AravisSource:
         self._begin: int | None = None
         self._base: tuple[int, float] | None = None
         self._captured = 0
+        self._waits = settings.trigger == "line" or (settings.trigger == "software" and pace is None)
 
     def open(self) -> StreamInfo:
         """See `Source.open`. Takes the camera and sets it up; it does not send before `frames`.
@@ -95,8 +107,7 @@ class AravisSource:
             self.close()
             raise
         self._captured = time.monotonic_ns()
-        waits = wanted.trigger == "line" or (wanted.trigger == "software" and self._pace is None)
-        return StreamInfo(self._name, "camera", live=True, size=size, fps=rate, waits=waits)
+        return StreamInfo(self._name, "camera", live=True, size=size, fps=rate, waits=self._waits)
 
     def trigger(self) -> None:
         """Triggers the camera now, for ``trigger="software"``. From any thread; does nothing while the source is not open.
@@ -124,11 +135,15 @@ class AravisSource:
             raise SourceError(f"{self._name or 'the camera'} is not open")
         if self._settings.trigger == "software" and self._pace is not None:
             self._ticker = Ticker(self._fire, round(1e9 / self._pace), f"trigger {self._name}")
+        silent = time.monotonic() + (float("inf") if self._waits else _SILENCE)
         while not self._stop.is_set():
             frame = self._next(stream)
             if frame is not None:
                 yield frame
                 continue
+            if self._begin is None and time.monotonic() > silent:
+                silent = float("inf")
+                self._bus.emit("warning", self._name, "camera warning", f"{self._name}: {_UNHEARD}")
             if self._ticker is not None and self._ticker.failure is not None:
                 raise SourceError(f"{self._name}: {self._ticker.failure}")
             if not camera.controlled:
@@ -219,11 +234,7 @@ class AravisSource:
         if not self._storm.saw(damaged=arrived.damage is not None):
             return
         if self._storm.raging:
-            text = (
-                f"picture after picture comes damaged ({arrived.damage}); the network loses packets: look at cable and "
-                "switch, give the camera a network of its own, let large packets through (packet=…, MTU) and large "
-                "receive buffers (net.core.rmem_max)"
-            )
+            text = f"picture after picture comes damaged ({arrived.damage}); {_STORMY}"
             self._bus.emit("error", self._name, "loss storm", f"{self._name}: {text}")
         else:
             self._bus.emit("info", self._name, "loss storm over", f"{self._name}: pictures come whole again")

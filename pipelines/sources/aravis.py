@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from lineside.pipelines.aravis.camera import Activation, Settings, Trigger
+from lineside.pipelines.aravis.camera import Activation, Receive, Settings, Trigger
 from lineside.pipelines.aravis.source import AravisSource
 from lineside.pipelines.catalog import Options, Place
 
@@ -40,6 +40,9 @@ class AravisCamera(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         pace: Software triggers per second; without it they come from the program that runs the source.
         packet: Bytes of a network packet, with its headers; tried out where it is not given.
         resend: Whether missing packets are asked for again.
+        receive: ``auto`` takes packets from the network interface itself where that is allowed (to root, or with
+            CAP_NET_RAW), which loses fewer; ``plain`` never does, for packets that come through another interface than the
+            addresses suggest (bridge, VPN, container, a simulator on the same machine).
         buffers: Pictures that may be on their way or in somebody's hands.
     """
 
@@ -58,6 +61,7 @@ class AravisCamera(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pace: Pace | None = None
     packet: Annotated[int, msgspec.Meta(ge=220, le=65535)] | None = None
     resend: bool = True
+    receive: Receive = "auto"
     buffers: Annotated[int, msgspec.Meta(ge=3, le=256)] = 8
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from lineside.pipelines.catalog import Options, Place, make
 from lineside.pipelines.elements import StreamInfo
-from lineside.pipelines.frame import CAPTURE, READ, Frame, Pixels
+from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame, Pixels
 from lineside.pipelines.pool import BufferPool
 from lineside.pipelines.watch.packing import Shape, pack, shape_of, unpack
 from lineside.runtime.errors import SourceError
@@ -208,7 +208,7 @@ def _send(pipe: Connection, frame: Frame, memory: SharedMemory | None) -> Shared
             memory = SharedMemory(create=True, size=shape.nbytes)
         pack(frame.pixels, memory.buf)
         fields["memory"] = memory.name
-    clock = {stage: frame.clock[stage] for stage in (CAPTURE, READ) if stage in frame.clock}
+    clock = {stage: frame.clock[stage] for stage in (TRIGGER, CAPTURE, READ) if stage in frame.clock}
     pipe.send(_Packed(shape, clock, fields))
     frame.release()
     return memory
