@@ -42,6 +42,7 @@ def build(
     folder: Path,
     bus: Bus,
     *,
+    results: Path | None = None,
     limits: Limits = Limits(),
     listener: Callable[[Frame], None] | None = None,
 ) -> Built:
@@ -51,6 +52,7 @@ def build(
         shape: The plan, understood.
         folder: What relative paths start from.
         bus: Where events go.
+        results: What relative paths of sinks start from, where that is another folder.
         limits: When a live source counts as frozen.
         listener: Told each frame whose outcome is settled.
 
@@ -61,7 +63,7 @@ def build(
         LinesideError: An element cannot be made.
     """
     built = Built(Runner(bus))
-    builder = _Builder(shape, folder, bus, built)
+    builder = _Builder(shape, folder, results or folder, bus, built)
     for node in shape.sources:
         built.runner.add_source(node.name, builder.source(node, limits), rename=True)
     for node in shape.models:
@@ -80,9 +82,10 @@ def build(
 class _Builder:
     """Makes elements; each sink once."""
 
-    def __init__(self, shape: Shape, folder: Path, bus: Bus, built: Built) -> None:
+    def __init__(self, shape: Shape, folder: Path, results: Path, bus: Bus, built: Built) -> None:
         self._shape = shape
         self._folder = folder
+        self._results = results
         self._bus = bus
         self._built = built
 
@@ -127,7 +130,7 @@ class _Builder:
         several = node.kind.each and len(self._shape.sources) > 1
         name = f"{node.name}-{source}" if several else node.name
         if name not in self._built.sinks:
-            place = replace(Place(self._folder, name, self._bus), aside=source if several else "")
+            place = replace(Place(self._results, name, self._bus), aside=source if several else "")
             sink: Sink = make(node.element, node.options, place)
             sink.name = name
             self._built.sinks[name] = sink

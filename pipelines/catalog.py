@@ -88,7 +88,7 @@ def _sink(module: str, options: str, says: str, factory: str = "make", *, each: 
 
 ELEMENTS: dict[str, Kind] = {
     "pictures": _source("elements", "Files", "files, folders, patterns", "pictures"),
-    "video": _source("elements", "VideoFile", "a video file, through OpenCV", "video"),
+    "file": _source("elements", "VideoFile", "a video file, through OpenCV", "video"),
     "camera": _source("elements", "CameraNumber", "a camera by number, through OpenCV", "camera", live=True),
     "watch": _source("watch", "WatchedFolder", "pictures as they arrive in a folder"),
     "synthetic": _source("synthetic", "Synthetic", "noise or pictures at a pace", live=True),
@@ -110,7 +110,7 @@ ELEMENTS: dict[str, Kind] = {
     "coco": _sink("journal", "CocoFiles", "files in the COCO layout", "coco"),
     "sqlite": _sink("sqlite", "Database", "a database of frames, detections and events"),
     "images": _sink("gallery", "GalleryFolder", "pictures with masks"),
-    "film": _sink("film", "FilmFile", "a video with masks", each=True),
+    "video": _sink("film", "FilmFile", "a video with masks", each=True),
     "record": _sink("record", "Session", "pictures as they came, for replay", each=True),
 }
 """All elements that come with Lineside."""

@@ -113,6 +113,7 @@ def operate(
     show: Callable[[Runner], None] = lambda runner: None,
     *,
     bus: Bus | None = None,
+    results: Path | None = None,
     limits: Limits = Limits(),
     seconds: float | None = None,
     drain: float = 10.0,
@@ -130,6 +131,7 @@ def operate(
         say: Told what the user should know while it runs, a sentence at a time.
         show: Called about ten times a second, for progress.
         bus: Where events go.
+        results: What relative paths of sinks start from, where that is another folder.
         limits: When a live source counts as frozen.
         seconds: Stop after so long, as after a signal.
         drain: See above, seconds.
@@ -144,7 +146,7 @@ def operate(
     with catch_signals() as signals:
         for done in apply_machine(shape.plan.machine, say):  # before any thread begins
             bus.emit("info", shape.plan.name, "machine", f"{shape.plan.name} {done}")
-        built = build(shape, folder, bus, limits=limits, listener=tally)
+        built = build(shape, folder, bus, results=results, limits=limits, listener=tally)
         for sink in built.sinks.values():
             hear = getattr(sink, "hear", None)
             if hear is not None:

@@ -60,6 +60,7 @@ def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A working folder as the documents assume it: the demo folder, and where they speak of them best.pt and pictures/."""
     shutil.copytree(ROOT / "demo", tmp_path / "demo")
     shutil.copytree(ROOT / "demo" / "pictures" / "bearing", tmp_path / "pictures")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     write_own_blocks(tmp_path)
     return tmp_path
 

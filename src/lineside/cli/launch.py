@@ -14,6 +14,9 @@ def command(
     graph: Annotated[str, typer.Argument(help="The graph: elements with ! between them.")],
     deadline: Annotated[str | None, typer.Option(help="Time from trigger to decision, e.g. 400ms.")] = None,
     late: Annotated[str, typer.Option(help="Results after it: keep, mark or drop.")] = "mark",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that relative paths of sinks start from [default: here].")
+    ] = None,
     duration: Annotated[str | None, typer.Option(help="Stop after so long, e.g. 10m.")] = None,
     describe: Annotated[bool, typer.Option("--describe", help="Only print what the line means.")] = False,
     svg: Annotated[Path | None, typer.Option(help="With --describe: draw it into this file too.")] = None,
@@ -45,4 +48,4 @@ def command(
         describe_plan(plan, name, svg)
         return 0
     seconds = parse_time(duration) / 1e9 if duration else None
-    return carry_out_plan(plan, name, Path(), seconds=seconds, as_json=as_json)
+    return carry_out_plan(plan, name, Path(), results=out, seconds=seconds, as_json=as_json)

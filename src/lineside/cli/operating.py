@@ -48,13 +48,16 @@ def describe_plan(plan: Plan, name: str, picture: Path | None) -> None:
         replace_bytes(picture, as_svg(plan).encode())
 
 
-def carry_out_plan(plan: Plan, name: str, folder: Path, *, seconds: float | None, as_json: bool) -> int:
+def carry_out_plan(
+    plan: Plan, name: str, folder: Path, *, results: Path | None = None, seconds: float | None, as_json: bool
+) -> int:
     """Runs a plan to its end.
 
     Args:
         plan: The plan.
         name: What its text is called in messages.
         folder: What relative paths start from.
+        results: What relative paths of sinks start from, where that is another folder.
         seconds: Stop after so long.
         as_json: Print the report as JSON instead of tables.
 
@@ -67,7 +70,7 @@ def carry_out_plan(plan: Plan, name: str, folder: Path, *, seconds: float | None
     from lineside.pipelines.operate import operate
     from lineside.pipelines.plan.shape import shape_of
 
-    report = operate(shape_of(plan, name), folder, tell, _progress(), seconds=seconds)
+    report = operate(shape_of(plan, name), folder, tell, _progress(), results=results, seconds=seconds)
     if as_json:
         print(json.dumps(report.to_dict()), flush=True)
     else:

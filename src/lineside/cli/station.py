@@ -12,7 +12,10 @@ __all__ = ["command"]
 
 def command(
     file: Annotated[Path, typer.Argument(help="The station file (YAML).")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the results instead of the file's own.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results instead of the file's own; with elements: where their sinks write."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only read the file, and say what it describes.")] = False,
     describe: Annotated[bool, typer.Option("--describe", help="Only print the graph that it describes.")] = False,
     svg: Annotated[Path | None, typer.Option(help="With --describe: draw the graph into this file too.")] = None,
@@ -50,7 +53,5 @@ def command(
     if describe:
         describe_plan(plan, str(file), svg)
         return 0
-    if out is not None:
-        raise BadOption(f"--out is not for {file}, whose sinks name their own places")
     seconds = parse_time(duration) / 1e9 if duration else None
-    return carry_out_plan(plan, str(file), file.parent, seconds=seconds, as_json=as_json)
+    return carry_out_plan(plan, str(file), file.parent, results=out, seconds=seconds, as_json=as_json)

@@ -23,7 +23,7 @@ WORDS = {
     "xlsx": {"path": "r.xlsx", "bundle": "bearing"},
     "coco": {"path": "r.json"},
     "images": {"path": "pictures", "only": "found", "nth": "2", "per_minute": "10", "draw": "false"},
-    "film": {"path": "f.mp4", "codec": "mjpeg", "fps": "12.5"},
+    "video": {"path": "f.mp4", "codec": "mjpeg", "fps": "12.5"},
     "record": {"path": "session", "compression": "3", "rotate": "10m"},
 }
 

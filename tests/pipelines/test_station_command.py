@@ -1,0 +1,112 @@
+"""A station from the command line: what it counts, where it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.documents import ROOT
+from helpers.media import pictures
+
+ROW = "pictures name=parts path={parts} ! segment name=m bundle={bundle} conf=0.01 ! tee name=t ! jsonl path=lines.jsonl  t. ! sqlite path=parts.db"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    return pictures(tmp_path / "parts", [(96, 160)] * 3)[0].parent
+
+
+def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+    base = sqlite3.connect(f"file:{folder / 'parts.db'}?mode=ro", uri=True)
+    try:
+        return base.execute(query).fetchall()
+    finally:
+        base.close()
+
+
+def test_a_launch_string_runs_to_the_end_of_its_files(cli, parts: Path, bundle: Path, tmp_path: Path) -> None:
+    done = cli("launch", ROW.format(parts=parts, bundle=bundle), "--json", "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (branch,) = report["branches"]
+    assert (branch["source"], branch["model"], branch["counts"]["inspected"]) == ("parts", "m", 3)
+    assert report["complete"] and report["states"] == {"parts": "ENDED"} and not report["hanging"]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "lines.jsonl").read_text().splitlines()]
+    assert [line["source"] for line in lines] == ["parts"] * 3
+    assert rows(tmp_path / "out", "select count(*) from frames") == [(3,)]
+    tables = cli("launch", ROW.format(parts=parts, bundle=bundle), "--out", tmp_path / "again", cwd=tmp_path)
+    assert "parts > m" in tables.stdout and "latency of parts > m, ms" in tables.stdout
+
+
+def test_two_sources_share_a_model_and_a_table(cli, parts: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "station.yaml").write_text(
+        f"""
+station: 1
+elements:
+  one: {{pictures: {{path: parts}}}}
+  two: {{synthetic: {{path: parts, fps: 50, count: 5}}}}
+  model: {{segment: {{bundle: {bundle}}}}}
+  lines: {{jsonl: {{path: lines.jsonl}}}}
+links: [one ! model ! lines, two ! queue policy=every:9 ! model]
+"""
+    )
+    done = cli("station", tmp_path / "station.yaml", "--json", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    counts = {it["source"]: it["counts"] for it in json.loads(done.stdout)["branches"]}
+    assert {name: it["inspected"] for name, it in counts.items()} == {"one": 3, "two": 5}
+    lines = [json.loads(line) for line in (tmp_path / "out" / "lines.jsonl").read_text().splitlines()]
+    assert sorted((line["source"], line["frame"]) for line in lines) == [
+        *(("one", k) for k in range(3)),
+        *(("two", k) for k in range(5)),
+    ]
+    assert [line["trigger"] for line in lines if line["source"] == "two"] == [0, 1, 2, 3, 4]
+
+
+def test_a_region_that_cannot_be_meant_is_said_before_anything_runs(
+    cli, parts: Path, bundle: Path, tmp_path: Path
+) -> None:
+    row = f"pictures path={parts} ! roi crop=0,0,10,10 polygon=0,0,1,1,2,2 ! segment bundle={bundle} ! jsonl"
+    done = cli("launch", row, cwd=tmp_path)
+    assert done.returncode == 2 and "one of crop, polygon and perspective" in done.stderr
+    assert not list(tmp_path.glob("*.jsonl*"))
+
+
+def test_describe_says_what_a_file_means_and_draws_it(cli, tmp_path: Path) -> None:
+    done = cli("station", ROOT / "configs/stations/demo.yaml", "--describe", "--svg", tmp_path / "line.svg")
+    assert done.returncode == 0, done.stderr
+    assert "-[latest]-> segment name=model" in done.stdout and "deadline line: 500 ms" in done.stdout
+    assert (tmp_path / "line.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(number: signal.Signals, parts: Path, bundle: Path, tmp_path: Path) -> None:
+    row = f"synthetic name=line path={parts} fps=50 ! segment name=m bundle={bundle} ! sqlite path=parts.db"
+    command = [sys.executable, "-m", "lineside", "launch", row, "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not ((tmp_path / "parts.db").exists() and _some(tmp_path)):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=120)
+    report = json.loads(out)
+    assert process.returncode == 0, errors
+    assert report["stopped"] == number.name and report["complete"]
+    counts = report["branches"][0]["counts"]
+    written = counts["sinks"]["sqlite"]["written"]
+    assert counts["in_flight"] == 0 and rows(tmp_path, "select count(*) from frames") == [(written,)]
+
+
+def _some(folder: Path) -> bool:
+    """Whether the database holds frames already."""
+    try:
+        return rows(folder, "select count(*) from frames")[0][0] != 0
+    except sqlite3.Error:
+        return False
