@@ -96,9 +96,10 @@ def test_what_never_came_is_counted() -> None:
             numbers.append(frame.pts)
             lost += frame.missed + (frame.damage is not None)
             whole += frame.damage is None
-            if whole == 5:
+            frame.release()
+            if lost >= 3 and frame.damage is None:
                 break
-    assert lost >= 3
+    assert lost >= 3, "frames went on without a gap"
     # The simulator takes 25 pictures a second, and may be late with some.
     assert lost + whole <= round((numbers[-1] - numbers[0]) * 25) + 1
 
