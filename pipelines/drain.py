@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from lineside.pipelines.elements import Sink, Transform
@@ -67,12 +68,16 @@ class Drain:
             member = self._members[link]
             member.giver.written(frame, self.sink.name, self._write(frame, member.chain))
         self.finishing = True
+        self._close(partial(self.sink.close, self._missing()))
+        for transform in (transform for member in self._members.values() for transform in member.chain):
+            self._close(transform.close)
+        self.finishing = False
+
+    def _close(self, close: Callable[[], None]) -> None:
         try:
-            self.sink.close(self._missing())
+            close()
         except Exception as error:
             self._bus.emit("error", self.sink.name, "close failed", f"{self.sink.name}: {error}")
-        finally:
-            self.finishing = False
 
     def _write(self, frame: Frame, chain: Sequence[Transform]) -> str | None:
         """Writes a frame; why it could not be written."""

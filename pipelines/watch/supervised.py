@@ -182,4 +182,7 @@ class Supervised:
             self._attempt.source.stop()
 
     def close(self) -> None:
-        """See `Source.close`. Every attempt closes its own source."""
+        """See `Source.close`: an attempt whose frames nobody reads any more ends, and closes its own source."""
+        self.stop()
+        if self._attempt is not None:
+            self._attempt.give_up(self._limits.grace)

@@ -13,6 +13,8 @@ from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.frame import CAPTURE, DECIDED, DONE, READ, TAKEN, Frame
 from lineside.pipelines.graph import Branch, Graph
 from lineside.pipelines.link import Policy
+from lineside.pipelines.looks import BranchName, Feed, Look, Way
+from lineside.pipelines.runner import Runner
 from lineside.pipelines.stages import TOTAL
 from lineside.runtime.errors import BadFrame, SinkError, SourceError
 
@@ -299,3 +301,98 @@ def test_a_listener_that_fails_is_taken_off() -> None:
     leave()
     bus.emit("info", "e", "three", "m")
     assert heard == ["bad", "one", "two"]
+
+
+def test_transforms_of_one_sink_work_on_its_own_picture_and_are_closed_with_it() -> None:
+    seen: dict[str, list[int]] = {"plain": [], "bright": []}
+    bright = Work(lambda frame: frame.show(frame.bgr() + np.uint8(100)))
+    runner = Runner()
+    runner.add_source("line", Counting(4))
+    runner.add_model("model", Work())
+    for name in seen:
+        runner.add_sink(Keep(name, gate=lambda frame, n=name: seen[n].append(int(frame.bgr()[0, 0, 0]))))
+    runner.add_look(Look("line", "model", [Way("plain"), Way("bright", chain=[bright])]))
+    runner.start()
+    assert runner.join(LONG)
+    assert seen == {"plain": [0, 1, 2, 3], "bright": [100, 101, 102, 103]}
+    assert (bright.opened, bright.closed) == (1, 1)
+
+
+def test_a_source_goes_to_two_models_and_to_a_sink_without_one() -> None:
+    kept, runner = [Keep("a"), Keep("b"), Keep("raw")], Runner()
+    runner.add_source("line", Counting(6))
+    back: list[int] = []
+    for name, keep in zip("ab", kept, strict=False):
+        runner.add_model(name, Work(lambda frame: back.append(frame.sequence)))
+        runner.add_sink(keep)
+        runner.add_look(Look("line", name, [Way(keep.name)]))
+    runner.add_sink(kept[2])
+    runner.add_feed(Feed("line", [Way("raw")]))
+    runner.start()
+    assert runner.join(LONG)
+    assert [keep.frames for keep in kept] == [list(range(6))] * 3 and sorted(back) == sorted([*range(6)] * 2)
+    assert {name.model: counts.inspected for name, counts in runner.snapshot().items()} == {"a": 6, "b": 6}
+    assert runner.states() == {"line": "ENDED"}
+
+
+def test_a_dead_source_takes_nothing_from_another() -> None:
+    never, through = threading.Event(), threading.Event()
+    keep, runner = Keep(gate=lambda frame: through.set() if frame.sequence == 49 else None), Runner()
+    runner.add_source("dead", Counting(9, live=True, gate=lambda k: never.wait() and None), rename=True)
+    runner.add_source("well", Counting(50, live=True))
+    runner.add_model("model", Work())
+    runner.add_sink(keep)
+    for name in ("dead", "well"):
+        runner.add_look(Look(name, "model", [Way("keep", Policy("every", 60))], Policy("every", 60)))
+    runner.start()
+    assert through.wait(LONG)
+    assert runner.snapshot()[BranchName("well", "model")].inspected == 50
+    assert not runner.close(drain=0.5, grace=0.2) and runner.hanging() == ["source dead"]
+    never.set()
+
+
+def test_frames_of_several_sources_share_a_run() -> None:
+    both = threading.Barrier(2)
+    runs: list[list[int]] = []
+
+    class Batch(Work):
+        batch = 2
+
+        def __call__(self, frame: Frame) -> None:
+            runs.append([frame.sequence])
+
+        def many(self, frames: list[Frame]) -> None:
+            runs.append([frame.sequence for frame in frames])
+
+    runner = Runner()
+    for name in ("one", "two"):
+        runner.add_source(name, Counting(5, gate=lambda k: both.wait(LONG) and None))
+    runner.add_model("model", Batch(), patience_ns=60_000_000_000)
+    for name in ("one", "two"):
+        runner.add_look(Look(name, "model"))
+    runner.start()
+    assert runner.join(LONG)
+    assert sorted(number for run in runs for number in run) == sorted([*range(5)] * 2)
+    assert max(map(len, runs)) == 2
+
+
+def test_a_batch_that_fails_costs_only_the_bad_frame() -> None:
+    class Batch(Work):
+        batch = 4
+
+        def __call__(self, frame: Frame) -> None:
+            if frame.sequence == 1:
+                raise ValueError("bad")
+
+        def many(self, frames: list[Frame]) -> None:
+            for frame in frames:
+                self(frame)
+
+    runner = Runner()
+    runner.add_source("line", Counting(4))
+    runner.add_model("model", Batch(), patience_ns=10_000_000_000)
+    runner.add_look(Look("line", "model", policy=Policy("every", 9)))
+    runner.start()
+    assert runner.join(LONG)
+    counts = runner.snapshot()[BranchName("line", "model")]
+    assert (counts.inspected, counts.failed) == (3, 1)

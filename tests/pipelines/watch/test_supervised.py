@@ -185,6 +185,17 @@ def test_a_stop_needs_no_frame() -> None:
         assert watcher.source.state == "ENDED"
 
 
+def test_whoever_stops_reading_and_closes_it_leaves_nothing_running() -> None:
+    lives = Lives((5, "freeze"))
+    source = Supervised(lives, "top", Bus(), QUICK)
+    source.open()
+    frames = source.frames()
+    next(frames)
+    source.close()
+    assert lives.built[0].asked.is_set() and lives.built[0].closed.wait(20)
+    frames.close()  # type: ignore[attr-defined]
+
+
 def test_a_source_that_knows_its_end_has_one() -> None:
     watcher = Watcher(lambda: Life(4, "over", known=4))
     watcher.until(lambda: watcher.ended)
