@@ -210,14 +210,17 @@ def test_an_element_that_hangs_is_named_and_left_behind() -> None:
 
 
 def test_a_sink_that_hangs_does_not_keep_another_from_finishing() -> None:
-    never, blocked, finished = threading.Event(), threading.Event(), threading.Event()
-    # Frame 12 is asked for when at least 7 have been taken: one is in the hanging sink, 4 wait there, one finds no place.
-    source = Counting(10**9, gate=lambda number: blocked.set() if number == 12 else None)
+    never, inside, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(frame: Frame) -> None:
+        inside.set()
+        never.wait()
+
     file = Keep("file")
     file.close = lambda missing=0: finished.set()  # type: ignore[method-assign]
-    graph = Graph(source, Work(lanes=2), [Keep("stuck", gate=lambda frame: never.wait() and None), file])
+    graph = Graph(Counting(10**9), Work(lanes=2), [Keep("stuck", gate=hang), file])
     graph.start()
-    assert blocked.wait(LONG)
+    assert inside.wait(LONG)
     assert not graph.close(drain=0.0, grace=0.1)
     assert finished.wait(LONG), "the file is closed although the other sink never returned"
     assert "sink stuck" in graph.hanging() and graph.flow.counters.snapshot().balanced
