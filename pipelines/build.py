@@ -45,6 +45,7 @@ def build(
     results: Path | None = None,
     limits: Limits = Limits(),
     listener: Callable[[Frame], None] | None = None,
+    wrap: Callable[[Node, Callable[[], Source]], Source] = lambda node, make: make(),
 ) -> Built:
     """Makes every element of a plan and joins them.
 
@@ -55,6 +56,7 @@ def build(
         results: What relative paths of sinks start from, where that is another folder.
         limits: When a live source counts as frozen.
         listener: Told each frame whose outcome is settled.
+        wrap: Gives each source, of its node and what makes it; for who puts something around it.
 
     Returns:
         The graph, not started.
@@ -65,7 +67,7 @@ def build(
     built = Built(Runner(bus))
     builder = _Builder(shape, folder, results or folder, bus, built)
     for node in shape.sources:
-        built.runner.add_source(node.name, builder.source(node, limits), rename=True)
+        built.runner.add_source(node.name, wrap(node, partial(builder.source, node, limits)), rename=True)
     for node in shape.models:
         model = built.models[node.name] = builder.made(node)
         built.runner.add_model(

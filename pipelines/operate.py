@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lineside.pipelines.build import build
+from lineside.pipelines.build import Built, build
 from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.elements import SourceState
 from lineside.pipelines.events import Bus
@@ -118,6 +118,7 @@ def operate(
     seconds: float | None = None,
     drain: float = 10.0,
     grace: float = 3.0,
+    construct: Callable[..., Built] = build,
 ) -> Report:
     """Runs a station until its sources end or a signal comes. For the main thread: it takes the signals.
 
@@ -136,6 +137,7 @@ def operate(
         seconds: Stop after so long, as after a signal.
         drain: See above, seconds.
         grace: See above, seconds.
+        construct: Makes the graph, as `lineside.pipelines.build.build` does.
 
     Raises:
         LinesideError: An element cannot be made or opened.
@@ -146,7 +148,7 @@ def operate(
     with catch_signals() as signals:
         for done in apply_machine(shape.plan.machine, say):  # before any thread begins
             bus.emit("info", shape.plan.name, "machine", f"{shape.plan.name} {done}")
-        built = build(shape, folder, bus, results=results, limits=limits, listener=tally)
+        built = construct(shape, folder, bus, results=results, limits=limits, listener=tally)
         for sink in built.sinks.values():
             hear = getattr(sink, "hear", None)
             if hear is not None:
