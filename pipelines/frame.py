@@ -40,6 +40,33 @@ _SHARED = ("damage", "encoder", "error", "missed", "name", "note", "part", "size
 """What a fork of a frame has from it."""
 
 
+class _Converted:
+    """The pixels of a `Yuv`, made at the first call and shared by a frame and all its forks."""
+
+    __slots__ = ("_lock", "_pixels", "_pool", "yuv")
+
+    def __init__(self, yuv: Yuv, pool: BufferPool | None) -> None:
+        self.yuv = yuv
+        self._pool = pool
+        self._pixels: Pixels | None = None
+        self._lock = threading.Lock()  # not that of a frame, which the graph takes for every one
+
+    def bgr(self) -> Pixels:
+        """``(H, W, 3)`` uint8 BGR."""
+        with self._lock:
+            if self._pixels is None:
+                out = None if self._pool is None else self._pool.take((*self.yuv.size, 3))
+                self._pixels = self.yuv.to_bgr(out)
+            return self._pixels
+
+    def release(self) -> None:
+        """Gives the pixels back, once nobody holds the picture any more."""
+        with self._lock:
+            pixels, self._pixels = self._pixels, None
+        if self._pool is not None and pixels is not None:
+            self._pool.give(pixels)
+
+
 class Frame:
     """One picture on its way from a source to the last sink.
 
@@ -76,13 +103,12 @@ class Frame:
     """
 
     __slots__ = (
-        "_bgr",
-        "_converting",
+        "_converted",
+        "_forked",
         "_given",
         "_holders",
         "_lock",
         "_original",
-        "_pool",
         "_recycle",
         "clock",
         "damage",
@@ -133,11 +159,10 @@ class Frame:
         self.wall = time.time()
         self.damage: str | None = None
         self.missed = 0
-        self._bgr: Pixels | None = None
         self._original: Picture | None = None
-        self._converting = threading.Lock()
+        self._converted = _Converted(pixels, pool) if isinstance(pixels, Yuv) else None
+        self._forked = False
         self._recycle = recycle
-        self._pool = pool
         self._holders = 1
         self._given = 0
         if captured is not None:
@@ -148,7 +173,8 @@ class Frame:
     def bgr(self) -> Pixels:
         """The picture as pixels, for those who draw, save or show it.
 
-        A `Yuv` is converted at the first call; all that ask share the result, which is kept until the last release.
+        A `Yuv` is converted at the first call; all that ask share the result, those who have a fork of the frame too. It is
+        kept until the last release.
 
         Returns:
             ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; not to be written to.
@@ -161,10 +187,10 @@ class Frame:
             return pixels
         if not isinstance(pixels, Yuv):
             raise BadFrame("the frame has no pixels: it could not be read, or was given back already")
-        with self._converting:  # not the other lock, which the graph takes for every frame
-            if self._bgr is None:
-                self._bgr = pixels.to_bgr(None if self._pool is None else self._pool.take((*pixels.size, 3)))
-            return self._bgr
+        converted = self._converted
+        if converted is None or converted.yuv is not pixels:
+            return pixels.to_bgr()  # put there by `show`, which is meant for pixels
+        return converted.bgr()
 
     def show(self, pixels: Pixels) -> None:
         """Puts another picture in the place of the frame's own: a part of it, or one drawn over.
@@ -216,6 +242,7 @@ class Frame:
         """The same picture for another way through the graph: own clock, results and outcome, the pixels shared."""
         self.hold()
         other = Frame(self.pixels, pts=self.pts, recycle=lambda pixels: self.release())
+        other._converted, other._forked = self._converted, True
         for field in _SHARED:
             setattr(other, field, getattr(self, field))
         other.clock = dict(self.clock)
@@ -236,8 +263,7 @@ class Frame:
                 return
             pixels, self.pixels = self.pixels if self._original is None else self._original, None
             self._original = None
-            drawn, self._bgr = self._bgr, None
-        if self._pool is not None and drawn is not None:
-            self._pool.give(drawn)
+        if self._converted is not None and not self._forked:
+            self._converted.release()
         if self._recycle is not None and pixels is not None:
             self._recycle(pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,20 @@ import numpy as np
 import pytest
 
 import lineside
-from helpers.elements import Keep
+from helpers.elements import Keep, Work
 from helpers.media import picture as discs
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.graph import Graph
+from lineside.pipelines.looks import Feed, Look, Way
 from lineside.pipelines.pool import BufferPool
+from lineside.pipelines.runner import Runner
 from lineside.pipelines.segment import Segment
 from lineside.pipelines.sinks.images import Images
 from lineside.pipelines.sinks.video import OverlayVideo
 from lineside.pipelines.sources.memory import Memory
+from lineside.pipelines.transforms.overlay import Draw, Drawing
+from lineside.pipelines.transforms.roi import Region, Roi
 from lineside.pipelines.view.encoder import Shot, encode
 from lineside.runtime.detections import Detections
 from lineside.runtime.errors import BadFrame
@@ -75,6 +80,54 @@ def test_all_who_draw_share_one_conversion(pool: BufferPool | None) -> None:
         thread.join()
     assert len(got) == 4 and all(pixels is got[0] for pixels in got)
     np.testing.assert_array_equal(got[0], picture.to_bgr())
+
+
+def test_forks_share_the_conversion_and_its_life() -> None:
+    pool, picture = BufferPool(), yuv()
+    frame = Frame(picture, pool=pool)
+    fork = frame.fork()
+    grandchild = fork.fork()
+    pixels = grandchild.bgr()
+    assert fork.bgr() is pixels and frame.bgr() is pixels
+    frame.show(np.zeros((2, 3, 3), np.uint8))  # cut down for its own way: the others still see the whole picture
+    assert frame.bgr().shape == (2, 3, 3) and fork.bgr() is pixels
+    frame.release()
+    fork.release()
+    assert grandchild.bgr() is pixels and Frame(yuv(seed=1), pool=pool).bgr() is not pixels
+    grandchild.release()
+    assert Frame(yuv(seed=2), pool=pool).bgr() is pixels, "used again once the last fork has let go"
+
+
+def test_a_station_converts_each_frame_once_however_many_draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two models, one of them behind a region, each with two sinks that draw on a copy, and a sink without any model."""
+    converted: list[int] = []
+    plain = Yuv.to_bgr
+
+    def counted(self: Yuv, out: Any = None) -> Any:
+        converted.append(id(self))
+        return plain(self, out)
+
+    pictures = [yuv(40, 60, seed) for seed in range(5)]
+    monkeypatch.setattr(Yuv, "to_bgr", counted)
+    runner = Runner()
+    runner.add_source("top", Memory(pictures, 5))
+    drawn: dict[str, int] = {}
+
+    def see(frame: Frame, name: str) -> None:
+        drawn[name] = drawn.get(name, 0) + int(frame.bgr().shape in ((40, 60, 3), (20, 30, 3)))
+
+    names = ["a", "b", "c", "d", "plain"]
+    for name in names:
+        runner.add_sink(Keep(name, gate=partial(see, name=name)))
+    for model, before, sinks in (("m", [], names[:2]), ("n", [Roi(Region(crop="0,0,30,20"))], names[2:4])):
+        runner.add_model(model, Work())
+        chain = [Draw(Drawing())]
+        runner.add_look(Look("top", model, [Way(name, chain=chain) for name in sinks], before=before))
+    runner.add_feed(Feed("top", [Way("plain")]))
+    runner.start()
+    assert runner.join(120)
+    assert drawn == dict.fromkeys(names, 5)
+    assert sorted(converted) == sorted(map(id, pictures)), "each picture once"
 
 
 def test_pixels_last_until_the_last_holder_lets_go_and_are_then_used_again() -> None:
