@@ -65,6 +65,7 @@ class Flow:
         bus: Where events go.
         now: Monotonic clock in ns.
         listener: Told each frame whose outcome is settled, after its last stamp.
+        model: Name of the model, which its frames then carry.
 
     Attributes:
         queue: The queue in front of the model.
@@ -86,8 +87,10 @@ class Flow:
         bus: Bus | None = None,
         now: Callable[[], int] = time.monotonic_ns,
         listener: Callable[[Frame], None] | None = None,
+        model: str = "",
     ) -> None:
         self.name = name
+        self._model = model
         self.terms = terms
         self.counters = Counters((INSPECT,), tuple(sinks), lock)
         self.clock = StageClock()
@@ -123,6 +126,7 @@ class Flow:
             Whether the queue took it. If not it has ended as dropped (overflow), never inspected (queue closed) or
             incomplete.
         """
+        frame.model = self._model
         if frame.missed:
             self.counters.unseen(frame.missed)
         self.counters.entered(frame)

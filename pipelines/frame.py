@@ -36,7 +36,7 @@ DECIDED = "decided"
 DONE = "done"
 """The last sink has written the frame."""
 
-_SHARED = ("damage", "encoder", "error", "missed", "name", "note", "part", "size", "source", "trigger", "wall")
+_SHARED = ("damage", "encoder", "error", "missed", "model", "name", "note", "part", "size", "source", "trigger", "wall")
 """What a fork of a frame has from it."""
 
 
@@ -86,6 +86,7 @@ class Frame:
             read-only. None for a picture that could not be read, and after the last release.
         sequence: Number of the frame in this run, from 0, given by the graph.
         source: Name of the source.
+        model: Name of the model that looks at it; empty where none does.
         name: File that holds the picture; empty for a camera.
         pts: Presentation time in seconds since the start of its source.
         size: Height and width in pixels; ``(0, 0)`` for a picture that could not be read.
@@ -116,6 +117,7 @@ class Frame:
         "encoder",
         "error",
         "missed",
+        "model",
         "name",
         "note",
         "outcome",
@@ -145,6 +147,7 @@ class Frame:
         self.pixels = pixels
         self.sequence = -1
         self.source = printable(source)
+        self.model = ""
         self.name = printable(name)
         self.pts = pts
         self.size: tuple[int, int] = (0, 0) if pixels is None else picture_size(pixels)

@@ -203,7 +203,7 @@ class Runner:
         terms = Terms(policy, not stream.live, look.deadline_ns, look.late, look.priority)
         flow = Flow(
             look.source, model.inlet, terms, sinks=[way.sink for way in look.ways], lanes=lanes, after=look.after,
-            lock=self._lock, bus=self.bus, now=self._now, listener=look.listener,
+            lock=self._lock, bus=self.bus, now=self._now, listener=look.listener, model=look.model,
         )  # fmt: skip
         assert model.crew is not None, "crews are made before flows"
         model.crew.join(flow, look.before)
