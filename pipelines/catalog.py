@@ -111,6 +111,7 @@ ELEMENTS: dict[str, Kind] = {
     "sqlite": _sink("sqlite", "Database", "a database of frames, detections and events"),
     "images": _sink("gallery", "GalleryFolder", "pictures with masks"),
     "video": _sink("film", "FilmFile", "a video with masks", each=True),
+    "rtsp-server": _sink("rtsp", "RtspServed", "live pictures with masks, for players on the network"),
     "record": _sink("record", "Session", "pictures as they came, for replay", each=True),
 }
 """All elements that come with Lineside."""

@@ -26,8 +26,10 @@ class Problems:
         self.messages: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        """Listens to one event."""
+        """Listens to one event; one that says where something is to be found is only said."""
         if event.level == "info":
+            if event.kind == "serving":
+                self._say(event.message)
             return
         key = (event.element, event.kind)
         with self._lock:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import quote, unquote
 
-from lineside.runtime.errors import SourceError
+from lineside.runtime.errors import BadOption, SourceError
 
-__all__ = ["SECRET_OPTIONS", "Address", "address_of", "redacted"]
+__all__ = ["SECRET_OPTIONS", "Address", "address_of", "redacted", "secret"]
 
 SECRET_OPTIONS = frozenset(("password", "user"))
 """Options of elements whose values nobody gets to see, whatever they look like."""
@@ -72,6 +73,26 @@ def address_of(url: str) -> Address:
     return (
         Address(f"{scheme}://{host}{rest[len(authority) :]}", unquote(user), unquote(password)) if at else Address(url)
     )
+
+
+def secret(text: str) -> str:
+    """A secret as an option gives it: the secret itself, or ``env:NAME`` for what an environment variable holds.
+
+    Args:
+        text: The option.
+
+    Raises:
+        BadOption: There is no such variable, or nothing in it.
+    """
+    kind, colon, name = text.partition(":")
+    if kind != "env" or not colon:
+        return text
+    found = os.environ.get(name, "")
+    if not found:
+        raise BadOption(
+            f"the environment variable '{name}', which is to hold a secret, is not set; set it, and start again"
+        )
+    return found
 
 
 def redacted(text: str, *known: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
+from collections.abc import Iterable, Mapping
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_ulong, c_void_p
 from typing import Any
 
 from lineside.pipelines.gst.structs import GError, Value, VideoFrame, VideoInfo
@@ -14,6 +15,7 @@ from lineside.runtime.errors import MissingPackage, SourceError
 __all__ = [
     "NONE",
     "TIME",
+    "bind",
     "factory_of",
     "have",
     "library",
@@ -44,6 +46,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "g_error_free": (None, _P),
     "g_quark_to_string": (_TEXT, c_uint32),
     "g_strfreev": (None, _P),
+    "g_object_unref": (None, _P),
+    "g_signal_connect_data": (c_ulong, _P, _TEXT, _P, _P, _P, _INT),
     "g_object_get_property": (None, _P, _TEXT, POINTER(Value)),
     "g_object_set_property": (None, _P, _TEXT, POINTER(Value)),
     "g_value_init": (_P, POINTER(Value), c_size_t),
@@ -85,6 +89,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gst_segment_to_stream_time": (_TIME, _P, _INT, _TIME),
     "gst_app_sink_try_pull_sample": (_P, _P, _TIME),
     "gst_app_sink_is_eos": (_INT, _P),
+    "gst_app_src_set_caps": (None, _P, _P),
+    "gst_app_src_push_buffer": (_INT, _P, _P),
+    "gst_buffer_new_allocate": (_P, _P, c_size_t, _P),
+    "gst_buffer_fill": (c_size_t, _P, c_size_t, _P, c_size_t),
+    "gst_caps_from_string": (_P, _TEXT),
+    "gst_element_send_event": (_INT, _P, _P),
+    "gst_video_event_new_downstream_force_key_unit": (_P, _TIME, _TIME, _TIME, _INT, c_uint),
     "gst_video_info_from_caps": (_INT, POINTER(VideoInfo), _P),
     "gst_video_frame_map": (_INT, POINTER(VideoFrame), POINTER(VideoInfo), _P, _INT),
     "gst_video_frame_unmap": (None, POINTER(VideoFrame)),
@@ -99,11 +110,24 @@ class _Loaded:
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        libraries = _open()
-        for name, (returned, *taken) in _SIGNATURES.items():
-            function = next(getattr(it, name) for it in libraries if hasattr(it, name))
-            function.restype, function.argtypes = returned, taken
-            setattr(self, name, function)
+        bind(self, _open(), _SIGNATURES)
+
+
+def bind(target: object, libraries: Iterable[ctypes.CDLL], signatures: Mapping[str, tuple[Any, ...]]) -> None:
+    """Sets C functions as attributes by their names.
+
+    Args:
+        target: What gets them.
+        libraries: Where they are looked for, in turn.
+        signatures: By name what each returns, and what it takes.
+
+    Raises:
+        StopIteration: No library has one of them.
+    """
+    for name, (returned, *taken) in signatures.items():
+        function = next(getattr(it, name) for it in libraries if hasattr(it, name))
+        function.restype, function.argtypes = returned, taken
+        setattr(target, name, function)
 
 
 _lock = threading.Lock()

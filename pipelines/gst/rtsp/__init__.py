@@ -1,0 +1,1 @@
+"""Pictures out over the network: GStreamer's RTSP server through ctypes, an encoder only while somebody watches."""
