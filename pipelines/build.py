@@ -16,6 +16,7 @@ from lineside.pipelines.looks import Feed, Look, Way
 from lineside.pipelines.plan.data import Node
 from lineside.pipelines.plan.shape import Branch, Outlet, Shape
 from lineside.pipelines.runner import Runner
+from lineside.pipelines.sources.live import limits_of
 from lineside.pipelines.watch.isolated import Isolated
 from lineside.pipelines.watch.supervised import Limits, Supervised
 
@@ -54,7 +55,7 @@ def build(
         folder: What relative paths start from.
         bus: Where events go.
         results: What relative paths of sinks start from, where that is another folder.
-        limits: When a live source counts as frozen.
+        limits: When a live source counts as frozen that does not say it itself.
         listener: Told each frame whose outcome is settled.
         wrap: Gives each source, of its node and what makes it; for who puts something around it.
 
@@ -102,7 +103,7 @@ class _Builder:
             return found
         place = Place(self._folder, node.name, self._bus)
         return Supervised(
-            partial(self.made, node), node.name, self._bus, limits,
+            partial(self.made, node), node.name, self._bus, limits_of(node.options, limits),
             isolate=partial(Isolated, node.element, node.options, place),
         )  # fmt: skip
 

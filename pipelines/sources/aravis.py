@@ -8,7 +8,8 @@ import msgspec
 
 from lineside.pipelines.aravis.camera import Activation, Receive, Settings, Trigger
 from lineside.pipelines.aravis.source import AravisSource
-from lineside.pipelines.catalog import Options, Place
+from lineside.pipelines.catalog import Place
+from lineside.pipelines.sources.live import Live
 
 __all__ = ["AravisCamera", "make"]
 
@@ -19,7 +20,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Pace = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
 
 
-class AravisCamera(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AravisCamera(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An industrial camera, through Aravis. What is not given stays as the camera is set.
 
     Attributes:
@@ -66,6 +67,7 @@ class AravisCamera(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         """Refuses what does not go together."""
+        super().__post_init__()
         if self.fps is not None and self.trigger != "none":
             raise ValueError("fps is for trigger=none; a trigger sets the rate (pace for trigger=software)")
         if self.pace is not None and self.trigger != "software":

@@ -13,6 +13,7 @@ from lineside.pipelines.catalog import Options, Place
 from lineside.pipelines.elements import Source
 from lineside.pipelines.sources import make_source
 from lineside.pipelines.sources.find import find
+from lineside.pipelines.sources.live import Live
 from lineside.runtime.errors import SourceError
 
 __all__ = ["CameraNumber", "Files", "VideoFile", "camera", "pictures", "video"]
@@ -42,7 +43,7 @@ class VideoFile(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pace: bool = False
 
 
-class CameraNumber(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CameraNumber(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera of the operating system, through OpenCV.
 
     Attributes:

@@ -11,6 +11,7 @@ from lineside.pipelines.gst import recipes
 from lineside.pipelines.gst.recipes import Codec, Recipe, Size
 from lineside.pipelines.gst.source import GstSource
 from lineside.pipelines.secrets import Address, address_of, redacted
+from lineside.pipelines.sources.live import Live
 from lineside.runtime.errors import SourceError
 
 __all__ = [
@@ -49,7 +50,7 @@ class GstFile(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Seconds = 20.0
 
 
-class GstRtsp(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GstRtsp(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A network camera. Its credentials show nowhere: not in messages, events, files or the form of this object.
 
     Attributes:
@@ -81,7 +82,7 @@ class GstRtsp(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [("url", redacted(self.url, self.user, self.password))]
 
 
-class GstUsb(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GstUsb(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera of the operating system (Video4Linux), such as a USB camera.
 
     Attributes:
@@ -103,7 +104,7 @@ class GstUsb(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     buffers: Buffers = 1
 
 
-class GstCsi(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GstCsi(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera on the CSI connector of a Jetson.
 
     Attributes:
@@ -123,7 +124,7 @@ class GstCsi(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     buffers: Buffers = 1
 
 
-class GstPattern(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GstPattern(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """GStreamer's test pattern, as if from a camera.
 
     Attributes:
@@ -156,7 +157,7 @@ class GstPattern(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return self.live and self.frames is None
 
 
-class GstLaunch(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GstLaunch(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pipeline of one's own.
 
     Attributes:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from lineside.pipelines.elements import Source, StreamInfo
 from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame
 
-__all__ = ["Paced", "Playback"]
+__all__ = ["Paced", "Playback", "Sleep"]
 
 Sleep = Callable[[threading.Event, float], object]
+"""Waits so many seconds, or until the event is set."""
 
 
 class _Held:

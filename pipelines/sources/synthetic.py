@@ -7,10 +7,11 @@ from typing import Annotated
 
 import msgspec
 
-from lineside.pipelines.catalog import Options, Place
+from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import Source, StreamInfo
 from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.sources.elements import Text, located
+from lineside.pipelines.sources.live import Live
 from lineside.pipelines.sources.memory import Memory, synthetic
 from lineside.pipelines.sources.paced import Paced
 from lineside.runtime.errors import SourceError
@@ -21,7 +22,7 @@ MOST_PICTURES = 64
 """So many pictures of a folder are kept in memory; a line that shows more of them begins again."""
 
 
-class Synthetic(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Synthetic(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera that is none: noise of a fixed seed, or pictures of a folder in turn, at a fixed rate.
 
     Attributes:

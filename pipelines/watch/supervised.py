@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -16,6 +17,8 @@ from lineside.pipelines.watch.backoff import Backoff, Delays
 
 __all__ = ["Limits", "Supervised"]
 
+_SLICE = 0.2
+"""Seconds after which a wait for a frame looks whether anything else has happened."""
 _LEVEL: dict[SourceState, Level] = {"STALLED": "error", "BACKOFF": "warning"}
 
 
@@ -25,7 +28,9 @@ class Limits:
 
     Attributes:
         connect: Longest time from an attempt to its first frame, seconds.
-        stall: Longest time between two frames, seconds; three periods of the stream where that is longer.
+        stall: Longest time between two frames, seconds; infinite for any.
+        periods: So many periods of the stream, where that is longer.
+        waiting: The same for a source that something triggers, which may be silent because there is nothing to see.
         grace: Time in which an element has to end when it is asked to, seconds.
         steady: A source that has given frames for so long has recovered, seconds.
         rebuilds: After so many attempts in a row that came to nothing, or one that hangs, the capture moves into a process
@@ -35,6 +40,8 @@ class Limits:
 
     connect: float = 10.0
     stall: float = 5.0
+    periods: float = 3.0
+    waiting: float = math.inf
     grace: float = 2.0
     steady: float = 5.0
     rebuilds: int = 3
@@ -122,10 +129,10 @@ class Supervised:
 
     def _follow(self, attempt: Attempt) -> Generator[Frame, None, str | None]:
         """Hands frames on until there are none any more; returns why, or None where the source has given all it has."""
-        limit, offset, begun, left = self._limits.connect, None, 0.0, -1
+        offset, begun, left, heard = None, 0.0, -1, time.monotonic()
         while not self._stop.is_set():
             try:
-                frame = attempt.next(limit)
+                frame = attempt.next(_SLICE)
             except Over as end:
                 if not str(end) and left == 0:
                     return None
@@ -133,19 +140,14 @@ class Supervised:
             if self._stop.is_set() and frame is not None:
                 frame.release()
                 break
-            if frame is None and attempt.stream is not None and attempt.stream.waits:
-                # It says itself when it is lost; that it is open is all that can be known without a frame.
-                self._become("RUNNING", "")
-                continue
-            if frame is None:
-                if self.state == "RUNNING":
-                    self._become("STALLED", f"no frame for {limit:g} s")
-                    return f"no frame for {limit:g} s"
-                return f"no frame within {limit:g} s of connecting"
             now = time.monotonic()
+            if frame is None:
+                why = self._silent(attempt, now - heard, offset is None)
+                if why:
+                    return why
+                continue
             if offset is None:
-                offset = self._offset(frame)
-                limit, begun = self._stall(attempt), now
+                offset, begun = self._offset(frame), now
                 left = -1 if attempt.stream is None or attempt.stream.frames is None else attempt.stream.frames
                 self._become("RUNNING", "")
             elif self._backoff.failures and now - begun > self._limits.steady:
@@ -153,7 +155,33 @@ class Supervised:
             frame.pts += offset
             left -= 1
             yield frame
+            heard = time.monotonic()
         return "it was asked to end"
+
+    def _silent(self, attempt: Attempt, silence: float, first: bool) -> str:
+        """Whether a source has been silent for too long.
+
+        Args:
+            attempt: The attempt.
+            silence: For how long, seconds.
+            first: Whether it has given no frame yet.
+
+        Returns:
+            Why it counts as frozen; empty where it does not.
+        """
+        stream = attempt.stream
+        if stream is not None and stream.waits:
+            # It says itself when it is lost; that it is open is all that can be known without a frame.
+            self._become("RUNNING", "")
+            limit = self._limits.waiting
+        else:
+            limit = self._limits.connect if first else self._stall(stream)
+        if silence < limit:
+            return ""
+        if self.state != "RUNNING":
+            return f"no frame within {limit:g} s of connecting"
+        self._become("STALLED", f"no frame for {limit:g} s")
+        return f"no frame for {limit:g} s"
 
     def _offset(self, frame: Frame) -> float:
         """What is added to the presentation times of an attempt, so that time goes on over all of them; seconds."""
@@ -162,10 +190,10 @@ class Supervised:
             self._first = captured - round(frame.pts * 1e9)
         return (captured - self._first) / 1e9 - frame.pts
 
-    def _stall(self, attempt: Attempt) -> float:
+    def _stall(self, stream: StreamInfo | None) -> float:
         """Longest time between two frames, seconds."""
-        rate = attempt.stream.fps if attempt.stream is not None else None
-        return max(self._limits.stall, 3.0 / rate if rate else 0.0)
+        rate = stream.fps if stream is not None else None
+        return max(self._limits.stall, self._limits.periods / rate if rate else 0.0)
 
     def _become(self, state: SourceState, why: str) -> None:
         """Changes the state and tells the bus."""

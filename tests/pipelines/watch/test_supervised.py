@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lineside.pipelines.build import build
+from lineside.pipelines.catalog import options_of
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.plan.launch import parse_launch
+from lineside.pipelines.plan.shape import shape_of
+from lineside.pipelines.sources.live import limits_of
 from lineside.pipelines.watch.backoff import Backoff, Delays
 from lineside.pipelines.watch.supervised import Limits, Supervised
-from lineside.runtime.errors import SourceError
+from lineside.runtime.errors import SourceError, StationError
 
 QUICK = Limits(connect=20.0, stall=1.0, grace=0.2, steady=60.0, rebuilds=2, delays=Delays(0.01, 0.02, 0.0))
 PIXELS = np.zeros((2, 2, 3), np.uint8)
@@ -43,15 +51,15 @@ class Lives:
 class Life:
     """A source with so many frames and an end: ``over``, ``error``, ``freeze`` (ends when asked to) or ``hang`` (never)."""
 
-    def __init__(self, frames: int, end: str, known: int | None = None) -> None:
-        self.frames_, self.end, self.known = frames, end, known
+    def __init__(self, frames: int, end: str, known: int | None = None, waits: bool = False) -> None:
+        self.frames_, self.end, self.known, self.waits = frames, end, known, waits
         self.asked, self.let_go = threading.Event(), threading.Event()
         self.closed = threading.Event()
 
     def open(self) -> StreamInfo:
         if self.end == "refuse":
             raise SourceError("another program has the camera")
-        return StreamInfo("life", "camera", live=True, frames=self.known)
+        return StreamInfo("life", "camera", live=True, frames=self.known, waits=self.waits)
 
     def frames(self) -> Iterator[Frame]:
         for number in range(self.frames_):
@@ -207,6 +215,65 @@ def test_the_same_source_ending_early_is_a_failure() -> None:
     watcher = Watcher(lambda: lives.pop(0))
     watcher.until(lambda: watcher.ended)
     assert len(watcher.frames) == 6 and "BACKOFF" in watcher.states()
+
+
+def test_silence_of_a_source_that_something_triggers_is_no_stall() -> None:
+    short = replace(QUICK, connect=0.3, stall=0.3)
+    triggered = Watcher(lambda: Life(0, "freeze", waits=True), short)
+    triggered.until(lambda: triggered.states() == ["CONNECTING", "RUNNING"])
+    other = Watcher(Lives((1, "freeze"), (1, "freeze")), short)
+    other.until(lambda: other.states().count("STALLED") == 2)
+    assert triggered.states() == ["CONNECTING", "RUNNING"] and triggered.source.attempts == 1
+    triggered.stop()
+    other.stop()
+
+
+def test_it_is_one_where_its_options_say_so() -> None:
+    limits = limits_of(options_of("aravis", {"trigger": "line", "stall": "300ms"}, "test"), QUICK)
+    watcher = Watcher(lambda: Life(0, "freeze", waits=True), limits)
+    watcher.until(lambda: "BACKOFF" in watcher.states())
+    watcher.stop()
+    assert watcher.states()[:4] == ["CONNECTING", "RUNNING", "STALLED", "BACKOFF"]
+    assert any("no frame for 0.3 s" in event.message for event in watcher.events)
+
+
+def test_a_camera_of_a_station_has_the_limit_that_it_was_told() -> None:
+    """One frame in five seconds: by itself it counts as stalled after three times that."""
+    plan = parse_launch("synthetic name=top size=8x8 fps=0.2 stall=1s ! jsonl", name="the launch string")
+    news, messages = threading.Condition(), list[str]()
+    bus = Bus()
+
+    def hear(event: Event) -> None:
+        with news:
+            messages.append(event.message)
+            news.notify_all()
+
+    bus.listen(hear)
+    (source,) = build(shape_of(plan, "it"), Path(), bus).runner._sources.values()
+    reader = threading.Thread(target=lambda: [frame.release() for frame in source.source.frames()], daemon=True)
+    reader.start()
+    with news:
+        assert news.wait_for(lambda: any("RUNNING -> STALLED" in it for it in messages), 60)
+    source.source.stop()
+    assert any("STALLED (no frame for 1 s)" in it for it in messages)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [({}, (5.0, 3.0, math.inf)), ({"stall": "2s"}, (2.0, 0.0, 2.0)), ({"stall": "never"}, (math.inf, 0.0, math.inf))],
+)
+@pytest.mark.parametrize("element", ["camera", "synthetic", "usb", "csi", "pattern", "aravis"])
+def test_every_kind_of_camera_may_have_its_own_limit(
+    element: str, words: dict[str, str], wanted: tuple[float, ...]
+) -> None:
+    limits = limits_of(options_of(element, words, "test", text=True), Limits())
+    assert (limits.stall, limits.periods, limits.waiting) == wanted
+
+
+def test_a_limit_that_is_no_time_is_refused() -> None:
+    for element in ("camera", "aravis"):  # The second has rules of its own beside it.
+        with pytest.raises(StationError, match="stall=soon is not known; write a time such as 2s, or never"):
+            options_of(element, {"stall": "soon"}, "the launch string", text=True)
 
 
 @given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
