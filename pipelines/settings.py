@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lineside.runtime.errors import BadOption
 
-__all__ = ["MaskMode", "Settings", "Thresholds"]
+if TYPE_CHECKING:
+    from lineside.runtime.manifest import Thresholds as Own
+
+__all__ = ["MaskMode", "Settings", "Thresholds", "in_force"]
 
 MaskMode = Literal["native", "proto", "none"]
 
@@ -107,3 +110,16 @@ class Settings:
         if self._switch is None:
             raise BadOption("the bundle cannot be changed: no segment transform is running")
         self._switch(Path(path))
+
+
+def in_force(thresholds: Thresholds, own: Own) -> dict[str, float]:
+    """Confidence and IoU that frames are decided with, as ``conf`` and ``iou``.
+
+    Args:
+        thresholds: What is set.
+        own: The bundle's own values, which hold where nothing is set.
+    """
+    return {
+        "conf": own.conf if thresholds.conf is None else thresholds.conf,
+        "iou": own.iou if thresholds.iou is None else thresholds.iou,
+    }

@@ -27,9 +27,25 @@ if TYPE_CHECKING:
     from lineside.pipelines.events import Bus
     from lineside.pipelines.settings import Settings
 
-__all__ = ["View", "start_view"]
+__all__ = ["View", "require", "start_view"]
 
 NEEDED = ("cv2", "starlette", "uvicorn", "websockets", "xlsxwriter")
+
+
+def require(*packages: str) -> None:
+    """Makes sure that the packages which a page needs are there.
+
+    Raises:
+        MissingPackage: One of them is not installed.
+    """
+    try:
+        for name in packages:
+            __import__(name)
+    except ImportError as error:
+        raise MissingPackage(
+            f"The page needs the package {error.name}, which is not installed; "
+            "install it with: pip install 'lineside[station]'"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -80,30 +96,26 @@ def start_view(
     """
     if not bundles:
         raise BadOption("The page needs the bundle that runs; none was given.")
-    try:
-        for name in NEEDED:
-            __import__(name)
-    except ImportError as error:
-        raise MissingPackage(
-            f"The page needs the package {error.name}, which is not installed; "
-            "install it with: pip install 'lineside[station]'"
-        ) from error
+    require(*NEEDED)
     from lineside.pipelines.view.app import make_app
     from lineside.pipelines.view.desk import Desk
     from lineside.pipelines.view.hub import Hub
+    from lineside.pipelines.view.painter import Painter
     from lineside.pipelines.view.replay import Replay
     from lineside.pipelines.view.server import PageServer, bind
     from lineside.pipelines.view.sink import ViewSink
 
     listener = bind(host, port)
-    hub, replay = Hub(), Replay(engine, imgsz)
+    painter, replay = Painter(), Replay(engine, imgsz)
+    hub = Hub(painter)
     try:
         desk = Desk(settings, counters, [Path(bundle) for bundle in bundles], hub, replay)
         server = PageServer(make_app(desk, hub), listener)
-        hub.start()
+        painter.start()
         replay.start()
         server.start()
     except BaseException:
+        painter.close()
         hub.close()
         replay.close()
         listener.close()
@@ -113,6 +125,7 @@ def start_view(
     def close() -> None:
         leave()
         server.close()
+        painter.close()
         hub.close()
         replay.close()
 

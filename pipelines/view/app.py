@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import msgspec
 from starlette.applications import Starlette
@@ -18,67 +15,26 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from lineside.pipelines.sinks.steady import SteadyFile
 from lineside.pipelines.view.desk import Desk
 from lineside.pipelines.view.guard import Guard
-from lineside.pipelines.view.hub import Client, Hub
+from lineside.pipelines.view.hub import Hub
+from lineside.pipelines.view.wire import STATIC, Changes, SettingsChange, read_body, refused, serve
 from lineside.pipelines.view.workbook import write_workbook
 from lineside.runtime.errors import BadOption
 
 __all__ = ["make_app"]
 
-STATIC = Path(__file__).resolve().parent / "static"
-LONGEST_BODY = 4096
-STATE_SECONDS = 0.5
-"""How often counters reach a page while no picture does."""
 CHUNK = 1 << 16
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-
-
-class SettingsChange(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of ``PATCH /api/settings``; what is left out stays as it is. The settings themselves know the ranges."""
-
-    conf: float | msgspec.UnsetType = msgspec.UNSET
-    iou: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class BundleChoice(msgspec.Struct, forbid_unknown_fields=True):
     """Body of ``POST /api/bundle``."""
 
     id: str
-
-
-class Acknowledgement(msgspec.Struct, forbid_unknown_fields=True):
-    """What a page sends: the version of the picture that it has drawn."""
-
-    ack: int
-
-
-Body = TypeVar("Body")
-
-
-def refused(status: int, sentence: str) -> JSONResponse:
-    """An answer that says why."""
-    return JSONResponse({"error": sentence}, status)
-
-
-async def read_body(request: Request, kind: type[Body]) -> Body:
-    """The request's JSON body as `kind`.
-
-    Raises:
-        BadOption: It is too long, no JSON, or not of that kind.
-    """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_BODY:
-            raise BadOption(f"The request is longer than {LONGEST_BODY} bytes.")
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise BadOption(f"The request cannot be used: {error}.") from error
 
 
 class Routes:
@@ -140,33 +96,8 @@ class Routes:
 
     async def pictures(self, socket: WebSocket) -> None:
         """``/ws``: pictures and states to the page, acknowledgements from it."""
-        await socket.accept()
         self._desk.shelf.look()
-        client = Client(asyncio.get_running_loop())
-        self._hub.join(client)
-        sender = asyncio.create_task(self._send(socket, client))
-        try:
-            while (message := await socket.receive())["type"] == "websocket.receive":
-                word = msgspec.json.decode(message.get("text") or "", type=Acknowledgement)
-                self._hub.acknowledge(client, word.ack)
-        except msgspec.DecodeError:
-            await socket.close(1003, "only acknowledgements are understood")
-        finally:
-            self._hub.leave(client)
-            sender.cancel()
-            with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-                await sender
-
-    async def _send(self, socket: WebSocket, client: Client) -> None:
-        told = b""
-        while True:
-            state = msgspec.json.encode(self._desk.state())
-            if state != told:
-                await socket.send_text(state.decode())
-                told = state
-            picture = await client.next(STATE_SECONDS)
-            if picture is not None:
-                await socket.send_bytes(picture)
+        await serve(socket, self._hub, Changes(self._desk.state))
 
 
 async def chunks(book: IO[bytes]) -> AsyncIterator[bytes]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.events import Event
-from lineside.pipelines.frame import DECIDED, Frame
-from lineside.pipelines.settings import Settings
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.settings import Settings, in_force
 from lineside.pipelines.view.hub import Hub
+from lineside.pipelines.view.meter import Meter
 from lineside.pipelines.view.replay import Replay
 from lineside.pipelines.view.results import ResultLog
 from lineside.pipelines.view.shelf import Shelf, title
@@ -27,10 +25,6 @@ from lineside.runtime.errors import BadOption, LinesideError
 
 __all__ = ["Desk"]
 
-WINDOW = 600
-"""Frames over which rate and latency are shown."""
-FRESH_NS = 3_000_000_000
-"""Frames older than this no longer count for the rate."""
 NOTICE_SECONDS = {"info": 5.0, "warning": 30.0, "error": 30.0}
 
 
@@ -76,8 +70,7 @@ class Desk:
         self._source = ""
         self._status = "waiting"
         self._version = settings.version
-        self._ages: deque[float] = deque(maxlen=WINDOW)
-        self._decided: deque[int] = deque(maxlen=WINDOW)
+        self._meter = Meter()
 
     # ------------------------------------------------------------------ from the graph
 
@@ -92,10 +85,7 @@ class Desk:
         """A frame has been inspected."""
         if frame.detections is None or frame.pixels is None:
             return
-        decided = frame.clock.get(DECIDED, time.monotonic_ns())
-        with self._lock:
-            self._decided.append(decided)
-            self._ages.append((decided - frame.begin) / 1e6)
+        self._meter.take(frame)
         self.log.append(frame.sequence, frame.name or frame.source, frame.pts, frame.detections)
         self._hub.show(frame, frame.detections, self._facts)
 
@@ -158,13 +148,9 @@ class Desk:
 
     def thresholds(self) -> dict[str, float]:
         """Confidence and IoU in force; where nobody set them, the bundle's own."""
-        now = self._settings.thresholds
         with self._lock:
             defaults = self._defaults
-        return {
-            "conf": defaults.conf if now.conf is None else now.conf,
-            "iou": defaults.iou if now.iou is None else now.iou,
-        }
+        return in_force(self._settings.thresholds, defaults)
 
     def state(self) -> dict[str, Any]:
         """Everything the page shows beside the picture, as JSON values."""
@@ -216,10 +202,6 @@ class Desk:
             counts = self._counters()
         except (RuntimeError, NameError):  # NameError: a closure over a graph that is still being put together
             counts = Snapshot()
-        with self._lock:
-            ended = self._status == "ended"
-            ages, decided = list(self._ages), list(self._decided)
-        p50, p99 = (float(value) for value in np.percentile(ages, (50, 99))) if ages else (None, None)
         return {
             "counters": {
                 "entered": counts.entered,
@@ -230,8 +212,8 @@ class Desk:
                 "never_inspected": counts.never_inspected,
                 "failed": counts.failed,
             },
-            "fps": rate(decided, None if ended else time.monotonic_ns()),
-            "latency": {"p50": p50, "p99": p99},
+            "fps": self._meter.rate(self._ended),
+            "latency": self._meter.latency(),
         }
 
     def _say(self, text: str, kind: str) -> None:
@@ -279,21 +261,3 @@ class Desk:
     def _show_again(self, frame: Frame, found: Detections) -> None:
         self.log.amend(frame.sequence, frame.name or frame.source, frame.pts, found)
         self._hub.show(frame, found, self._facts)
-
-
-def rate(moments: Sequence[int], now: int | None) -> float | None:
-    """Frames per second.
-
-    Args:
-        moments: When frames were decided, monotonic ns, in order.
-        now: Only frames of the last seconds before this count, and a pause pulls the rate down; None for all.
-
-    Returns:
-        The rate; None where fewer than two frames count.
-    """
-    if now is not None:
-        moments = [moment for moment in moments if now - moment <= FRESH_NS]
-    if len(moments) < 2:
-        return None
-    end = moments[-1] if now is None else max(moments[-1], now - (moments[-1] - moments[0]) // (len(moments) - 1))
-    return (len(moments) - 1) * 1e9 / max(1, end - moments[0])

@@ -36,13 +36,13 @@ class Shot:
     Attributes:
         version: Counts the shots of this view, so that a page knows how many it skipped.
         frame: The frame; whoever reads its pixels holds it.
-        detections: What was found in it, which may be newer than what the frame says itself.
+        detections: What was found in it, which may be newer than what the frame says itself; None where nobody looked.
         facts: Gives further JSON values that travel with the picture: latency, counters.
     """
 
     version: int
     frame: Frame
-    detections: Detections
+    detections: Detections | None
     facts: Callable[[], Mapping[str, Any]]
 
 
@@ -134,7 +134,7 @@ def encode(shot: Shot, width: int = WIRE_WIDTH, quality: int = JPEG_QUALITY) -> 
             "sequence": shot.frame.sequence,
             "source": shot.frame.name or shot.frame.source,
             "size": [wide, height],
-            "objects": describe(shot.detections, tolerance),
+            "objects": [] if shot.detections is None else describe(shot.detections, tolerance),
             **shot.facts(),
         }
     )

@@ -1,7 +1,7 @@
 """Hands the newest shot to every page that is ready for one, and to nobody else.
 
 Three parties meet here, and none waits for another: the inspection puts its newest frame (`Hub.show`, constant time),
-the painter thread encodes it once while someone watches, and the server's event loop sends it. A page acknowledges a
+the painter encodes it once per size while someone watches, and the server's event loop sends it. A page acknowledges a
 picture once it has drawn it; until then it is sent nothing, so a slow or hidden page skips frames and nothing queues.
 """
 
@@ -9,31 +9,61 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.view.encoder import Shot, encode
+from lineside.pipelines.view.encoder import WIRE_WIDTH, Shot, encode
+from lineside.pipelines.view.painter import Painter
 from lineside.runtime.detections import Detections
 
-__all__ = ["Client", "Hub"]
+__all__ = ["LARGE", "MOST_CLIENTS", "SMALL", "Client", "Hub", "Size"]
 
 LOG = logging.getLogger(__name__)
+
+MOST_CLIENTS = 64
+"""Pages that may watch at once; each of them costs a picture of memory."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How pictures are sent.
+
+    Attributes:
+        width: Widest picture, pixels.
+        gap: Least time between two, seconds, so that watching a fast run costs it little.
+    """
+
+    width: int
+    gap: float
+
+
+LARGE = Size(WIRE_WIDTH, 1 / 30)
+"""A picture that is looked at."""
+SMALL = Size(480, 1 / 8)
+"""One of many on a page."""
 
 
 class Client:
     """One open page: a place for the next picture, and a word that something else has changed.
 
     `ready` and `seen` belong to the hub's lock, everything else to the event loop.
+
+    Args:
+        loop: The server's event loop.
+        size: How the page wants its pictures.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, size: Size = LARGE) -> None:
         self.loop = loop
+        self.size = size
         self.ready = True
         self.seen = 0
+        self.dismissed = False
+        """Whether nothing more will come, so that the page is to be told good-bye."""
         self._news = asyncio.Event()
         self._picture: bytes | None = None
 
@@ -41,6 +71,11 @@ class Client:
         """Puts in a picture, or only says that there is news; call on the event loop."""
         if picture is not None:
             self._picture = picture
+        self._news.set()
+
+    def dismiss(self) -> None:
+        """Says that nothing more will come; call on the event loop."""
+        self.dismissed = True
         self._news.set()
 
     async def next(self, timeout: float) -> bytes | None:
@@ -53,33 +88,24 @@ class Client:
 
 
 class Hub:
-    """The newest shot, the pages that watch, and the painter between them.
+    """The newest shot and the pages that watch.
 
     Args:
-        max_rate: Most pictures painted per second, so that watching a fast run costs it little.
+        painter: Who encodes, as long as it runs.
     """
 
-    def __init__(self, max_rate: float = 30.0) -> None:
-        self._gap = 1.0 / max_rate
-        self._changed = threading.Condition()
+    def __init__(self, painter: Painter) -> None:
+        self._changed = painter.changed
         self._shot: Shot | None = None
         self._clients: set[Client] = set()
+        self._next: dict[Size, float] = {}
         self._closed = False
-        self._painted = 0
-        self._thread = threading.Thread(target=self._paint, name="lineside-view-painter", daemon=True)
+        painter.serve(self)
 
-    def start(self) -> None:
-        """Starts the painter."""
-        self._thread.start()
-
-    def close(self, timeout: float = 5.0) -> None:
-        """Stops the painter, waiting no longer than `timeout` seconds."""
+    def close(self) -> None:
+        """Gives the newest shot back and takes no other. Safe to call twice."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-        with self._changed:
             shot, self._shot = self._shot, None
         if shot is not None:
             shot.frame.release()
@@ -97,24 +123,12 @@ class Hub:
             if shot is not None:
                 shot.frame.release()
 
-    @property
-    def painted(self) -> int:
-        """How many pictures were encoded since the start."""
-        with self._changed:
-            return self._painted
-
-    @property
-    def watchers(self) -> int:
-        """How many pages are open."""
-        with self._changed:
-            return len(self._clients)
-
-    def show(self, frame: Frame, detections: Detections, facts: Callable[[], Mapping[str, Any]]) -> None:
+    def show(self, frame: Frame, detections: Detections | None, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Makes a frame the newest shot and holds its pixels until a newer one comes. Never waits for a page.
 
         Args:
             frame: A frame with pixels.
-            detections: What was found in it.
+            detections: What was found in it; None where nobody looked.
             facts: Gives further JSON values for the page; called only if the frame is painted.
         """
         frame.hold()
@@ -123,20 +137,25 @@ class Hub:
             self._shot = Shot(old.version + 1 if old else 1, frame, detections, facts)
             if self._closed:
                 old, self._shot = self._shot, None
-            self._changed.notify_all()
+            if self._waiting(self._shot):
+                self._changed.notify_all()
         if old is not None:
             old.frame.release()
 
-    def join(self, client: Client) -> None:
-        """A page opened: it gets the newest shot at once."""
+    def join(self, client: Client) -> bool:
+        """A page opened: it gets the newest shot at once. False where too many are open already."""
         with self._changed:
+            if len(self._clients) >= MOST_CLIENTS:
+                return False
             self._clients.add(client)
             self._changed.notify_all()
+            return True
 
     def leave(self, client: Client) -> None:
         """A page closed."""
         with self._changed:
             self._clients.discard(client)
+            self._changed.notify_all()
 
     def acknowledge(self, client: Client, version: int) -> None:
         """A page has drawn the picture of that version and may be sent the next."""
@@ -147,37 +166,42 @@ class Hub:
 
     def announce(self) -> None:
         """Tells every page that the state has changed. Any thread may call this."""
+        for client in self._open():
+            _call(client, client.post)
+
+    def dismiss(self, timeout: float) -> None:
+        """Tells every page that nothing more will come, and waits until they have been told, no longer than `timeout`."""
+        for client in self._open():
+            _call(client, client.dismiss)
         with self._changed:
-            clients = list(self._clients)
-        for client in clients:
-            self._post(client, None)
+            self._changed.wait_for(lambda: not self._clients, timeout)
 
-    def _waiting(self) -> bool:
-        shot = self._shot
-        return shot is not None and any(client.ready and client.seen < shot.version for client in self._clients)
+    def _open(self) -> list[Client]:
+        with self._changed:
+            return list(self._clients)
 
-    def _paint(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._waiting())
-                if self._closed:
-                    return
-                started = time.monotonic()
-            self._paint_newest()
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed, timeout=max(0.0, self._gap - (time.monotonic() - started)))
+    def _waiting(self, shot: Shot | None) -> list[Client]:
+        """Pages that are ready for a shot; holds the lock."""
+        return [] if shot is None else [it for it in self._clients if it.ready and it.seen < shot.version]
 
-    def _paint_newest(self) -> None:
+    def due(self) -> float | None:
+        """See `Painted.due`."""
+        return min((self._next.get(client.size, 0.0) for client in self._waiting(self._shot)), default=None)
+
+    def paint(self) -> None:
+        """See `Painted.paint`: the size that is due first, once for all pages that want it."""
         with self.newest() as shot:
-            if shot is None:
-                return
             with self._changed:
-                takers = [client for client in self._clients if client.ready and client.seen < shot.version]
+                waiting = self._waiting(shot)
+                if shot is None or not waiting:
+                    return
+                size = min((client.size for client in waiting), key=lambda it: self._next.get(it, 0.0))
+                self._next[size] = time.monotonic() + size.gap
+                takers = [client for client in waiting if client.size == size]
                 for client in takers:
                     client.ready, client.seen = False, shot.version
-                self._painted += 1
             try:
-                message = encode(shot)
+                message = encode(shot, size.width)
             except Exception:  # one odd picture must not end the view; the page keeps the one before
                 LOG.exception("picture %d could not be drawn for the page", shot.frame.sequence)
                 with self._changed:
@@ -185,9 +209,10 @@ class Hub:
                         client.ready = True
                 return
         for client in takers:
-            self._post(client, message)
+            _call(client, client.post, message)
 
-    @staticmethod
-    def _post(client: Client, picture: bytes | None) -> None:
-        with suppress(RuntimeError):  # the loop is already closed: the page is gone with it
-            client.loop.call_soon_threadsafe(client.post, picture)
+
+def _call(client: Client, method: Callable[..., None], *words: bytes) -> None:
+    """Calls a method of a page on its event loop."""
+    with suppress(RuntimeError):  # the loop is already closed: the page is gone with it
+        client.loop.call_soon_threadsafe(method, *words)

@@ -53,7 +53,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise BadOption(
             f"The page's port {port} cannot be used ({error.strerror}): another program may hold it. "
-            "Choose another with --view-port, or 0 for any free one."
+            "Choose another, or 0 for any free one."
         ) from error
     return listener
 
@@ -92,7 +92,7 @@ class PageServer:
         self._thread.start()
         if not self._server.up.wait(timeout):
             self.close()
-            raise LinesideError(f"The page did not start within {timeout:.0f} s. Run without --view, or try again.")
+            raise LinesideError(f"The page did not start within {timeout:.0f} s. Run without it, or try again.")
 
     def close(self, timeout: float = 5.0) -> None:
         """Ends every connection and stops, waiting no longer than `timeout` seconds."""

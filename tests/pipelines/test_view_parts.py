@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lineside.pipelines.view.desk import rate
 from lineside.pipelines.view.encoder import outlines
+from lineside.pipelines.view.meter import rate
 from lineside.pipelines.view.results import ResultLog, Row
 from lineside.pipelines.view.workbook import write_workbook
 from lineside.runtime.detections import Detections
