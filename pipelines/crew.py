@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from lineside.pipelines.elements import Transform
-from lineside.pipelines.flow import Flow, apply
+from lineside.pipelines.flow import FAULTS, Flow, apply
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Link
@@ -131,6 +131,6 @@ def _together(model: Batched, frames: list[Frame]) -> None:
     """Several frames in one run. Where it fails, each by itself: one bad frame must not cost the others theirs."""
     try:
         model.many(frames)
-    except Exception:
+    except FAULTS:
         for frame in frames:
             apply(model, frame)  # type: ignore[arg-type]

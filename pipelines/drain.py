@@ -10,11 +10,15 @@ from typing import Protocol
 
 from lineside.pipelines.elements import Sink, Transform
 from lineside.pipelines.events import Bus
+from lineside.pipelines.flow import FAULTS
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Link
 
 __all__ = ["Drain", "Giver"]
+
+_FIRST = 20
+"""Failures and recoveries that are told one by one: a sink may fail at every other frame."""
 
 
 class Giver(Protocol):
@@ -76,7 +80,7 @@ class Drain:
     def _close(self, close: Callable[[], None]) -> None:
         try:
             close()
-        except Exception as error:
+        except FAULTS as error:
             self._bus.emit("error", self.sink.name, "close failed", f"{self.sink.name}: {error}")
 
     def _write(self, frame: Frame, chain: Sequence[Transform]) -> str | None:
@@ -88,15 +92,16 @@ class Drain:
             for transform in chain:
                 transform(shown)
             self.sink.write(shown)
-        except Exception as error:
+        except FAULTS as error:
             if not self._broken:  # A full disk fails every frame: said once, counted each time.
-                self._bus.emit("error", self.sink.name, "sink failed", f"{self.sink.name}: {error}")
+                self._bus.often("error", self.sink.name, "sink failed", f"{self.sink.name}: {error}", first=_FIRST)
             self._broken = True
             return str(error)
         finally:
             if shown is not frame:
                 shown.release()
         if self._broken:
-            self._bus.emit("info", self.sink.name, "sink works again", f"{self.sink.name} can write again")
+            message = f"{self.sink.name} can write again"
+            self._bus.often("info", self.sink.name, "sink works again", message, first=_FIRST)
         self._broken = False
         return None

@@ -12,6 +12,9 @@ __all__ = ["Bus", "Event", "Level"]
 
 Level = Literal["info", "warning", "error"]
 
+_AGAIN = 60.0
+"""Seconds for which a thing that happens all the time is not told again."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -32,11 +35,32 @@ class Event:
     when: float = field(default_factory=time.time)
 
 
-class Bus:
-    """Hands each event to every listener, in the thread it happened in."""
+@dataclass
+class _Often:
+    """How much of one kind of event may still be told.
 
-    def __init__(self) -> None:
+    Attributes:
+        left: What is left to tell with, seconds: `_AGAIN` for each time.
+        since: When that was worked out, monotonic seconds.
+        hidden: Events since the last one that was told.
+    """
+
+    left: float
+    since: float
+    hidden: int = 0
+
+
+class Bus:
+    """Hands each event to every listener, in the thread it happened in.
+
+    Args:
+        now: Monotonic clock in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._listeners: list[Callable[[Event], None]] = []
+        self._often: dict[tuple[str, str], _Often] = {}
+        self._now = now
         self._lock = threading.Lock()
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
@@ -62,6 +86,30 @@ class Bus:
             listeners = list(self._listeners)
         for listener in listeners:
             self._tell(listener, event)
+
+    def often(self, level: Level, element: str, kind: str, message: str, *, first: int = 100) -> None:
+        """Tells what may happen with every frame, so that a fault of months fills no disk.
+
+        The first ones of a kind are told, then one a minute, which says how many were not.
+
+        Args:
+            level: See `Event`, and so are the next three.
+            element: Its name.
+            kind: The kind.
+            message: The sentence.
+            first: How many are told before it becomes one a minute; a pause earns them back, one for each minute.
+        """
+        now = self._now()
+        with self._lock:
+            it = self._often.setdefault((element, kind), _Often(first * _AGAIN, now))
+            it.left = min(first * _AGAIN, it.left + now - it.since)
+            it.since = now
+            if it.left < _AGAIN:
+                it.hidden += 1
+                return
+            it.left -= _AGAIN
+            hidden, it.hidden = it.hidden, 0
+        self.emit(level, element, kind, f"{message} ({hidden} more since the last message)" if hidden else message)
 
     def _tell(self, listener: Callable[[Event], None], event: Event) -> None:
         try:

@@ -22,10 +22,13 @@ from lineside.pipelines.plan.data import Late
 from lineside.pipelines.stages import StageClock
 from lineside.runtime.errors import LinesideError
 
-__all__ = ["INSPECT", "Flow", "Terms", "apply"]
+__all__ = ["FAULTS", "INSPECT", "Flow", "Terms", "apply"]
 
 INSPECT = "inspect"
 """Name of the queue in front of the model."""
+
+FAULTS = (Exception, SystemExit)
+"""What the code of an element may raise without harm to the graph; somebody's own may even call ``exit``."""
 
 _AHEAD = 4
 """Frames per lane that may be finished before an older one; bounds the memory behind a slow frame."""
@@ -110,7 +113,6 @@ class Flow:
         self._again = False
         self._closing = False
         self._skipped: set[int] = set()
-        self._overflows = 0
         self.queue: Link = inlet.join(
             INSPECT, terms.policy, self._displaced, taking=self._taken, ready=self._room, priority=terms.priority
         )
@@ -140,15 +142,14 @@ class Flow:
             self._end(frame, "never inspected")
         else:
             self._displaced(frame)
-            self._overflows += 1
-            if self._overflows == 1:
-                self._bus.emit(
-                    "error",
-                    self.name,
-                    "overflow",
-                    f"{self.name}: the queue of {self.queue.policy.depth} frames is full: frames are lost although every "
-                    "one should be inspected; the model is slower than the source",
-                )
+            self._bus.often(
+                "error",
+                self.name,
+                "overflow",
+                f"{self.name}: the queue of {self.queue.policy.depth} frames is full: frames are lost although every one "
+                "should be inspected; the model is slower than the source",
+                first=1,
+            )
         return False
 
     def _taken(self, frame: Frame) -> None:
@@ -225,11 +226,11 @@ class Flow:
         if frame.error is not None:
             self.counters.ended(frame, "failed")
             where = "" if frame.name and frame.name in frame.error else f"{frame.name or f'frame {frame.sequence}'}: "
-            self._bus.emit("error", self.name, "frame failed", f"{where}{frame.error}")
+            self._bus.often("error", self.name, "frame failed", f"{where}{frame.error}")
         else:
             self.counters.ended(frame, "late" if late else "inspected")
         if frame.note is not None:
-            self._bus.emit("warning", self.name, "frame noted", frame.note)
+            self._bus.often("warning", self.name, "frame noted", frame.note)
         if late and self.terms.late == "drop":
             frame.detections = None  # Nobody shall act on it.
             self.outlets.give(frame, failed=True)
@@ -245,8 +246,7 @@ class Flow:
         """The last sink has the frame behind it."""
         if frame.outcome in ("inspected", "late"):
             self.clock.record(frame)
-        if self._listener is not None:
-            self._listener(frame)
+        self._report(frame)
 
     def _displaced(self, frame: Frame) -> None:
         """The queue in front of the model gave a frame up."""
@@ -259,9 +259,22 @@ class Flow:
         self._ended(frame)
 
     def _ended(self, frame: Frame) -> None:
-        if self._listener is not None:
-            self._listener(frame)
+        self._report(frame)
         frame.release()
+
+    def _report(self, frame: Frame) -> None:
+        """Tells the listener; one that fails is not told again, for it must never stop the graph."""
+        listener = self._listener
+        if listener is None:
+            return
+        try:
+            listener(frame)
+        except FAULTS as error:
+            self._listener = None
+            what = f"{type(error).__name__}: {error}"
+            self._bus.emit(
+                "error", self.name, "listener failed", f"{self.name}: who listens to its frames failed: {what}"
+            )
 
     def abandon(self) -> int:
         """Gives up everything that still waits in a queue, so that a stop is quick.
@@ -281,5 +294,5 @@ def apply(transform: Transform, frame: Frame) -> None:
     """Runs a transform on one frame; whatever it raises becomes the frame's ``error``."""
     try:
         transform(frame)
-    except Exception as error:
+    except FAULTS as error:
         frame.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from lineside.pipelines.counters import Counters
 from lineside.pipelines.elements import Source, SourceState, StreamInfo
 from lineside.pipelines.events import Bus
-from lineside.pipelines.flow import Flow
-from lineside.pipelines.frame import Frame
+from lineside.pipelines.flow import FAULTS, Flow
+from lineside.pipelines.frame import CAPTURE, READ, Frame
 from lineside.pipelines.outlets import Outlets
 
 __all__ = ["Line", "Passage"]
@@ -103,15 +103,11 @@ class Line:
     def _run(self) -> None:
         self._state = "RUNNING"
         try:
-            for count, frame in enumerate(self.source.frames(), start=1):
-                if self._rename:
-                    frame.source = self.stream.name
-                self._hand_on(frame)
-                if self._stopping.is_set() or count == self._limit:
-                    break
-        except Exception as error:
+            if not self._stopping.is_set():
+                self._read()
+        except FAULTS as error:
             self.failure = error
-            self._bus.emit("error", self.stream.name, "source failed", str(error))
+            self._bus.emit("error", self.stream.name, "source failed", str(error) or type(error).__name__)
         finally:
             self._state = "ENDED"
             for flow in self.flows:
@@ -121,17 +117,34 @@ class Line:
             self._ended()
             self._bus.emit("info", self.stream.name, "ended", f"{self.stream.name}: no more frames")
 
-    def _hand_on(self, frame: Frame) -> None:
-        """Gives a frame to all who want it: the last one gets it, the others a fork."""
+    def _read(self) -> None:
+        """Hands on all frames of the source."""
         takers = [*((self.passage.arrive,) if self.passage else ()), *(flow.arrive for flow in self.flows)]
-        forks = [frame.fork() for _ in takers[1:]]
-        for taker, each in zip(takers, [*forks, frame], strict=True):
-            taker(each)
+        *others, last = takers or [Frame.release]
+        for count, frame in enumerate(self.source.frames(), start=1):
+            if self._rename:
+                frame.source = self.stream.name
+            if CAPTURE not in frame.clock:  # Somebody's own source: what has no beginning would always be late.
+                frame.stamp(CAPTURE)
+                frame.stamp(READ)
+            # The last one gets the frame, the others a fork; all are made before anybody works on one.
+            for taker, fork in [(taker, frame.fork()) for taker in others]:
+                taker(fork)
+            last(frame)
+            if self._stopping.is_set() or count == self._limit:
+                break
 
     def stop(self) -> None:
-        """Asks for an early end. Returns at once."""
+        """Asks for an early end. Returns at once, also where the source does not."""
         self._stopping.set()
-        self.source.stop()
+        threading.Thread(target=self._ask, name=f"stop {self.stream.name}", daemon=True).start()
+
+    def _ask(self) -> None:
+        try:
+            self.source.stop()
+        except FAULTS as error:
+            message = f"{self.stream.name} cannot be asked to end: {error}"
+            self._bus.emit("error", self.stream.name, "stop failed", message)
 
     def abandon(self) -> None:
         """Gives up what is queued."""

@@ -170,14 +170,18 @@ class Link:
     def close(self) -> None:
         """Says that no more frames come; those inside can still be taken. Wakes everyone who waits."""
         with self._lock:
-            self._closed = True
-            self._filled.notify_all()
-            self._emptied.notify_all()
+            self._shut()
+
+    def _shut(self) -> None:
+        """Closes; holds the lock."""
+        self._closed = True
+        self._filled.notify_all()
+        self._emptied.notify_all()
 
     def abandon(self) -> list[Frame]:
         """Closes the queue and takes out everything that still waits in it."""
-        with self._lock:
+        with self._lock:  # in one go, so that nothing slips in between
             left = list(self._frames)
             self._frames.clear()
-        self.close()
+            self._shut()
         return left

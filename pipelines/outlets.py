@@ -38,7 +38,6 @@ class Outlets:
         self.links: dict[str, Link] = {}
         self._name = name
         self._bus = bus
-        self._overflowed: set[str] = set()
         self._takes_failed: set[str] = set()
         self._counters = counters
         self._report = done
@@ -83,14 +82,14 @@ class Outlets:
             if link.offer(frame):
                 continue
             self._lost(name, frame)
-            if not link.closed and name not in self._overflowed:
-                self._overflowed.add(name)
-                self._bus.emit(
+            if not link.closed:
+                self._bus.often(
                     "error",
                     name,
                     "overflow",
                     f"{name}: the queue of {link.policy.depth} frames from {self._name} is full: results are lost "
                     "although every one should be kept; the sink is slower than the source",
+                    first=1,
                 )
 
     def written(self, frame: Frame, sink: str, error: str | None = None) -> None:

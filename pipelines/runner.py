@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from lineside.pipelines.counters import Counters, Snapshot
-from lineside.pipelines.crew import Crew
-from lineside.pipelines.drain import Drain
 from lineside.pipelines.elements import Sink, Source, SourceState, StreamInfo, Transform
 from lineside.pipelines.events import Bus
-from lineside.pipelines.flow import Flow, Terms
+from lineside.pipelines.flow import Flow
 from lineside.pipelines.inlet import Inlet, Order
 from lineside.pipelines.line import Line, Passage
 from lineside.pipelines.looks import BranchName, Feed, Look, Way
-from lineside.pipelines.streams import common, fitted, inspection_policy, limited, usual_policy
+from lineside.pipelines.streams import common, fitted, limited
+from lineside.pipelines.wiring import ModelPart, SinkPart, SourcePart, Wiring, closed
+from lineside.runtime.errors import BadOption
 
 __all__ = ["Runner"]
-
-
-@dataclass
-class _Model:
-    transform: Transform
-    inlet: Inlet
-    patience_ns: int
-    crew: Crew | None = None
-
-
-@dataclass
-class _Source:
-    source: Source
-    limit: int | None
-    rename: bool
-    stream: StreamInfo | None = None
-    line: Line | None = None
-
-
-@dataclass
-class _Sink:
-    sink: Sink
-    inlet: Inlet
-    drain: Drain | None = None
-    members: list[tuple[StreamInfo, Counters, Callable[[], bool]]] = field(default_factory=list)
 
 
 class Runner:
@@ -62,11 +37,13 @@ class Runner:
         self.bus = bus or Bus()
         self.flows: dict[BranchName, Flow] = {}
         """Every look, once started."""
+        self.passages: dict[str, Passage] = {}
+        """Every source's way to sinks without a model, once started."""
         self._now = now
         self._lock = threading.Lock()
-        self._sources: dict[str, _Source] = {}
-        self._models: dict[str, _Model] = {}
-        self._sinks: dict[str, _Sink] = {}
+        self._sources: dict[str, SourcePart] = {}
+        self._models: dict[str, ModelPart] = {}
+        self._sinks: dict[str, SinkPart] = {}
         self._looks: list[Look] = []
         self._feeds: list[Feed] = []
         self._threads: list[threading.Thread] = []
@@ -80,8 +57,12 @@ class Runner:
             source: The source.
             limit: Stop after so many frames.
             rename: Its frames and its stream go by that name, whatever the source calls itself.
+
+        Raises:
+            BadOption: There is a source of that name.
         """
-        self._sources[name] = _Source(source, limit, rename)
+        _unique("source", name, self._sources)
+        self._sources[name] = SourcePart(source, limit, rename)
 
     def add_model(self, name: str, model: Transform, *, order: Order = "turns", patience_ns: int = 0) -> None:
         """Adds a model; before the start.
@@ -91,49 +72,84 @@ class Runner:
             model: The model.
             order: Which source is served next.
             patience_ns: How long a run waits for more frames where the model takes several.
+
+        Raises:
+            BadOption: There is a model of that name.
         """
-        self._models[name] = _Model(model, Inlet(order, self._now), patience_ns)
+        _unique("model", name, self._models)
+        self._models[name] = ModelPart(model, Inlet(order, self._now), patience_ns)
 
     def add_sink(self, sink: Sink) -> None:
-        """Adds a sink under its own name; before the start."""
-        self._sinks[sink.name] = _Sink(sink, Inlet(now=self._now))
+        """Adds a sink under its own name; before the start.
+
+        Raises:
+            BadOption: There is a sink of that name.
+        """
+        _unique("sink", sink.name, self._sinks)
+        self._sinks[sink.name] = SinkPart(sink, Inlet(now=self._now))
 
     def add_look(self, look: Look) -> None:
-        """Lets a model look at a source; before the start."""
+        """Lets a model look at a source; before the start.
+
+        Raises:
+            BadOption: It looks at it already, or two ways lead to one sink.
+        """
+        _unique("look", f"{look.source} > {look.model}", [f"{it.source} > {it.model}" for it in self._looks])
+        _all_unique(look.ways)
         self._looks.append(look)
 
     def add_feed(self, feed: Feed) -> None:
-        """Hands a source's frames to sinks; before the start."""
+        """Hands a source's frames to sinks; before the start.
+
+        Raises:
+            BadOption: There is such a way for the source already, or two ways lead to one sink.
+        """
+        _unique("feed", feed.source, [it.source for it in self._feeds])
+        _all_unique(feed.ways)
         self._feeds.append(feed)
 
     def start(self) -> None:
-        """Opens every element and starts to work.
+        """Opens every element and starts to work. After a `stop` it ends at once, with every element closed.
 
         Raises:
             LinesideError: An element cannot be opened; those already open are closed again.
         """
-        opened: list[Callable[[], None]] = []
+        opened: list[tuple[str, Callable[[], None]]] = []
         try:
-            for name, source in self._sources.items():
-                stream = source.source.open()
-                opened.append(source.source.close)
-                source.stream = limited(replace(stream, name=name) if source.rename else stream, source.limit, name)
-            for transform in self._transforms():
-                transform.open()
-                opened.append(transform.close)
-            reaching = self._reaching()
-            for name, sink in self._sinks.items():
-                sink.sink.open(common(reaching.get(name, [])))
-                opened.append(partial(sink.sink.close, 1))  # What never began is not finished.
+            self._open(opened)
+            wiring = Wiring(
+                self._sources, self._models, self._sinks, self._looks, self._feeds,
+                lock=self._lock, bus=self.bus, now=self._now,
+            )  # fmt: skip
         except BaseException:
-            for close in reversed(opened):
-                close()
+            for name, close in reversed(opened):
+                closed(name, close, self.bus)
             raise
-        self._build()
+        self.flows, self.passages, self._threads = wiring.flows, wiring.passages, wiring.threads
+        if self._stopping.is_set():
+            self.stop()  # asked for while elements were opened
         for thread in self._threads:
             thread.start()
         for name in self._sources:
             self.bus.emit("info", name, "started", f"{self.stream_of(name).name} is open")
+
+    def _open(self, opened: list[tuple[str, Callable[[], None]]]) -> None:
+        """Opens every element, and notes how each is closed.
+
+        Raises:
+            LinesideError: One cannot be opened.
+        """
+        for name, source in self._sources.items():
+            stream = source.source.open()
+            opened.append((name, source.source.close))
+            source.stream = limited(replace(stream, name=name) if source.rename else stream, source.limit, name)
+        for transform in self._transforms():
+            transform.open()
+            opened.append(("transform", transform.close))
+        reaching = self._reaching()
+        for name, sink in self._sinks.items():
+            sink.sink.open(common(reaching.get(name, [])))
+            opened.append((name, partial(sink.sink.close, 1)))  # What never began is not finished.
 
     def _transforms(self) -> list[Transform]:
         """Every transform once."""
@@ -172,84 +188,6 @@ class Runner:
         if stream is None:
             raise RuntimeError("the graph has not been started")
         return stream
-
-    def _build(self) -> None:
-        """Puts queues and threads between the open elements; sinks first, so that they wait when the first frame comes."""
-        for name, model in self._models.items():
-            model.crew = Crew(
-                name, model.transform, model.inlet, patience_ns=model.patience_ns, ended=partial(self._ended, name)
-            )
-        for sink in self._sinks.values():
-            sink.drain = Drain(sink.sink, sink.inlet, self.bus, partial(_missing, sink))
-        passages = {feed.source: self._passage(feed) for feed in self._feeds}
-        for look in self._looks:
-            self.flows[BranchName(look.source, look.model)] = self._flow(look)
-        for name, source in self._sources.items():
-            flows = [flow for branch, flow in self.flows.items() if branch.source == name]
-            source.line = Line(
-                source.source, self.stream_of(name), flows, passages.get(name), self.bus,
-                limit=source.limit, rename=source.rename, ended=partial(self._close, name, source.source.close),
-            )  # fmt: skip
-        self._threads = [
-            *(sink.drain.thread for sink in self._sinks.values() if sink.drain),
-            *(thread for model in self._models.values() if model.crew for thread in model.crew.threads),
-            *(source.line.thread for source in self._sources.values() if source.line),
-        ]
-
-    def _flow(self, look: Look) -> Flow:
-        stream, model = self.stream_of(look.source), self._models[look.model]
-        lanes = max(1, model.transform.lanes)
-        policy = look.policy or inspection_policy(stream, lanes)
-        terms = Terms(policy, not stream.live, look.deadline_ns, look.late, look.priority)
-        flow = Flow(
-            look.source, model.inlet, terms, sinks=[way.sink for way in look.ways], lanes=lanes, after=look.after,
-            lock=self._lock, bus=self.bus, now=self._now, listener=look.listener, model=look.model,
-        )  # fmt: skip
-        assert model.crew is not None, "crews are made before flows"
-        model.crew.join(flow, look.before)
-        crew = model.crew
-        for way in look.ways:
-            self._connect(way, flow, stream, flow.counters, lambda: crew.working)
-        return flow
-
-    def _passage(self, feed: Feed) -> Passage:
-        stream = self.stream_of(feed.source)
-        passage = Passage(
-            feed.source, [way.sink for way in feed.ways], patient=not stream.live, lock=self._lock, bus=self.bus
-        )
-        for way in feed.ways:
-            self._connect(way, passage, stream, passage.counters, lambda: False)
-        return passage
-
-    def _connect(
-        self,
-        way: Way,
-        giver: Flow | Passage,
-        stream: StreamInfo,
-        counters: Counters,
-        working: Callable[[], bool],
-    ) -> None:
-        """Puts a queue between a place that hands frames out and a sink."""
-        sink = self._sinks[way.sink]
-        assert sink.drain is not None, "drains are made before ways"
-        link = giver.outlets.join(
-            way.sink, sink.inlet, way.policy or usual_policy(stream), takes_failed=sink.sink.takes_failed
-        )
-        sink.drain.join(link, giver, way.chain)
-        sink.members.append((stream, counters, working))
-
-    def _ended(self, model: str) -> None:
-        """The last lane of a model is through."""
-        looks = [look for look in self._looks if look.model == model]
-        for transform in {id(it): it for look in looks for it in (*look.before, *look.after)}.values():
-            self._close(model, transform.close)
-        self._close(model, self._models[model].transform.close)
-
-    def _close(self, name: str, close: Callable[[], None]) -> None:
-        try:
-            close()
-        except Exception as error:
-            self.bus.emit("error", name, "close failed", f"{name}: {error}")
 
     def snapshot(self) -> dict[BranchName, Snapshot]:
         """The counts of every look, all of one moment."""
@@ -322,11 +260,17 @@ class Runner:
         return False
 
 
-def _missing(sink: _Sink) -> int:
-    """Frames that a sink should have and has not. Those that the queue of a live source drops are no fault."""
-    total = 0
-    for stream, counters, working in sink.members:
-        counts = counters.snapshot().sinks[sink.sink.name]
-        # Given up before its time: what the lanes have in hand will be missing.
-        total += counts.failed if stream.live else max(int(working()), counts.given - counts.written)
-    return total
+def _unique(what: str, name: str, taken: Collection[str]) -> None:
+    """Refuses a name that something else has: the one of them would silently take the other's place.
+
+    Raises:
+        BadOption: It is taken.
+    """
+    if name in taken:
+        raise BadOption(f"the graph has two of the {what} '{name}': give one of them another name")
+
+
+def _all_unique(ways: Sequence[Way]) -> None:
+    names = [way.sink for way in ways]
+    for place, name in enumerate(names):
+        _unique("way to sink", name, names[:place])
