@@ -1,0 +1,431 @@
+"""The sink ``rtsp-server``: real clients watch, hang, die and log in; nobody else notices, and nobody watches for nothing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from rich.pretty import pretty_repr
+
+from helpers.gst import PATIENCE, listening, needs, until
+from lineside.pipelines.catalog import Place, make, options_of
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.events import Event
+from lineside.pipelines.frame import Frame
+from lineside.pipelines.gst.rtsp import library as rtsp
+from lineside.pipelines.gst.rtsp.encoders import serving
+from lineside.pipelines.gst.source import GstSource
+from lineside.pipelines.overlay import Overlay
+from lineside.pipelines.plan.describe import as_svg, as_text
+from lineside.pipelines.plan.launch import parse_launch
+from lineside.pipelines.plan.shape import shape_of
+from lineside.pipelines.sinks.rtsp import RtspServer
+from lineside.runtime.detections import Detections
+from lineside.runtime.errors import BadOption, MissingPackage, SinkError, SourceError, StationError
+from lineside.runtime.masks import Mask, Masks
+
+USER, PASSWORD = "kim", "pa:ss w@rd#ü"
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    needs("appsrc", "rtspsrc", "rtph264pay", "decodebin", "avdec_h264")
+    try:
+        serving("auto", 1000)
+        rtsp.rtsp_library()
+    except MissingPackage as error:
+        pytest.skip(f"{error} (sh scripts/system.sh test)")
+
+
+def plain(size: tuple[int, int] = (120, 160), value: int = 90) -> np.ndarray:
+    return np.full((*size, 3), value, np.uint8)
+
+
+def frame_of(pixels: np.ndarray, source: str = "top", found: Detections | None = None) -> Frame:
+    frame = Frame(pixels, source=source, captured=time.monotonic_ns())
+    frame.outcome, frame.detections = "inspected", found
+    return frame
+
+
+def half() -> Detections:
+    """One object that covers the left half of a picture of 160 x 120."""
+    table = np.zeros((120, 160), bool)
+    table[20:100, 10:80] = True
+    return Detections(
+        np.array([[10, 20, 80, 100]]), np.array([0.9]), np.array([0]), np.array([0]),
+        Masks.of([Mask.from_array(table)], (120, 160)), ("part",), (120, 160),
+    )  # fmt: skip
+
+
+class Line:
+    """A line that gives pictures to a sink for as long as it is wanted, some 30 a second."""
+
+    def __init__(self, sink: RtspServer, picture: Callable[[int], Frame]) -> None:
+        self.picture = picture
+        self.written = 0
+        self._sink = sink
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.03):
+            self._sink.write(self.picture(self.written))
+            self.written += 1
+
+    def wait(self, more: int) -> None:
+        """Waits until so many more pictures were written."""
+        goal = self.written + more
+        until(lambda: self.written >= goal, "the line goes on")
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the sink holds up the line"
+
+
+@contextmanager
+def served(
+    picture: Callable[[int], Frame] = lambda number: frame_of(plain()), events: list[Event] | None = None, **values: Any
+) -> Iterator[tuple[RtspServer, Line]]:
+    """A sink with a line in front of it that has given its first picture."""
+    place = Place(name="live", bus=listening(events if events is not None else []))
+    sink: RtspServer = make("rtsp-server", options_of("rtsp-server", values, "test"), place)
+    sink.open(StreamInfo("top", "camera", live=True))
+    line = Line(sink, picture)
+    try:
+        until(lambda: sink.showings, "the first picture")
+        yield sink, line
+    finally:
+        line.end()
+        sink.close()
+
+
+@contextmanager
+def watching(sink: RtspServer, source: str = "top", **values: Any) -> Iterator[GstSource]:
+    """A client: the source of another station."""
+    told = options_of("rtsp", {"url": f"rtsp://127.0.0.1:{sink.port}/{source}", "timeout": 120, **values}, "test")
+    client: GstSource = make("rtsp", told, Place(name="client"))
+    try:
+        client.open()
+        yield client
+    finally:
+        client.close()
+
+
+def next_like(client: GstSource, good: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
+    """The next picture of some kind."""
+    end = time.monotonic() + PATIENCE
+    for frame in client.frames():
+        if good(frame.bgr()):
+            return frame.bgr().copy()
+        assert time.monotonic() < end, f"no {what} came"
+    raise AssertionError(f"the stream ended before {what}")
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+@contextmanager
+def program(sink: RtspServer) -> Iterator[subprocess.Popen[bytes]]:
+    """A client in a process of its own, which can be killed and stopped."""
+    words = ["-v", "error", "-rtsp_transport", "tcp", "-i", f"rtsp://127.0.0.1:{sink.port}/top", "-f", "null", "-"]
+    try:
+        process = subprocess.Popen(["ffmpeg", *words], stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        pytest.skip("no ffmpeg (sh scripts/system.sh test)")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("encoder", ["x264enc", "openh264enc"])
+@pytest.mark.parametrize("draw", [True, False])
+def test_pictures_arrive_with_masks_drawn_in_them(encoder: str, draw: bool) -> None:
+    needs(encoder)
+    drawn = Overlay().draw(plain(), half()).copy()
+    wanted, other = (drawn, plain()) if draw else (plain(), drawn)
+    with served(lambda number: frame_of(plain(), found=half()), encoder=encoder, draw=draw) as (sink, _):
+        with watching(sink) as client:
+            got = next_like(client, lambda it: apart(it, wanted) < 6, "such a picture")
+    assert got.shape == (120, 160, 3) and apart(got, other) > 10
+
+
+def test_every_source_has_a_path_of_its_own() -> None:
+    def both(number: int) -> Frame:
+        return frame_of(plain(value=60 + 120 * (number % 2)), ("top", "side")[number % 2])
+
+    events: list[Event] = []
+    with served(both, events) as (sink, _):
+        until(lambda: len(sink.showings) == 2)
+        with watching(sink, "top") as top, watching(sink, "side") as side:
+            next_like(top, lambda it: abs(it.mean() - 60) < 10, "dark picture")
+            next_like(side, lambda it: abs(it.mean() - 180) < 10, "bright picture")
+        with pytest.raises(SourceError, match="check that it is there"), watching(sink, "back"):
+            pass
+        urls = [event.message for event in events if event.kind == "serving"]
+        assert [url.split()[-1] for url in urls] == [f"rtsp://127.0.0.1:{sink.port}/{it}" for it in ("top", "side")]
+
+
+@pytest.mark.parametrize("size", [(97, 161), (98, 162), (33, 47)])
+def test_sides_that_are_odd_gain_a_row_or_column(size: tuple[int, int]) -> None:
+    ramp = np.repeat(np.linspace(20, 220, size[1]).astype(np.uint8)[None, :, None], size[0], 0).repeat(3, 2)
+    with served(lambda number: frame_of(ramp)) as (sink, _), watching(sink) as client:
+        got = next_like(client, lambda it: it.max() > 150, "bright picture")
+    assert got.shape[:2] == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    assert apart(got[: size[0], : size[1]], ramp) < 6
+
+
+def test_wide_pictures_are_made_smaller_and_grey_ones_shown() -> None:
+    grey = np.full((200, 640), 120, np.uint8)
+    with served(lambda number: frame_of(grey), width=320) as (sink, _), watching(sink) as client:
+        got = next_like(client, lambda it: abs(it.mean() - 120) < 8, "grey picture")
+    assert got.shape == (100, 320, 3)
+
+
+def test_a_change_of_size_in_mid_stream() -> None:
+    """Who watches keeps the size, and sees the new picture in it; who comes later gets the new size."""
+    changed = threading.Event()
+
+    def picture(number: int) -> Frame:
+        return frame_of(plain((240, 160), 200) if changed.is_set() else plain())
+
+    with served(picture) as (sink, _):
+        with watching(sink) as client:
+            next_like(client, lambda it: abs(it.mean() - 90) < 8, "picture before")
+            changed.set()
+            got = next_like(client, lambda it: it[:, 60:100].mean() > 180, "picture after")
+            assert got.shape == (120, 160, 3) and got[:, :40].mean() < 20, "half as wide, black beside it"
+        until(lambda: not sink.showings["top"].watched, "nobody watches")
+        with watching(sink) as client:
+            assert next_like(client, lambda it: it.mean() > 180, "picture of the new size").shape == (240, 160, 3)
+
+
+def test_a_source_that_falls_silent_says_how_old_its_picture_is() -> None:
+    with served() as (sink, line), watching(sink) as client:
+        next_like(client, lambda it: apart(it, plain()) < 6, "picture")
+        line.end()
+        got = next_like(client, lambda it: it[:20, :60].max() > 150, "picture with a banner")
+        assert apart(got[60:], plain()[60:]) < 6, "the rest of it stays"
+        # Somebody who comes later still gets it, with the second picture at most a second after the first.
+        with watching(sink) as later:
+            next_like(later, lambda it: it[:20, :60].max() > 150, "picture with a banner")
+
+
+# ------------------------------------------------------------------------------------------------------- who watches
+
+
+def test_nothing_is_encoded_while_nobody_watches() -> None:
+    with served() as (sink, line):
+        showing = sink.showings["top"]
+        line.wait(50)
+        assert (showing.given, showing.begun, showing.watched) == (0, 0, False)
+        with watching(sink) as client:
+            next_like(client, lambda it: True, "picture")
+            assert showing.watched and showing.given > 0
+        until(lambda: not showing.watched, "nobody watches")
+        given = showing.given
+        line.wait(50)
+        assert (showing.given, showing.begun) == (given, 1)
+
+
+def test_two_clients_share_an_encoder() -> None:
+    with served() as (sink, _):
+        with watching(sink) as one:
+            next_like(one, lambda it: True, "picture")
+            with watching(sink) as other:
+                next_like(other, lambda it: True, "picture")
+            next_like(one, lambda it: True, "picture after the other has gone")
+            assert sink.showings["top"].begun == 1 and sink.showings["top"].watched
+        until(lambda: not sink.showings["top"].watched, "nobody watches")
+
+
+def test_no_more_watch_than_are_allowed() -> None:
+    with served(watchers=1) as (sink, _), watching(sink) as client:
+        next_like(client, lambda it: True, "picture")
+        with pytest.raises(SourceError), watching(sink, timeout=10):
+            pass
+        next_like(client, lambda it: True, "picture")
+
+
+def test_a_client_that_is_killed_is_noticed() -> None:
+    with served() as (sink, line), program(sink) as process:
+        until(lambda: sink.showings["top"].given > 3, "pictures for the client")
+        process.kill()
+        until(lambda: not sink.showings["top"].watched, "nobody watches")
+        line.wait(5)
+
+
+def test_a_client_that_hangs_holds_up_nobody_and_nothing_piles_up() -> None:
+    """It keeps its connection and reads nothing; what does not fit into the socket is dropped."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)
+    events: list[Event] = []
+    with served(lambda number: frame_of(noise[number % 8]), events, bitrate=30000) as (sink, line):
+        with program(sink) as process, watching(sink) as client:
+            until(lambda: sink.showings["top"].given > 3, "pictures for the client")
+            process.send_signal(signal.SIGSTOP)
+            line.wait(100)  # fills the socket
+            before, held = sink.showings["top"].given, resident()
+            line.wait(200)
+            next_like(client, lambda it: True, "picture for the other client")
+            assert sink.showings["top"].given > before
+            assert resident() - held < 40e6, "a hundred pictures of 80 kB more would be fine, all of them would not"
+            line.end()
+            begin = time.monotonic()
+            sink.close()
+            assert time.monotonic() - begin < PATIENCE and not [it for it in events if it.level == "error"]
+            process.send_signal(signal.SIGCONT)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_closing_sends_watchers_away_and_leaves_nothing_behind() -> None:
+    before = set(threading.enumerate())
+    events: list[Event] = []
+    with served(events=events) as (sink, line), watching(sink) as client:
+        next_like(client, lambda it: True, "picture")
+        port = sink.port
+        line.end()
+        sink.close()
+        assert [event.kind for event in events] == ["serving"], "nothing hung"
+        until(lambda: not [it for it in set(threading.enumerate()) - before if "live" in it.name], "its threads end")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), PATIENCE)
+        list(client.frames())  # come to an end
+
+
+def test_the_rate_may_be_limited() -> None:
+    """In virtual time: 100 pictures at 50 a second, of which 10 a second are wanted."""
+    from lineside.pipelines.gst.library import library
+    from lineside.pipelines.gst.parse import parsed
+    from lineside.pipelines.gst.rtsp.showing import Showing
+
+    gst, clock = library(), [0.0]
+    pipeline = parsed(gst, "appsrc name=pictures format=time max-buffers=2 leaky-type=downstream ! fakesink sync=false")
+    gst.gst_element_set_state(pipeline, 4)
+    showing = Showing(fps=10, now=lambda: clock[0])
+    showing.show(frame_of(plain()))
+    showing.begin(1, gst.gst_bin_get_by_name(pipeline, b"pictures"))
+    for number in range(100):
+        clock[0] = 1 + number / 50
+        showing.show(frame_of(plain()))
+    assert 19 <= showing.given <= 21
+    showing.end(1)
+    gst.gst_element_set_state(pipeline, 1)
+    gst.gst_object_unref(pipeline)
+
+
+# ------------------------------------------------------------------------------------------------------------ credentials
+
+
+def test_only_who_knows_the_password_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINESIDE_TEST_PASSWORD", PASSWORD)
+    events: list[Event] = []
+    with served(events=events, user=USER, password="env:LINESIDE_TEST_PASSWORD") as (sink, _):
+        with watching(sink, user=USER, password=PASSWORD) as client:
+            next_like(client, lambda it: True, "picture")
+        for wrong in ({}, {"user": USER, "password": "guess"}, {"user": "eve", "password": PASSWORD}):
+            with pytest.raises(SourceError, match="check the user name and the password"), watching(sink, **wrong):
+                pass
+        assert sink.showings["top"].begun == 1, "nothing was made for those who may not watch"
+        assert PASSWORD not in f"{events} {vars(sink)} {sink._login!r}"
+
+
+def test_the_network_sees_nothing_without_a_password() -> None:
+    for address in ("0.0.0.0", "192.0.2.2", "::", "127.evil.example", "line-pc"):
+        with pytest.raises(StationError, match=r"others on the network see the pictures: give user and password"):
+            options_of("rtsp-server", {"address": address}, "test")
+        options_of("rtsp-server", {"address": address, "user": USER, "password": PASSWORD}, "test")
+    for address in ("127.0.0.1", "127.0.0.9", "::1", "localhost"):
+        options_of("rtsp-server", {"address": address}, "test")
+    with pytest.raises(StationError, match="go together"):
+        options_of("rtsp-server", {"user": USER}, "test")
+
+
+def test_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LINESIDE_NOT_THERE", raising=False)
+    told = options_of("rtsp-server", {"user": USER, "password": "env:LINESIDE_NOT_THERE"}, "test")
+    with pytest.raises(BadOption, match="'LINESIDE_NOT_THERE'.*is not set"):
+        make("rtsp-server", told, Place())
+
+
+def test_credentials_show_nowhere() -> None:
+    told = options_of("rtsp-server", {"user": USER, "password": PASSWORD, "address": "0.0.0.0"}, "test")
+    assert told == pickle.loads(pickle.dumps(told))
+    shape = shape_of(parse_launch(f'pattern ! rtsp-server user={USER} password="{PASSWORD}"'))
+    for text in (repr(told), pretty_repr(told), as_text(shape), as_svg(shape.plan)):
+        assert PASSWORD not in text and USER not in text, text
+
+
+# ----------------------------------------------------------------------------------------------------- what is not there
+
+
+def test_a_port_that_is_taken() -> None:
+    with served() as (sink, _):
+        other = make("rtsp-server", options_of("rtsp-server", {"port": sink.port}, "test"), Place())
+        with pytest.raises(SinkError, match=rf"port {sink.port} of 127\.0\.0\.1: .*; choose another"):
+            other.open(StreamInfo("top", "camera"))
+        other.close(1)
+
+
+def test_a_missing_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtsp, "_LIBRARIES", ("libgstrtspserver-9.9.so.0",))
+    monkeypatch.setattr(rtsp, "_loaded", None)
+    sink = make("rtsp-server", options_of("rtsp-server", {}, "test"), Place())
+    with pytest.raises(MissingPackage, match="apt-get install libgstrtspserver-1.0-0"):
+        sink.open(StreamInfo("top", "camera"))
+    sink.close(1)
+
+
+@pytest.mark.parametrize(
+    ("there", "encoder", "says"),
+    [
+        (set(), "auto", "apt-get install gstreamer1.0-plugins-base"),
+        ({"appsrc", "videoconvert"}, "auto", "apt-get install gstreamer1.0-plugins-good"),
+        ({"appsrc", "videoconvert", "rtph264pay", "rtpbin"}, "auto", "apt-get install gstreamer1.0-plugins-ugly"),
+        ({"appsrc", "videoconvert", "rtph264pay", "rtpbin", "x264enc"}, "nvh264enc", "needs nvh264enc, h264parse"),
+    ],
+)
+def test_missing_elements_are_explained(there: set[str], encoder: Any, says: str) -> None:
+    with pytest.raises((MissingPackage, SinkError), match=says):
+        serving(encoder, 1000, there.__contains__)
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        (("nvv4l2h264enc", "nvvidconv", "x264enc"), "nvv4l2h264enc bitrate=3000000 "),
+        (("nvv4l2h264enc", "x264enc"), "x264enc tune=zerolatency"),  # a Jetson's encoder needs its converter
+        (("nvh264enc", "openh264enc"), "nvh264enc preset=low-latency-hq zerolatency=true bitrate=3000 "),
+        (("openh264enc",), "openh264enc complexity=low rate-control=bitrate bitrate=3000000 "),
+    ],
+)
+def test_the_machines_own_circuits_come_first(there: tuple[str, ...], chosen: str) -> None:
+    rest = {"appsrc", "videoconvert", "rtph264pay", "rtpbin", "h264parse"}
+    assert chosen in serving("auto", 3000, {*there, *rest}.__contains__)
+
+
+def test_every_option_is_described() -> None:
+    kind = type(options_of("rtsp-server", {}, "nothing"))
+    assert [it.name for it in msgspec.structs.fields(kind) if f"{it.name}:" not in (kind.__doc__ or "")] == []
