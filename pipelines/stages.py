@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,6 +117,19 @@ class StageClock:
                 sums = self._sums[stage]
                 sums[0] += span
                 sums[1] += span * span
+
+    @classmethod
+    def together(cls, clocks: Iterable[StageClock]) -> StageClock:
+        """What several clocks have recorded, as one."""
+        whole = cls()
+        for clock in clocks:
+            with clock._lock:
+                for stage, histogram in clock._histograms.items():
+                    if histogram.get_total_count():
+                        whole._histograms[stage].add(histogram)
+                        for place, value in enumerate(clock._sums[stage]):
+                            whole._sums[stage][place] += value
+        return whole
 
     def stats(self) -> dict[str, StageStats]:
         """A row for every stage that has been passed, in the order of the way through the graph."""

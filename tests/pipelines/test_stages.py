@@ -43,6 +43,17 @@ def test_share_above_a_limit() -> None:
     assert clock.share_above(TOTAL, 1) == 0.0, "nothing was recorded there"
 
 
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.integers(0, 10**11), max_size=20), max_size=4))
+def test_several_clocks_together_are_one_that_saw_it_all(parts: list[list[int]]) -> None:
+    apart, whole = [StageClock() for _ in parts], StageClock()
+    for clock, spans in zip(apart, parts, strict=True):
+        for span in spans:
+            for each in (clock, whole):
+                each.record(frame(**{TAKEN: 5, DECIDED: 5 + span}))
+    assert StageClock.together(apart).stats() == whole.stats()
+
+
 def test_time_counts_from_the_trigger_where_there_is_one() -> None:
     clock = StageClock()
     clock.record(frame(**{TRIGGER: 0, CAPTURE: 30_000_000, READ: 30_000_000, TAKEN: 40_000_000, DONE: 50_000_000}))

@@ -47,7 +47,9 @@ def print_profile(profile: Profile) -> None:
     """Prints the three answers to "how often is it too slow", then the stages of each open loop."""
     takt, deadline = f"{profile.takt_ns / 1e6:g} ms", f"{profile.deadline_ns / 1e6:g} ms"
     closed = profile.closed
-    answers = [("service time only, closed loop", closed, "service", f"over {takt}: {closed.service_over_takt:.2%}")]
+    answers = [
+        ("service time only, closed loop", closed, "service", f"over {takt}: {closed.service_over_takt or 0.0:.2%}")
+    ]
     for run in profile.opened:
         how = "from trigger, all parts wait" if run.policy == "every" else "from trigger, newest part first"
         never = f"never inspected: {run.uninspected} = {run.never_inspected:.2%}"
