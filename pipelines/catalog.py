@@ -15,7 +15,7 @@ from lineside.pipelines.events import Bus
 from lineside.pipelines.typed import converted
 from lineside.runtime.errors import StationError
 
-__all__ = ["ELEMENTS", "Kind", "Options", "Place", "Role", "kind_of", "make", "options_of", "watched"]
+__all__ = ["ELEMENTS", "Kind", "Options", "Place", "Role", "kind_of", "make", "options_of", "struct_of", "watched"]
 
 Role = Literal["source", "transform", "model", "sink"]
 
@@ -113,6 +113,12 @@ ELEMENTS: dict[str, Kind] = {
     "video": _sink("film", "FilmFile", "a video with masks", each=True),
     "rtsp-server": _sink("rtsp", "RtspServed", "live pictures with masks, for players on the network"),
     "record": _sink("record", "Session", "pictures as they came, for replay", each=True),
+    "view": Kind(
+        "sink",
+        "lineside.pipelines.view.station:make",
+        "lineside.pipelines.view.station:Page",
+        "the operator's page, on this machine only",
+    ),
 }
 """All elements that come with Lineside."""
 
@@ -149,9 +155,20 @@ def options_of(element: str, values: Mapping[str, Any], name: str, *, at: str = 
     Raises:
         StationError: There is no such element, or it cannot be told that.
     """
+    return converted(dict(values), struct_of(element), name, at=at, text=text)
+
+
+def struct_of(element: str) -> type[Options]:
+    """The struct of what an element may be told.
+
+    Args:
+        element: Kind of element.
+
+    Raises:
+        StationError: There is no such element.
+    """
     kind = kind_of(element)
-    struct: type[Options] = _own().options_of_own(element) if kind.options == element else _found(kind.options)
-    return converted(dict(values), struct, name, at=at, text=text)
+    return _own().options_of_own(element) if kind.options == element else _found(kind.options)  # type: ignore[no-any-return]
 
 
 def watched(element: str, options: Options) -> bool:

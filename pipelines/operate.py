@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lineside.pipelines.build import Built, build
 from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.elements import SourceState
 from lineside.pipelines.events import Bus
+from lineside.pipelines.facts import introduced
 from lineside.pipelines.looks import BranchName
 from lineside.pipelines.plan.shape import Shape
 from lineside.pipelines.problems import Problems
@@ -145,14 +147,11 @@ def operate(
     bus = bus or Bus()
     problems, tally = Problems(say), Tally()
     bus.listen(problems)
-    with catch_signals() as signals:
+    with catch_signals() as signals, ExitStack() as stack:
         for done in apply_machine(shape.plan.machine, say):  # before any thread begins
             bus.emit("info", shape.plan.name, "machine", f"{shape.plan.name} {done}")
         built = construct(shape, folder, bus, results=results, limits=limits, listener=tally)
-        for sink in built.sinks.values():
-            hear = getattr(sink, "hear", None)
-            if hear is not None:
-                bus.listen(hear)
+        stack.enter_context(introduced(shape, built, bus, say))
         runner = built.runner
         begin = time.monotonic()
         runner.start()

@@ -1,4 +1,4 @@
-// The page in two languages. English stands where it is shown, in index.html and view.js; here is the Chinese for it.
+// The page in two languages. English stands where it is shown; here is the Chinese for it.
 
 const CHINESE = {
   // header
@@ -59,6 +59,57 @@ const CHINESE = {
   "Objects of one class that overlap more are merged": "同类目标的重叠超过此值时，合并为一个",
   "Model bundle": "模型包",
   "The server cannot be reached; the setting was not changed.": "无法连接服务器，设置未更改。",
+  // the page of a station
+  "Starting": "正在启动",
+  "Ended": "已结束",
+  "for {time}": "已运行 {time}",
+  "{count} of {total} cameras silent": "{total} 台相机中有 {count} 台无图像",
+  "Cameras": "相机",
+  "All cameras": "全部相机",
+  "Camera": "相机",
+  "Not started": "未启动",
+  "Connecting": "正在连接",
+  "Stalled": "已停滞",
+  "Waits to try again": "等待重试",
+  "{count} s": "{count} 秒",
+  "{count} min": "{count} 分钟",
+  "{count} h": "{count} 小时",
+  "Last picture": "最后一张图像",
+  "No picture for {time}": "已 {time} 无图像",
+  "{rate} frames/s": "{rate} 帧/秒",
+  "{age} s old": "{age} 秒前",
+  "{count} not inspected": "{count} 件未检测",
+  "What became of every part": "每个工件的去向",
+  "Pictures that the source gave, and parts known to have passed without one":
+    "图像源送来的图像数，以及已知没有图像就流过的工件数",
+  "Pictures with a result in time": "按时得出结果的图像数",
+  "Late": "超时",
+  "Pictures with a result after their deadline": "超过时限才得出结果的图像数",
+  "Incomplete": "不完整",
+  "Pictures that arrived damaged; nobody looked at them": "到达时已损坏、未经检测的图像数",
+  "In flight": "处理中",
+  "Pictures between source and decision": "已从图像源送出、尚未得出结果的图像数",
+  "before {queues}": "队列：{queues}",
+  "Takt": "节拍",
+  "Deadline": "时限",
+  "Time from the trigger to the decision": "从触发到得出结果的时间",
+  "Missed": "未按时",
+  "Parts decided late, and parts never inspected": "超时得出结果的工件数，以及未经检测的工件数",
+  "Late by p50": "超时 P50",
+  "Of the last 600 pictures, how much too late the late ones were: half of them no more":
+    "最近 600 张中超时的图像，有一半超出时限不多于此值",
+  "Late by p99": "超时 P99",
+  "Of the last 600 pictures, how much too late the late ones were: 99 of 100 no more":
+    "最近 600 张中超时的图像，有 99% 超出时限不多于此值",
+  "What became of the results": "结果的去向",
+  "Written to": "写入",
+  "Written": "已写入",
+  "Waiting": "等待中",
+  "Results in the queue of the sink, or in its hands": "在写入队列中或正在写入的结果数",
+  "Results that the sink's full queue gave up": "因写入队列已满而舍弃的结果数",
+  "Results that could not be written": "无法写入的结果数",
+  "Events": "事件",
+  "Events, the newest first": "事件，最新的在前",
   "There is no bundle with that id; load the page again to see those there are.": "没有这个模型包；请刷新页面，查看现有的模型包。",
 };
 
@@ -146,7 +197,7 @@ function relabel() {
   }
 }
 
-/** Puts the page into its language, and again whenever another is chosen; `changed` then renews what view.js wrote. */
+/** Puts the page into its language, and again whenever another is chosen; `changed` then renews what scripts wrote. */
 export function startLanguage(changed) {
   collect();
   relabel();
