@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from lineside.pipelines.link import Policy
+from lineside.pipelines.plan.changes import changed
 from lineside.pipelines.plan.file import StationGraph, plan_of
 from lineside.pipelines.plan.text import read_text, tree_of
 from lineside.pipelines.session import Job
@@ -34,7 +35,7 @@ from lineside.runtime.errors import StationError
 from lineside.runtime.sizing import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["SinkKind", "Station", "StationSegment", "job_of", "parse_station", "read_station"]
 
@@ -99,11 +100,12 @@ class Station(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     limit: Count | None = None
 
 
-def read_station(path: str | os.PathLike[str]) -> Station | StationGraph:
+def read_station(path: str | os.PathLike[str], changes: Sequence[str] = ()) -> Station | StationGraph:
     """Reads a station file.
 
     Args:
         path: The file.
+        changes: See `parse_station`.
 
     Returns:
         What it says.
@@ -111,28 +113,31 @@ def read_station(path: str | os.PathLike[str]) -> Station | StationGraph:
     Raises:
         StationError: There is no such file, or it is no station file; the message names the place in the file.
     """
-    return parse_station(read_text(path), str(path), Path(path).parent)
+    return parse_station(read_text(path), str(path), Path(path).parent, changes)
 
 
-def parse_station(data: bytes, name: str, folder: Path = Path()) -> Station | StationGraph:
+def parse_station(data: bytes, name: str, folder: Path = Path(), changes: Sequence[str] = ()) -> Station | StationGraph:
     """Reads the text of a station file.
 
     Args:
         data: The text, UTF-8.
         name: What the text is called in messages.
         folder: What paths in it are relative to.
+        changes: Options of its elements in place of its own, see `lineside.pipelines.plan.changes`.
 
     Returns:
         What it says.
 
     Raises:
-        StationError: It is no station file.
+        StationError: It is no station file, or cannot be changed like that.
     """
     tree = tree_of(data, name)
     if isinstance(tree, dict) and ("elements" in tree or "links" in tree):
-        graph = converted(tree, StationGraph, name)
+        graph = changed(converted(tree, StationGraph, name), changes, folder)
         plan_of(graph, name, folder)  # says what is wrong with it
         return graph
+    if changes:
+        raise StationError(f"{name} names no elements whose options --set could change; it is for files that do")
     station = converted(tree, Station, name)
     if station.policy is not None:
         _checked(name, "policy", lambda: Policy.parse(station.policy or ""))

@@ -16,6 +16,14 @@ def command(
         Path | None,
         typer.Option(help="Folder of the results instead of the file's own; with elements: where their sinks write."),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="ELEMENT.OPTION=VALUE",
+            help="Another value for an option of an element; may be given several times. Paths are relative to the file.",
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only read the file, and say what it describes.")] = False,
     describe: Annotated[bool, typer.Option("--describe", help="Only print the graph that it describes.")] = False,
     svg: Annotated[Path | None, typer.Option(help="With --describe: draw the graph into this file too.")] = None,
@@ -27,6 +35,8 @@ def command(
     The file names bundle, sources, thresholds and results; its paths are relative to itself. Ctrl-C ends a run cleanly.
 
     Example: **lineside station demo/station.yaml --out results**
+
+    Example: **lineside station configs/stations/demo.yaml --set line.fps=2 --set line.count=4 --out results**
 
     Exit code: as for **lineside run**; 2 also where the file says something that cannot be meant.
     """
@@ -41,7 +51,7 @@ def command(
     from lineside.pipelines.units import parse_time
     from lineside.runtime.errors import BadOption
 
-    station = read_station(file)
+    station = read_station(file, changes or ())
     if check:
         print(json.dumps(msgspec.to_builtins(station), indent=2))
         return 0
