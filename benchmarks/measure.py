@@ -13,7 +13,7 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,20 @@ class Times:
     def as_dict(self) -> dict[str, float]:
         """The same for JSON, rounded to a tenth of a microsecond."""
         return {key: round(value, 4) for key, value in asdict(self).items()}
+
+
+def quantile(samples: Sequence[float], share: float) -> float:
+    """The smallest sample that at least this share of them, 0 to 1, does not exceed (nearest rank)."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def tail(samples: Sequence[float]) -> dict[str, float]:
+    """``count``, ``p50``, ``p99``, ``p999`` and ``max`` of samples, for JSON; only the count where there are none."""
+    if not samples:
+        return {"count": 0}
+    shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
+    return {"count": len(samples), **{name: round(quantile(samples, share), 4) for name, share in shares.items()}}
 
 
 class Load:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,9 @@ def size_rows(figures: dict[str, Any]) -> Iterator[Row]:
             yield Row(f"installed for {what}", peer, f"{mb:.0f} MB", theirs, "", wanted, mb <= goal if goal else None)
 
 
-ROWS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
+RowsOf = Mapping[str, Callable[[dict[str, Any]], Iterator[Row]]]
+
+ROWS: RowsOf = {
     "letterbox": letterbox_rows,
     "postprocess": postprocess_rows,
     "agreement": agreement_rows,
@@ -219,23 +221,24 @@ ROWS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
 }
 
 
-def rows(results: dict[str, Any]) -> list[Row]:
+def rows(results: dict[str, Any], of: RowsOf = ROWS) -> list[Row]:
     """All rows of a run, part by part."""
-    return [row for part, figures in results["parts"].items() for row in ROWS[part](figures)]
+    return [row for part, figures in results["parts"].items() for row in of[part](figures)]
 
 
-def table(results: dict[str, Any], short: bool = False) -> str:
+def table(results: dict[str, Any], short: bool = False, of: RowsOf = ROWS) -> str:
     """A run as Markdown, with lines on the machine, on who else was using it, and on what is missing.
 
     Args:
         results: What `runtime.main` writes.
         short: Only the main rows.
+        of: What makes the rows of each part.
     """
     lines = [
         "| what | beside | lineside | peer | gain | goal | reached |",
         "| --- | --- | ---: | ---: | ---: | ---: | :-: |",
     ]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(results) if row.main or not short]
+    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(results, of) if row.main or not short]
     about = results["machine"]
     lines += ["", f"{about['cpu']}, {about['cores']} cores, Python {about['python']}, {results['date']}."]
     if results["quick"]:
@@ -256,11 +259,18 @@ def table(results: dict[str, Any], short: bool = False) -> str:
     return "\n".join(lines)
 
 
+def write_between(readme: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
+    """Puts a table between two marks of a document."""
+    before, rest = readme.read_text(encoding="utf-8").split(marks[0])
+    after = rest.split(marks[1])[1]
+    readme.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", encoding="utf-8")
+
+
 def write_readmes(results: dict[str, Any]) -> None:
     """Puts the short table between the marks of both readmes, and the whole one into that of the benchmarks."""
     for readme in READMES:
-        _between_marks(readme, table(results, short=True))
-    _between_marks(FULL, table(results))
+        write_between(readme, table(results, short=True))
+    write_between(FULL, table(results))
 
 
 def foreign(results: dict[str, Any]) -> dict[str, float]:
@@ -273,12 +283,6 @@ def loudest(value: Any) -> float:
     if not isinstance(value, dict):
         return 0.0
     return max([float(value.get("foreign_cpu", 0.0)), *(loudest(inner) for inner in value.values())])
-
-
-def _between_marks(readme: Path, text: str) -> None:
-    before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 def _faster(

@@ -55,13 +55,12 @@ def prepare(wanted: list[str], install: bool) -> None:
                 raise SystemExit(f"error: {script} failed; its own words are above")
 
 
-def run_part(name: str, quick: bool) -> dict[str, Any]:
-    """Runs one part in a process of its own and returns its figures."""
-    call = CALLS[name][quick]
+def run_part(name: str, call: str) -> dict[str, Any]:
+    """Runs one part, the call of a function of a module, in a process of its own and returns its figures."""
     script = f"""
 import json, sys
 sys.path.insert(0, {str(HERE)!r})
-import {name}
+import {call.partition(".")[0]}
 figures = {call}
 print(json.dumps(figures))
 """
@@ -73,11 +72,11 @@ print(json.dumps(figures))
     return figures
 
 
-def quietest(name: str, quick: bool, tries: int) -> dict[str, Any]:
+def quietest(name: str, call: str, tries: int) -> dict[str, Any]:
     """Runs a part until the machine was quiet meanwhile, and returns the quietest; ``tries`` tells the load of all."""
     found = []
-    for _ in range(1 if quick else tries):
-        found.append(run_part(name, quick))
+    for _ in range(tries):
+        found.append(run_part(name, call))
         if loudest(found[-1]) <= NOISY:
             break
     return {**min(found, key=loudest), "tries": [round(loudest(figures), 3) for figures in found]}
@@ -116,7 +115,7 @@ def main() -> None:
     for part in wanted:
         print(f"measuring {part} ...", file=sys.stderr, flush=True)
         began = time.monotonic()
-        results["parts"][part] = quietest(part, options.quick, options.tries)
+        results["parts"][part] = quietest(part, CALLS[part][options.quick], 1 if options.quick else options.tries)
         results["parts"][part]["seconds"] = round(time.monotonic() - began)
         options.out.write_text(json.dumps(results, indent=2) + "\n")
     print(table(results))
