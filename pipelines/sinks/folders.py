@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from lineside.pipelines.names import printable
+from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import Disk, make_folders, remove_tree
 from lineside.pipelines.sinks.floor import Tell
 from lineside.pipelines.sinks.lasting import Rules
@@ -37,19 +38,29 @@ class DatedFolders:
         disk: The disk.
         tell: Told what was removed.
         now: Wall clock in seconds since 1970.
+        steady: Monotonic clock in seconds.
     """
 
     def __init__(
-        self, path: Path, rules: Rules, *, disk: Disk, tell: Tell, now: Callable[[], float] = time.time
+        self,
+        path: Path,
+        rules: Rules,
+        *,
+        disk: Disk,
+        tell: Tell,
+        now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._rules = rules
         self._disk = disk
         self._tell = tell
         self._now = now
+        self._ages = Ages(now, steady)
         self._current: Path | None = None
         self._period = 0
         self._sizes: dict[Path, Kept] = {}
+        self._made: dict[Path, int] = {}  # Those of this process in their order, whatever the clock said.
 
     def open(self) -> Iterator[Path]:
         """Makes the place, and gives the folders of earlier runs, before any of them is removed.
@@ -82,6 +93,7 @@ class DatedFolders:
             path = next(path for path in self._names(stamp(self._now())) if not path.exists())
             make_folders(self._disk, path)
             self._current, self._period = path, self._present()
+            self._made[path] = max(self._made.values(), default=0) + 1
         return self._current
 
     def _names(self, name: str) -> Iterator[Path]:
@@ -98,9 +110,12 @@ class DatedFolders:
         if rules.keep_s is None and rules.keep_bytes is None:
             return
         try:
-            found = [self._sizes.get(path) or kept(path) for path in dated_folders(self.path)]
+            paths = dated_folders(self.path)
+            self._made = {path: number for path, number in self._made.items() if path in paths}
+            paths.sort(key=lambda path: self._made.get(path, 0))
+            found = [self._sizes.get(path) or kept(path) for path in paths]
             self._sizes = {it.path: it for it in found}  # Finished ones change no more: each is measured once.
-            for it in expired(found, self._now(), rules.keep_s, rules.keep_bytes):
+            for it in expired(found, self._ages(), rules.keep_s, rules.keep_bytes):
                 remove_tree(self._disk, it.path)
                 del self._sizes[it.path]
                 self._tell(

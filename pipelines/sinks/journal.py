@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import rows
+from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.coco import Coco, picture_of
 from lineside.pipelines.sinks.disk import SystemDisk, remove_tree
 from lineside.pipelines.sinks.floor import Tell
@@ -146,6 +146,7 @@ class Journaled:
         self._tell = tell
         self._disk = SystemDisk()
         self._files = Naming(path)
+        self._ages = Ages()
         self._journals = Naming(path.with_name(path.name + ENDING))
         # Retention is about the files: a journal goes when its file is there.
         journal = Rules(rules.rotate_s, rules.rotate_bytes, None, None, rules.sync_s, rules.floor)
@@ -200,6 +201,7 @@ class Journaled:
         path = self._target(journal)
         try:
             self._clear(path)
+            self._files.note(path)
             self._build(journal, path, self._stream)
             self._disk.sync_folder(path.parent)  # Before the journal goes, or else both might be gone.
             self._disk.unlink(journal)
@@ -232,6 +234,6 @@ class Journaled:
                 remove_tree(self._disk, scrap)
 
     def _expire(self) -> None:
-        gone = expire(self._disk, self._files.segments(), time.time(), self._rules.keep_s, self._rules.keep_bytes)
+        gone = expire(self._disk, self._files.segments(), self._ages(), self._rules.keep_s, self._rules.keep_bytes)
         for path in gone:
             self._tell("info", "removed", f"{named(path)} was removed: it is older, or there is more, than is kept")

@@ -34,8 +34,9 @@ class Naming:
         self.path = path
         self._taken = taken
         self._pattern = re.compile(
-            rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}Z(?:-\d+)?{re.escape(path.suffix)}", re.ASCII
+            rf"{re.escape(path.stem)}-(\d{{8}}T\d{{6}}Z)(?:-(\d+))?{re.escape(path.suffix)}", re.ASCII
         )
+        self._made: dict[str, int] = {}  # Names given in this process, in that order, whatever the clock said.
 
     def fresh(self, when: float) -> Path:
         """A segment's name that nothing has yet, neither finished nor growing.
@@ -48,7 +49,13 @@ class Naming:
             path = self.path.with_name(f"{stem}{f'-{number}' if number > 1 else ''}{self.path.suffix}")
             if not self._used(path):
                 break
+        self.note(path)
         return path
+
+    def note(self, path: Path) -> None:
+        """Says that a segment begins under a name that somebody else has given."""
+        self._made.pop(path.name, None)
+        self._made[path.name] = max(self._made.values(), default=0) + 1
 
     def exact(self, when: float) -> Path:
         """The very name that the user gave, or a fresh one where something has that."""
@@ -58,8 +65,11 @@ class Naming:
         return path.exists() or path.with_name(path.name + PART).exists() or self._taken(path)
 
     def segments(self) -> list[Path]:
-        """Finished segments, oldest name first."""
-        return self._found("")
+        """Finished segments, oldest first: those of earlier processes by name, then those of this one in their order."""
+        found = self._found("")
+        there = {it.name for it in found} | {it.name.removesuffix(PART) for it in self.parts()}
+        self._made = {name: number for name, number in self._made.items() if name in there}
+        return found
 
     def parts(self) -> list[Path]:
         """Segments that are growing, or that somebody who was cut off has left behind."""
@@ -70,4 +80,10 @@ class Naming:
         if not self.path.parent.is_dir():
             return []
         names = (it for it in self.path.parent.iterdir() if it.name.endswith(ending))
-        return sorted(it for it in names if self._pattern.fullmatch(it.name[: len(it.name) - len(ending)]))
+        found = [(it, self._pattern.fullmatch(it.name[: len(it.name) - len(ending)])) for it in names]
+        ages = {it: self._age(match) for it, match in found if match is not None}
+        return sorted(ages, key=ages.__getitem__)
+
+    def _age(self, name: re.Match[str]) -> tuple[int, str, int]:
+        """What segments are sorted by, oldest first."""
+        return self._made.get(name[0], 0), name[1], int(name[2] or 1)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.growing import Growing, named, quiet, refused
@@ -49,6 +50,7 @@ class Segments:
         disk: The disk.
         tell: Told what happens to the files.
         now: Wall clock in seconds since 1970.
+        steady: Monotonic clock in seconds.
         finished: Gets each finished segment, also those that were left behind by an earlier process; in the thread of
             the sink.
         taken: See `Naming`.
@@ -64,6 +66,7 @@ class Segments:
         disk: Disk | None = None,
         tell: Tell = quiet,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         finished: Callable[[Path], None] = lambda path: None,
         taken: Callable[[Path], bool] = lambda path: False,
     ) -> None:
@@ -75,6 +78,7 @@ class Segments:
         self._disk: Disk = disk or SystemDisk()
         self._tell = tell
         self._now = now
+        self._ages = Ages(now, steady)
         self._finished = finished
         self._floor = Floor(path.parent, rules.floor, self._disk, tell)
         self._syncer = Syncer(rules.sync_s, self.sync, path.name)
@@ -214,7 +218,7 @@ class Segments:
             file = None
         if file is None:
             file = self._begin()
-        if self._now() - self._looked >= _EXPIRE_EVERY:
+        if abs(self._now() - self._looked) >= _EXPIRE_EVERY:
             self._expire()
         return file
 
@@ -300,7 +304,7 @@ class Segments:
         growing = self._growing.size if self._growing is not None else 0
         rules = self._rules
         try:
-            gone = expire(self._disk, self._naming.segments(), self._looked, rules.keep_s, rules.keep_bytes, growing)
+            gone = expire(self._disk, self._naming.segments(), self._ages(), rules.keep_s, rules.keep_bytes, growing)
         except OSError as error:
             self._tell("warning", "not removed", f"an old segment of {named(self._path)} stays: {error.strerror}")
             return

@@ -16,6 +16,7 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
+from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.growing import quiet
@@ -68,6 +69,7 @@ class Sqlite:
         disk: The disk, for syncs and room; SQLite writes by itself.
         tell: Told what happens to the file.
         now: Wall clock in seconds since 1970.
+        steady: Monotonic clock in seconds.
         name: Name of the sink.
     """
 
@@ -82,6 +84,7 @@ class Sqlite:
         disk: Disk | None = None,
         tell: Tell = quiet,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         name: str = "",
     ) -> None:
         self.name = name or "sqlite"
@@ -91,6 +94,7 @@ class Sqlite:
         self._disk: Disk = disk or SystemDisk()
         self._tell = tell
         self._now = now
+        self._ages = Ages(now, steady)
         self._floor = Floor(path.parent, rules.floor, self._disk, tell)
         self._lock = threading.Lock()  # Of the connection: the sink's thread and that of the syncs use it.
         self._base: sqlite3.Connection | None = None
@@ -250,9 +254,9 @@ class Sqlite:
     def _expire(self) -> None:
         """Removes some of what is too old or too much; the lock is the caller's."""
         now, rules = self._now(), self._rules
-        if (rules.keep_s is None and rules.keep_bytes is None) or now - self._looked < _LOOK_EVERY:
+        if (rules.keep_s is None and rules.keep_bytes is None) or abs(now - self._looked) < _LOOK_EVERY:
             return
-        before = None if rules.keep_s is None else now - rules.keep_s
+        before = None if rules.keep_s is None else self._ages() - rules.keep_s
         more = False
 
         def thin(base: sqlite3.Connection) -> None:

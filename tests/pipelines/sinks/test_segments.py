@@ -147,7 +147,7 @@ def test_a_file_that_another_process_is_writing_is_not_touched(tmp_path: Path) -
 
 def test_the_oldest_segments_go_by_age(tmp_path: Path) -> None:
     clock, told = Clock(), Told()
-    files = segments(tmp_path, Rules(rotate_s=100, keep_s=250), now=clock, tell=told)
+    files = segments(tmp_path, Rules(rotate_s=100, keep_s=250), now=clock, steady=clock, tell=told)
     (tmp_path / "r-notes.jsonl").write_bytes(line(99))
     os.utime(tmp_path / "r-notes.jsonl", (0, 0))
     for number in range(6):

@@ -162,7 +162,7 @@ def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path, make_it: str)
 def test_old_frames_go_with_their_detections(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     clock = [BEGAN]
-    sink = Sqlite(path, Rules(keep_s=3600.0, sync_s=0.01), now=lambda: clock[0])
+    sink = Sqlite(path, Rules(keep_s=3600.0, sync_s=0.01), now=lambda: clock[0], steady=lambda: clock[0])
     sink.open(STREAM)
     for number in range(1200):
         frame = inspected(number, size=(8, 8))
