@@ -11,6 +11,7 @@ from lineside.pipelines.events import Bus
 from lineside.pipelines.flow import FAULTS, Flow
 from lineside.pipelines.frame import CAPTURE, READ, Frame
 from lineside.pipelines.outlets import Outlets
+from lineside.pipelines.triggers import Triggers
 
 __all__ = ["Line", "Passage"]
 
@@ -88,6 +89,8 @@ class Line:
         self.thread = threading.Thread(target=self._run, name=f"source {stream.name}", daemon=True)
         self.failure: BaseException | None = None
         """What ended the source before its time; None where nothing did."""
+        self.triggers = Triggers(stream.name, source, self._unseen, bus)
+        """Triggers from outside."""
         self._bus = bus
         self._limit = limit
         self._rename = rename
@@ -110,6 +113,7 @@ class Line:
             self._bus.emit("error", self.stream.name, "source failed", str(error) or type(error).__name__)
         finally:
             self._state = "ENDED"
+            self.triggers.close()
             for flow in self.flows:
                 flow.queue.close()
             if self.passage is not None:
@@ -124,6 +128,7 @@ class Line:
         for count, frame in enumerate(self.source.frames(), start=1):
             if self._rename:
                 frame.source = self.stream.name
+            self.triggers.answered(frame)
             if CAPTURE not in frame.clock:  # Somebody's own source: what has no beginning would always be late.
                 frame.stamp(CAPTURE)
                 frame.stamp(READ)
@@ -133,6 +138,11 @@ class Line:
             last(frame)
             if self._stopping.is_set() or count == self._limit:
                 break
+
+    def _unseen(self, parts: int) -> None:
+        """Parts have passed, and no frame will ever tell of them."""
+        for flow in self.flows:
+            flow.counters.unseen(parts)
 
     def stop(self) -> None:
         """Asks for an early end. Returns at once, also where the source does not."""

@@ -8,6 +8,11 @@
     def stripes(width: int = 640) -> Iterator[np.ndarray]:       # a source: it yields pictures or frames
         ...
 
+    class Button:                                               # a source that is triggered, see `Triggered`
+        live = True
+        def trigger(self, part: str | None, encoder: int | None) -> None: ...
+        def frames(self) -> Iterator[np.ndarray]: ...
+
     class Alarm:                                                # a sink: it has write(frame)
         def __init__(self, above: int = 3) -> None: ...
         def write(self, frame: Frame) -> None: ...
@@ -156,7 +161,8 @@ def make_own(element: str, options: Options, place: Place) -> Any:
     thing, told = _thing(element), msgspec.structs.asdict(options)
     kind = kind_of_own(element)
     if kind.role == "source":
-        return _OwnSource(thing, told, place.name, kind.live)
+        kind_of_source = _OwnTriggered if callable(getattr(thing, "trigger", None)) else _OwnSource
+        return kind_of_source(thing, told, place.name, kind.live)
     made = thing(**told) if inspect.isclass(thing) else functools.partial(thing, **told)
     return _OwnSink(made, place.name) if kind.role == "sink" else _OwnTransform(made)
 
@@ -182,7 +188,8 @@ class _OwnSource:
         opened = self._made.open() if self._made is not None and hasattr(self._made, "open") else None
         if isinstance(opened, StreamInfo):
             return opened
-        return StreamInfo(self._name, "camera" if self._live else "memory", self._live)
+        waits = isinstance(self, _OwnTriggered)
+        return StreamInfo(self._name, "camera" if self._live else "memory", self._live, waits=waits)
 
     def frames(self) -> Iterator[Frame]:
         begin = time.monotonic_ns()
@@ -198,6 +205,13 @@ class _OwnSource:
 
     def close(self) -> None:
         _call(self._made, "close")
+
+
+class _OwnTriggered(_OwnSource):
+    """A source that takes a picture when it is told to: it has ``trigger(part, encoder)``."""
+
+    def trigger(self, part: str | None = None, encoder: int | None = None, when: int | None = None) -> None:
+        self._made.trigger(part, encoder)
 
 
 def _picture(it: Any) -> Any:

@@ -201,6 +201,30 @@ class Runner:
         """The thread of each source, once started."""
         return {name: source.line for name, source in self._sources.items() if source.line}
 
+    def trigger(
+        self, source: str, part: str | None = None, encoder: int | None = None, when: int | None = None
+    ) -> bool:
+        """Triggers a source: the way in for a controller or a program that knows when a part is in place. From any thread.
+
+        Args:
+            source: Its name.
+            part: Identification of the part; travels with the frame.
+            encoder: Count of the line's encoder; travels with the frame.
+            when: Monotonic time in ns of the trigger, from which deadlines count; None for the present.
+
+        Returns:
+            Whether the trigger reached the camera. Where it did not, the part counts as never inspected; so does one whose
+            picture does not come.
+
+        Raises:
+            BadOption: There is no such source, or it cannot be triggered.
+        """
+        line = self.lines().get(source)
+        if line is None:
+            known = ", ".join(self.lines()) or "none yet: the graph has not been started"
+            raise BadOption(f"there is no source '{source}' to be triggered; there are: {known}")
+        return line.triggers.give(part, encoder, when)
+
     @property
     def stopped(self) -> bool:
         """Whether somebody asked for an early end."""

@@ -6,40 +6,77 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
-__all__ = ["Pending", "Ticker"]
+__all__ = ["Answer", "Asked", "Pending", "Ticker"]
 
 _MOST = 1000
 """So many triggers may wait for their pictures; of a camera that answers none, the newest count."""
+
+
+_NEAR = 1_000_000_000
+"""A picture may begin so many ns after its trigger: exposure, read-out and the way here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A trigger.
+
+    Attributes:
+        when: Monotonic time in ns.
+        part: The part that it was given for.
+        encoder: Count of the encoder then.
+    """
+
+    when: int
+    part: str | None = None
+    encoder: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Which trigger a picture answers.
+
+    Attributes:
+        asked: The newest one before it; None where none is known.
+        vain: Triggers before that one which were not answered at all.
+        near: Those among them that were given so shortly before it that the picture may be theirs.
+    """
+
+    asked: Asked | None
+    vain: int
+    near: int
 
 
 class Pending:
     """Triggers that no picture has answered yet. For several threads."""
 
     def __init__(self) -> None:
-        self._times: deque[int] = deque(maxlen=_MOST)
+        self._asked: deque[Asked] = deque(maxlen=_MOST)
 
-    def given(self, when: int) -> None:
-        """Notes a trigger.
+    def given(self, asked: Asked) -> None:
+        """Notes a trigger."""
+        self._asked.append(asked)
 
-        Args:
-            when: Monotonic time in ns.
-        """
-        self._times.append(when)
+    def taken_back(self, asked: Asked) -> None:
+        """The camera did not take a trigger."""
+        with suppress(ValueError):
+            self._asked.remove(asked)
 
-    def answered(self, captured: int) -> tuple[int | None, int]:
+    def answered(self, captured: int) -> Answer:
         """Matches a picture with its trigger: the newest one before it. Older ones were not answered at all.
 
         Args:
             captured: Monotonic time in ns at which the picture was there.
-
-        Returns:
-            Time of its trigger, None where none is known; and how many triggers before it were in vain.
         """
-        mine, vain = None, -1
-        while self._times and self._times[0] <= captured:
-            mine, vain = self._times.popleft(), vain + 1
-        return mine, max(0, vain)
+        older: list[Asked] = []
+        while self._asked and self._asked[0].when <= captured:
+            older.append(self._asked.popleft())
+        if not older:
+            return Answer(None, 0, 0)
+        *vain, mine = older
+        return Answer(mine, len(vain), sum(mine.when - it.when < _NEAR for it in vain))
 
 
 class Ticker:

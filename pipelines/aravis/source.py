@@ -11,13 +11,14 @@ import numpy as np
 from lineside.pipelines.aravis.camera import Camera, Settings
 from lineside.pipelines.aravis.formats import FORMATS, copied, demosaiced, refusal, reversed_channels
 from lineside.pipelines.aravis.numbers import Numbers, Storm
-from lineside.pipelines.aravis.pace import Pending, Ticker
+from lineside.pipelines.aravis.pace import Asked, Pending, Ticker
 from lineside.pipelines.aravis.stream import Arrived, Stream
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import TRIGGER, Frame, Pixels
 from lineside.pipelines.gst.bounded import Errand
 from lineside.pipelines.pool import BufferPool
+from lineside.pipelines.triggers import not_triggered
 from lineside.runtime.errors import SourceError
 
 __all__ = ["AravisSource"]
@@ -109,20 +110,36 @@ class AravisSource:
         self._captured = time.monotonic_ns()
         return StreamInfo(self._name, "camera", live=True, size=size, fps=rate, waits=self._waits)
 
-    def trigger(self) -> None:
-        """Triggers the camera now, for ``trigger="software"``. From any thread; does nothing while the source is not open.
+    @property
+    def takes_triggers(self) -> bool:
+        """Whether its triggers come from outside."""
+        return self._settings.trigger == "software" and self._pace is None
+
+    def trigger(self, part: str | None = None, encoder: int | None = None, when: int | None = None) -> None:
+        """Triggers the camera now, for ``trigger="software"``; see `lineside.pipelines.triggers.Triggered`.
 
         Raises:
-            SourceError: The camera does not take the trigger.
+            SourceError: The source is not open, or the camera does not take the trigger.
+            BadOption: It is triggered by something else.
         """
-        self._fire(time.monotonic_ns())
+        if not self.takes_triggers:
+            raise not_triggered(self._name or "the camera")
+        if self._camera is None:
+            raise SourceError(f"{self._name or 'the camera'} is not open")
+        self._fire(time.monotonic_ns() if when is None else when, part, encoder)
 
-    def _fire(self, when: int) -> None:
+    def _fire(self, when: int, part: str | None = None, encoder: int | None = None) -> None:
         camera = self._camera
-        if camera is not None:
-            # Before the camera is told: its picture may be here before the call is back.
-            self._pending.given(when)
+        if camera is None:
+            return
+        asked = Asked(when, part, encoder)
+        # Before the camera is told: its picture may be here before the call is back.
+        self._pending.given(asked)
+        try:
             camera.fire()
+        except SourceError:
+            self._pending.taken_back(asked)
+            raise
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`. Ends only when it is asked to.
@@ -194,15 +211,23 @@ class AravisSource:
         return time_of_base + (arrived.stamp - stamp) / 1e9
 
     def _match(self, frame: Frame, captured: int) -> None:
-        """Gives a frame the number and time of its trigger."""
+        """Gives a frame the number and time of its trigger, and of the part that it was given for."""
         if self._settings.trigger == "none":
             return
         frame.trigger = self._numbers.count
-        when, vain = self._pending.answered(captured)
-        if when is not None:
-            frame.stamp(TRIGGER, when)
+        answer = self._pending.answered(captured)
+        asked = answer.asked
+        if asked is not None:
+            frame.stamp(TRIGGER, asked.when)
+            if answer.near <= frame.missed:
+                frame.part, frame.encoder = asked.part, asked.encoder
+            elif asked.part is not None or asked.encoder is not None:
+                frame.note = (
+                    f"{self._name}: {answer.near + 1} triggers within a second and one picture: which part it shows is not "
+                    "known; give triggers no faster than the camera takes pictures"
+                )
         # A picture that was lost on its way is a trigger without an answer too.
-        frame.missed = max(frame.missed, vain)
+        frame.missed = max(frame.missed, answer.vain)
 
     def _pixels(self, arrived: Arrived, stream: Stream) -> tuple[Pixels | None, Callable[[Pixels], None] | None]:
         """The picture, and what is to be done with it at the last release."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.sources.elements import Text, located
 from lineside.pipelines.sources.live import Live
 from lineside.pipelines.sources.memory import Memory, synthetic
+from lineside.pipelines.sources.outside import Outside
 from lineside.pipelines.sources.paced import Paced
 from lineside.runtime.errors import SourceError
 
@@ -31,6 +32,7 @@ class Synthetic(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
         path: Pictures to show instead of noise: a folder, a file or a pattern.
         seed: Seed of the noise.
         count: Number of frames; no end where it is not given.
+        trigger: ``clock``: each at its time; ``outside``: each when a program asks for it, whatever `fps` says.
     """
 
     size: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")] = "640x480"
@@ -38,6 +40,7 @@ class Synthetic(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Text | None = None
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    trigger: Literal["clock", "outside"] = "clock"
 
 
 def make(options: Synthetic, place: Place) -> Source:
@@ -54,6 +57,8 @@ def make(options: Synthetic, place: Place) -> Source:
         if width * height > 200_000_000:
             raise SourceError(f"size={options.size} has more than 200 million pixels; name a size that a camera has")
         memory = synthetic((height, width), options.count, seed=options.seed, pictures=4)
+    if options.trigger == "outside":
+        return Outside(memory, place.name)
     return _Triggered(Paced(memory, round(1e9 / options.fps)), place.name)
 
 

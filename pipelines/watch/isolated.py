@@ -10,20 +10,20 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lineside.pipelines.catalog import Options, Place, make
+from lineside.pipelines.catalog import Options, Place
 from lineside.pipelines.elements import StreamInfo
-from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame, Pixels
+from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.pool import BufferPool
-from lineside.pipelines.watch.packing import Shape, pack, shape_of, unpack
+from lineside.pipelines.triggers import not_triggered
+from lineside.pipelines.watch.apart import Opened, Packed, Trigger, serve
+from lineside.pipelines.watch.packing import unpack
 from lineside.runtime.errors import SourceError
 
 __all__ = ["Isolated"]
@@ -32,22 +32,6 @@ _LOOK = 0.2
 """Seconds between two looks at whether an end is wanted."""
 _OPEN = 60.0
 """Seconds that a process may take to start and to open its source."""
-_FIELDS = ("pts", "name", "error", "note", "trigger", "part", "encoder", "wall", "damage", "missed")
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A frame on its way between two processes.
-
-    Attributes:
-        shape: How to read the picture, which lies in the shared memory; None for a frame without.
-        clock: Its stage clock; the monotonic clock is the same in all processes of a machine.
-        fields: The other fields, by name.
-    """
-
-    shape: Shape | None
-    clock: dict[str, int]
-    fields: dict[str, Any]
 
 
 class Isolated:
@@ -65,7 +49,10 @@ class Isolated:
         self._process: Any = None
         self._pipe: Connection | None = None
         self._memory: SharedMemory | None = None
-        self._pool = BufferPool()
+        self._pool, self._converted = BufferPool(), BufferPool()
+        self.takes_triggers = False
+        """Whether the source can be triggered, once it is open."""
+        self._sending = threading.Lock()  # of those who talk to the process
 
     def open(self) -> StreamInfo:
         """See `Source.open`.
@@ -76,7 +63,7 @@ class Isolated:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve,
+            target=serve,
             args=(theirs, self._element, self._options, str(self._place.folder), self._place.name),
             name=f"capture {self._place.name}",
             daemon=True,
@@ -84,8 +71,9 @@ class Isolated:
         self._process.start()
         theirs.close()
         answer = self._receive(time.monotonic() + _OPEN)
-        if isinstance(answer, StreamInfo):
-            return answer
+        if isinstance(answer, Opened):
+            self.takes_triggers = answer.triggered
+            return answer.stream
         self.close()
         raise SourceError(answer if isinstance(answer, str) else f"the process of {self._place.name} does not answer")
 
@@ -97,7 +85,7 @@ class Isolated:
         """
         while not self._stop.is_set():
             answer = self._receive(time.monotonic() + _LOOK)
-            if isinstance(answer, _Packed):
+            if isinstance(answer, Packed):
                 yield self._unpacked(answer)
             elif isinstance(answer, str):
                 raise SourceError(answer)
@@ -124,7 +112,7 @@ class Isolated:
             ) from error
         return None
 
-    def _unpacked(self, packed: _Packed) -> Frame:
+    def _unpacked(self, packed: Packed) -> Frame:
         """A frame with pixels of its own; the place in the shared memory is free again afterwards."""
         assert self._pipe is not None, "the source is open"
         picture, block = None, None
@@ -133,13 +121,31 @@ class Isolated:
             block = self._pool.take((packed.shape.nbytes,))
             np.copyto(block, np.ndarray(block.shape, np.uint8, memory.buf))
             picture = unpack(packed.shape, block)
-        frame = Frame(picture, recycle=partial(_give_back, self._pool, block))
+        frame = Frame(picture, recycle=partial(_give_back, self._pool, block), pool=self._converted)
         frame.clock.update(packed.clock)
         for field, value in packed.fields.items():
             setattr(frame, field, value)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._sending:
             self._pipe.send(True)
         return frame
+
+    def trigger(self, part: str | None = None, encoder: int | None = None, when: int | None = None) -> None:
+        """See `lineside.pipelines.triggers.Triggered`. A trigger that the source there refuses ends the capture.
+
+        Raises:
+            SourceError: Its process does not hear any more.
+            BadOption: It cannot be triggered.
+        """
+        name = self._place.name
+        if self._pipe is None:
+            raise SourceError(f"{name} is not open")
+        if not self.takes_triggers:
+            raise not_triggered(name)
+        try:
+            with self._sending:
+                self._pipe.send(Trigger(part, encoder, time.monotonic_ns() if when is None else when))
+        except OSError as error:
+            raise SourceError(f"the capture process of {name} does not hear any more") from error
 
     def _attached(self, name: str) -> SharedMemory:
         """The shared memory of that name; a change of picture size brings another one."""
@@ -169,49 +175,6 @@ class Isolated:
             with contextlib.suppress(FileNotFoundError):
                 self._memory.unlink()  # the process could not, if it was killed
             self._memory = None
-
-
-def _serve(pipe: Connection, element: str, options: Options, folder: str, name: str) -> None:
-    """The other process: one frame at a time, each when the one before has been taken over."""
-    memory: SharedMemory | None = None
-    try:
-        source = make(element, options, Place(Path(folder), name))
-        pipe.send(source.open())
-        try:
-            for frame in source.frames():
-                memory = _send(pipe, frame, memory)
-                pipe.recv()
-            pipe.send(False)
-        finally:
-            source.close()
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # nobody reads any more
-    except Exception as error:
-        with contextlib.suppress(OSError):
-            pipe.send(str(error) or type(error).__name__)
-    finally:
-        if memory is not None:
-            memory.close()
-            with contextlib.suppress(FileNotFoundError):
-                memory.unlink()
-
-
-def _send(pipe: Connection, frame: Frame, memory: SharedMemory | None) -> SharedMemory | None:
-    """Puts a frame's picture into shared memory, of a new piece where they need another size, and tells the reader."""
-    fields = {field: getattr(frame, field) for field in _FIELDS}
-    shape = None if frame.pixels is None else shape_of(frame.pixels)
-    if frame.pixels is not None and shape is not None:
-        if memory is None or memory.size < shape.nbytes:
-            if memory is not None:
-                memory.close()
-                memory.unlink()
-            memory = SharedMemory(create=True, size=shape.nbytes)
-        pack(frame.pixels, memory.buf)
-        fields["memory"] = memory.name
-    clock = {stage: frame.clock[stage] for stage in (TRIGGER, CAPTURE, READ) if stage in frame.clock}
-    pipe.send(_Packed(shape, clock, fields))
-    frame.release()
-    return memory
 
 
 def _give_back(pool: BufferPool, block: Pixels | None, picture: object) -> None:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from lineside.pipelines.elements import Source, SourceState, StreamInfo
 from lineside.pipelines.events import Bus, Level
 from lineside.pipelines.frame import CAPTURE, Frame
+from lineside.pipelines.triggers import Triggered, Triggers, not_triggered, takes_triggers
 from lineside.pipelines.watch.attempt import Attempt, Over
 from lineside.pipelines.watch.backoff import Backoff, Delays
+from lineside.runtime.errors import SourceError
 
 __all__ = ["Limits", "Supervised"]
 
@@ -65,6 +67,7 @@ class Supervised:
         state: What it is doing.
         attempts: Attempts so far.
         left_behind: Attempts that hang and were left behind.
+        triggers: Triggers from outside that wait for their pictures; set by who reads the frames.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Supervised:
         self.state: SourceState = "NOT_STARTED"
         self.attempts = 0
         self.left_behind = 0
+        self.triggers: Triggers | None = None
         self._make = make
         self._isolate = isolate
         self._name = name
@@ -88,6 +92,7 @@ class Supervised:
         self._backoff = Backoff(limits.delays, dice)
         self._stop = threading.Event()
         self._attempt: Attempt | None = None
+        self._followed: Attempt | None = None  # the one whose frames are handed on at this moment
         self._first: int | None = None
 
     def open(self) -> StreamInfo:
@@ -114,7 +119,13 @@ class Supervised:
         except Exception as error:  # what cannot even be built may be there later: a device file, an address
             why = str(error) or type(error).__name__
         else:
-            why = yield from self._follow(self._attempt)
+            self._followed = self._attempt
+            try:
+                why = yield from self._follow(self._attempt)
+            finally:
+                self._followed = None
+            if self.triggers is not None:
+                self.triggers.lost(why or "the source has given all it has")
             if why is None:
                 self._stop.set()
             if not self._attempt.give_up(self._limits.grace):
@@ -173,6 +184,9 @@ class Supervised:
         if stream is not None and stream.waits:
             # It says itself when it is lost; that it is open is all that can be known without a frame.
             self._become("RUNNING", "")
+            if self._unanswered():
+                self._become("STALLED", text := f"no frame for {self._limits.stall:g} s after a trigger")
+                return text
             limit = self._limits.waiting
         else:
             limit = self._limits.connect if first else self._stall(stream)
@@ -182,6 +196,25 @@ class Supervised:
             return f"no frame within {limit:g} s of connecting"
         self._become("STALLED", f"no frame for {limit:g} s")
         return f"no frame for {limit:g} s"
+
+    def _unanswered(self) -> bool:
+        """Whether a trigger has been waiting for its picture for too long."""
+        oldest = None if self.triggers is None else self.triggers.oldest
+        return oldest is not None and (time.monotonic_ns() - oldest) / 1e9 > self._limits.stall
+
+    def trigger(self, part: str | None = None, encoder: int | None = None, when: int | None = None) -> None:
+        """See `lineside.pipelines.triggers.Triggered`.
+
+        Raises:
+            SourceError: The camera is down.
+            BadOption: It cannot be triggered.
+        """
+        attempt = self._followed
+        if attempt is None or attempt.stream is None:
+            raise SourceError(f"{self._name} is {self.state}")
+        if not isinstance(attempt.source, Triggered) or not takes_triggers(attempt.source):
+            raise not_triggered(self._name)
+        attempt.source.trigger(part, encoder, when)
 
     def _offset(self, frame: Frame) -> float:
         """What is added to the presentation times of an attempt, so that time goes on over all of them; seconds."""

@@ -155,13 +155,15 @@ def test_a_trigger_from_outside_gives_one_picture() -> None:
     with device(), opened(SOFTWARE) as source:
         frames, numbers = source.frames(), []
         for _ in range(4):
-            threading.Thread(target=source.trigger).start()
+            threading.Thread(target=source.trigger, args=(f"part {len(numbers)}", 1000 + len(numbers))).start()
             frame = next(frames)
+            assert (frame.part, frame.encoder) == (f"part {len(numbers)}", 1000 + len(numbers))
             numbers.append(frame.trigger)
             frame.release()
         # Had there been pictures that nobody asked for, they would have numbers too.
         assert np.diff(numbers).tolist() == [1, 1, 1]  # type: ignore[arg-type]
-    source.trigger()  # Of a camera that was let go: nothing happens.
+    with pytest.raises(SourceError, match="is not open"):
+        source.trigger()
 
 
 def test_a_camera_that_waits_says_so() -> None:

@@ -16,7 +16,7 @@ from helpers.industrial import PATIENCE
 from lineside.pipelines.aravis import library
 from lineside.pipelines.aravis.formats import FORMATS, demosaiced, refusal, reversed_channels
 from lineside.pipelines.aravis.numbers import Numbers, Storm
-from lineside.pipelines.aravis.pace import Pending, Ticker
+from lineside.pipelines.aravis.pace import Answer, Asked, Pending, Ticker
 from lineside.pipelines.catalog import Place, make, options_of, watched
 from lineside.runtime.errors import MissingPackage, StationError
 
@@ -79,12 +79,17 @@ def test_a_storm_is_told_once(damages: list[bool], begins: int, ends: int) -> No
 
 def test_a_picture_answers_the_newest_trigger_before_it() -> None:
     pending = Pending()
-    for when in (10, 20, 30, 40):
-        pending.given(when)
-    assert pending.answered(5) == (None, 0)
-    assert pending.answered(35) == (30, 2)
-    assert pending.answered(35) == (None, 0)
-    assert pending.answered(45) == (40, 0)
+    asked = [Asked(when * 10**8, f"part {when}") for when in (10, 20, 25, 30, 40)]
+    for it in asked:
+        pending.given(it)
+    assert pending.answered(5 * 10**8) == Answer(None, 0, 0)
+    assert pending.answered(35 * 10**8) == Answer(asked[3], vain=3, near=1), "the one half a second before may be meant"
+    assert pending.answered(35 * 10**8) == Answer(None, 0, 0)
+    assert pending.answered(45 * 10**8) == Answer(asked[4], 0, 0)
+    pending.given(asked[0])
+    pending.taken_back(asked[0])
+    pending.taken_back(asked[0])
+    assert pending.answered(45 * 10**8).asked is None
 
 
 def test_a_late_call_does_not_delay_the_ones_after_it() -> None:
