@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import inspect
 
+from lineside.pipelines.secrets import redacted
 from lineside.runtime.errors import StationError
 
 __all__ = ["converted"]
@@ -33,10 +34,27 @@ def converted(values: Any, kind: type[T], name: str, *, at: str = "", text: bool
         StationError: A value has the wrong type or lies outside its range, or its name is not known there. The message
             names the place and what is allowed.
     """
+    if (place := _with_nul(values)) is not None:
+        where = ".".join(filter(None, (at, place)))
+        raise StationError(f"{name} is wrong{f' at `{where}`' if where else ''}: no text may have the sign NUL in it")
     try:
         return msgspec.convert(values, kind, strict=not text)
     except msgspec.ValidationError as error:
-        raise StationError(f"{name} {_explained(str(error), kind, at)}") from None
+        raise StationError(redacted(f"{name} {_explained(str(error), kind, at)}")) from None
+
+
+def _with_nul(values: Any) -> str | None:
+    """Place of a text that no file and no library takes, because it has a NUL in it; None where there is none."""
+    left: list[tuple[str, Any]] = [("", values)]
+    while left:
+        place, value = left.pop()
+        if isinstance(value, str) and "\0" in value:
+            return place
+        if isinstance(value, dict):
+            left += [(f"{place}.{key}".lstrip("."), it) for key, it in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{place}[{number}]", it) for number, it in enumerate(value)]
+    return None
 
 
 def _explained(message: str, kind: type, at: str) -> str:

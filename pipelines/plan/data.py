@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from lineside.pipelines.catalog import Kind, Options, kind_of
 from lineside.pipelines.link import Policy
 from lineside.pipelines.tails import Machine
 
-__all__ = ["Late", "Node", "Plan", "Takt", "Wire"]
+__all__ = ["MOST", "NAME", "Late", "Node", "Plan", "Takt", "Wire"]
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+"""Names of elements: they become part of files' names."""
+MOST = 500
+"""Elements of one plan, tees and queues among them; no machine runs as many."""
 
 Late = Literal["keep", "mark", "drop"]
 """What becomes of a result after its deadline: handed on as any other, handed on and said to be late, or not handed on."""
@@ -92,10 +99,31 @@ class Plan:
     name: str = "station"
     machine: Machine = field(default_factory=Machine)
 
+    @cached_property
+    def _wired(self) -> tuple[dict[str, list[Wire]], dict[str, list[Wire]]]:
+        """Wires by the element that they begin at, and by the one they end at."""
+        begin: dict[str, list[Wire]] = {}
+        end: dict[str, list[Wire]] = {}
+        for wire in self.wires:
+            begin.setdefault(wire.source, []).append(wire)
+            end.setdefault(wire.target, []).append(wire)
+        return begin, end
+
     def after(self, name: str) -> list[Wire]:
         """Wires that begin at an element."""
-        return [wire for wire in self.wires if wire.source == name]
+        return self._wired[0].get(name, [])
 
     def before(self, name: str) -> list[Wire]:
         """Wires that end at an element."""
-        return [wire for wire in self.wires if wire.target == name]
+        return self._wired[1].get(name, [])
+
+    def in_order(self) -> list[str]:
+        """Names of the elements, each behind all that it gets frames from; those that a circle leads to are left out."""
+        missing = {name: len(self.before(name)) for name in self.nodes}
+        order = [name for name, count in missing.items() if not count]
+        for name in order:
+            for wire in self.after(name):
+                missing[wire.target] -= 1
+                if not missing[wire.target]:
+                    order.append(wire.target)
+        return order

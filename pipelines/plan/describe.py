@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import msgspec
 
 from lineside.pipelines.catalog import watched
+from lineside.pipelines.names import printable
 from lineside.pipelines.plan.data import Node, Plan
 from lineside.pipelines.plan.shape import Shape
 from lineside.pipelines.secrets import SECRET_OPTIONS, redacted
@@ -17,6 +20,8 @@ __all__ = ["as_svg", "as_text"]
 
 _BOX, _ROW, _COLUMN, _MARGIN = (200, 46), 70, 290, 20
 """Size of a box in the picture, and the way from one to the next below and to the right; px."""
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Signs that no XML document may hold (XML 1.0, 2.2)."""
 
 
 def as_text(shape: Shape) -> str:
@@ -47,7 +52,7 @@ def _chain(nodes: tuple[Node, ...]) -> str:
 def _words(node: Node) -> str:
     """An element as a launch string has it."""
     named = f" name={node.name}" if node.name != node.element else ""
-    return redacted(f"{node.element}{named}{''.join(f' {key}={value}' for key, value in _said(node))}")
+    return printable(redacted(f"{node.element}{named}{''.join(f' {key}={value}' for key, value in _said(node))}"))
 
 
 def _said(node: Node) -> Iterator[tuple[str, Any]]:
@@ -57,7 +62,8 @@ def _said(node: Node) -> Iterator[tuple[str, Any]]:
         if value != field.default and field.name in SECRET_OPTIONS:
             yield field.name, "***"
         elif value != field.default:
-            yield field.name, value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            plain = msgspec.to_builtins(value)
+            yield field.name, value if isinstance(value, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def _queue(policy: object, source: Node | None = None) -> str:
@@ -91,22 +97,18 @@ def as_svg(plan: Plan) -> str:
         *(_box(node, places[node.name]) for node in plan.nodes.values()),
         "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return _NO_XML.sub("?", printable("\n".join(parts) + "\n"))
 
 
 def _places(plan: Plan) -> dict[str, tuple[int, int]]:
     """Where each box stands: as far to the right as the longest way to it, one below the other."""
     depth: dict[str, int] = {}
-
-    def of(name: str) -> int:
-        if name not in depth:
-            depth[name] = max((of(wire.source) + 1 for wire in plan.before(name)), default=0)
-        return depth[name]
-
+    for name in plan.in_order():
+        depth[name] = max((depth[wire.source] + 1 for wire in plan.before(name)), default=0)
     taken: dict[int, int] = {}
     places = {}
     for name in plan.nodes:
-        column = of(name)
+        column = depth[name]
         row = taken.get(column, 0)
         taken[column] = row + 1
         places[name] = (_MARGIN + column * _COLUMN, _MARGIN + row * _ROW)

@@ -17,7 +17,6 @@ Links are rows of a launch string, in which the elements above go by their names
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +24,9 @@ import msgspec
 
 from lineside.pipelines.catalog import kind_of, options_of
 from lineside.pipelines.own import located
-from lineside.pipelines.plan.data import Late, Node, Plan, Takt
+from lineside.pipelines.plan.data import MOST, NAME, Late, Node, Plan, Takt
 from lineside.pipelines.plan.launch import Rows
+from lineside.pipelines.plan.text import discreet
 from lineside.pipelines.tails import Machine
 from lineside.pipelines.units import parse_time
 from lineside.runtime.errors import BadOption, StationError
@@ -34,7 +34,6 @@ from lineside.runtime.errors import BadOption, StationError
 __all__ = ["StationGraph", "StationTakt", "plan_of", "takt_of"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class StationTakt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,10 +82,17 @@ def plan_of(graph: StationGraph, name: str, folder: Path = Path()) -> Plan:
     Raises:
         StationError: It says something that cannot be meant; the message names the place in the file.
     """
+    with discreet():
+        return _plan_of(graph, name, folder)
+
+
+def _plan_of(graph: StationGraph, name: str, folder: Path) -> Plan:
     nodes = {}
+    if len(graph.elements) > MOST:
+        raise StationError(f"{name} has more than {MOST} elements; make several stations of it")
     for key, said in graph.elements.items():
         at = f"elements.{key}"
-        if not _NAME.fullmatch(key) or key in ("tee", "queue"):
+        if not NAME.fullmatch(key) or key in ("tee", "queue"):
             raise StationError(
                 f"{name} is wrong at `{at}`: a name has letters, digits, - and _, and is not tee or queue"
             )

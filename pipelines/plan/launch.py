@@ -7,6 +7,7 @@ is left in the plan: a tee becomes several wires, a queue the policy of one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,7 +18,8 @@ import msgspec
 from lineside.pipelines.catalog import kind_of, options_of
 from lineside.pipelines.link import Policy
 from lineside.pipelines.own import located
-from lineside.pipelines.plan.data import Node, Plan, Takt, Wire
+from lineside.pipelines.plan.data import MOST, NAME, Node, Plan, Takt, Wire
+from lineside.pipelines.plan.text import discreet
 from lineside.pipelines.plan.words import Word, words
 from lineside.pipelines.typed import converted
 from lineside.runtime.errors import BadOption, StationError
@@ -39,9 +41,10 @@ def parse_launch(text: str, takt: Takt = Takt(), name: str = "the launch string"
     Raises:
         StationError: It says something that cannot be meant; the message names the place.
     """
-    found = Rows(name, folder=folder)
-    found.read(text)
-    return Plan(found.nodes, found.wires(), takt)
+    with discreet():
+        found = Rows(name, folder=folder)
+        found.read(text)
+        return Plan(found.nodes, found.wires(), takt)
 
 
 class _Tee(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,32 +117,42 @@ class Rows:
         for name, place in self._wanted:
             if name not in self.nodes and name not in self._joints:
                 raise StationError(f"{self._name} names '{name}.' at {place}, and no element has that name")
+        onward: dict[str, list[str]] = {}
+        before: Counter[str] = Counter()
+        for source, target, _ in self._steps:
+            onward.setdefault(source, []).append(target)
+            before[target] += 1
         for joint in self._joints:
-            into = sum(target == joint for _, target, _ in self._steps)
-            if into != 1 or not any(source == joint for source, _, _ in self._steps):
+            if before[joint] != 1 or joint not in onward:
                 raise StationError(
-                    f"{self._name}: '{joint}' stands between elements; it has {into} before it and needs one before and "
-                    "at least one behind"
+                    f"{self._name}: '{joint}' stands between elements; it has {before[joint]} before it and needs one before "
+                    "and at least one behind"
                 )
         found = [
-            wire for source, target, _ in self._steps if source in self.nodes for wire in self._ends(source, target)
+            wire
+            for source, target, _ in self._steps
+            if source in self.nodes
+            for wire in self._ends(source, target, onward)
         ]
-        for one, other in ((wire.source, wire.target) for wire in found):
-            if sum((wire.source, wire.target) == (one, other) for wire in found) > 1:
-                raise StationError(f"{self._name}: '{one}' is joined to '{other}' twice; once is enough")
+        joined: set[tuple[str, str]] = set()
+        for wire in found:
+            if (wire.source, wire.target) in joined:
+                raise StationError(f"{self._name}: '{wire.source}' is joined to '{wire.target}' twice; once is enough")
+            joined.add((wire.source, wire.target))
         return tuple(found)
 
-    def _ends(self, source: str, target: str, queue: _Joint = _Joint()) -> Iterator[Wire]:
-        """Wires from an element along one step, through tees and queues."""
-        if target in self.nodes:
-            yield Wire(source, target, queue.policy, queue.priority)
-            return
-        mine = self._joints[target]
-        if mine.policy is not None and queue.policy is not None:
-            raise StationError(f"{self._name}: two queues stand behind each other at '{target}'; one says it all")
-        for one, other, _ in self._steps:
-            if one == target:
-                yield from self._ends(source, other, queue if mine.policy is None else mine)
+    def _ends(self, source: str, target: str, onward: Mapping[str, list[str]]) -> Iterator[Wire]:
+        """Wires from an element along one step, through tees and queues, of which each has one element before it."""
+        left = [(target, _Joint())]
+        while left:
+            place, queue = left.pop()
+            if place in self.nodes:
+                yield Wire(source, place, queue.policy, queue.priority)
+                continue
+            mine = self._joints[place]
+            if mine.policy is not None and queue.policy is not None:
+                raise StationError(f"{self._name}: two queues stand behind each other at '{place}'; one says it all")
+            left += [(other, queue if mine.policy is None else mine) for other in reversed(onward[place])]
 
     def _placed(self, stop: _Stop, at: str) -> str:
         """Name of the element that a stop stands for; made where it is new."""
@@ -151,7 +164,13 @@ class Rows:
                 )
             self._wanted.append((stop.element.removesuffix("."), place))
             return stop.element.removesuffix(".")
-        name = stop.options.pop("name", None) or self._free(stop.element.rpartition(":")[2])
+        name = stop.options.pop("name", None)
+        if name is None:
+            name = self._free(stop.element.rpartition(":")[2])
+        else:
+            self._named(name, place)
+        if len(self.nodes) + len(self._joints) >= MOST:
+            raise StationError(f"{self._name} has more than {MOST} elements; make several stations of it")
         if name in self.nodes or name in self._joints:
             raise StationError(f"{self._name}: two elements have the name '{name}', the second at {place}")
         if stop.element in (TEE, QUEUE):
@@ -162,6 +181,14 @@ class Rows:
         options = options_of(element, stop.options, self._name, at=f"{place} ({stop.element})", text=True)
         self.nodes[name] = Node(name, element, options, place)
         return name
+
+    def _named(self, name: str, place: str) -> None:
+        """Refuses a name that is none."""
+        if not NAME.fullmatch(name):
+            raise StationError(
+                f"{self._name}: the name '{name}' at {place} is none: it begins with a letter and has letters, digits, - "
+                "and _, no more than 100"
+            )
 
     def _joint(self, stop: _Stop, place: str) -> _Joint:
         """What a tee or a queue says."""

@@ -122,20 +122,30 @@ class _Reader:
                 self._refuse(node, "gets no frames; join it to something with '!', or leave it out")
             if role != "sink" and not out:
                 self._refuse(node, "leads nowhere; end with a sink such as jsonl, csv or view")
-        for node in self._plan.nodes.values():
-            if node.name in self._below(node.name):
-                self._refuse(node, "gets its own frames back; a graph has no circles")
+        self._check_circles()
+        self._check_names()
 
-    def _below(self, name: str) -> set[str]:
-        """Names of all elements behind one."""
-        found: set[str] = set()
-        left = [name]
-        while left:
-            for wire in self._plan.after(left.pop()):
-                if wire.target not in found:
-                    found.add(wire.target)
-                    left.append(wire.target)
-        return found
+    def _check_circles(self) -> None:
+        """Refuses frames that come back to where they were."""
+        outside = set(self._plan.in_order())
+        inside = next((name for name in self._plan.nodes if name not in outside), None)
+        passed: set[str] = set()
+        while inside is not None and inside not in passed:  # backwards, until it comes round
+            passed.add(inside)
+            inside = next(wire.source for wire in self._plan.before(inside) if wire.source not in outside)
+        if inside is not None:
+            self._refuse(self._plan.nodes[inside], "gets its own frames back; a graph has no circles")
+
+    def _check_names(self) -> None:
+        """Refuses names that meet where a sink has its source's name behind its own."""
+        nodes = self._plan.nodes.values()
+        sources = [node.name for node in nodes if node.kind.role == "source"]
+        taken: dict[str, Node] = dict(self._plan.nodes)
+        for node in nodes if len(sources) > 1 else ():
+            for source in sources if node.kind.role == "sink" and node.kind.each else ():
+                if (name := f"{node.name}-{source}") in taken:
+                    self._refuse(node, f"needs the name '{name}' for '{source}', which is taken; give one another name")
+                taken[name] = node
 
     def _refuse(self, node: Node, why: str) -> None:
         where = f" (at {node.where})" if node.where else ""
@@ -143,7 +153,7 @@ class _Reader:
 
     def branches(self, source: Node) -> Iterator[Branch]:
         """Looks at one source."""
-        for wires, path in self._ways(source, stop_at_model=True):
+        for wires, path in self._ways(source):
             if path[-1].kind.role != "model":
                 continue
             *before, model = path
@@ -155,7 +165,7 @@ class _Reader:
 
     def direct(self, source: Node) -> Iterator[Outlet]:
         """Sinks that a source feeds without a model."""
-        for wires, path in self._ways(source, stop_at_model=True):
+        for wires, path in self._ways(source):
             *chain, sink = path
             if sink.kind.role == "sink":
                 for node in chain:
@@ -173,22 +183,32 @@ class _Reader:
             trunk.append(following)
             node, wires = following, self._plan.after(following.name)
         outlets = []
-        for passed, path in self._ways(node, stop_at_model=True):
+        for passed, path in self._ways(node):
             *chain, sink = path
             if sink.kind.role == "model":
                 self._refuse(sink, f"stands behind the model '{model.name}'; give it frames of a source")
             outlets.append(Outlet(sink, self._queue(passed, sink), tuple(chain)))
         return tuple(trunk), tuple(outlets)
 
-    def _ways(self, node: Node, stop_at_model: bool) -> Iterator[tuple[tuple[Wire, ...], tuple[Node, ...]]]:
-        """All ways from an element to what ends them: a sink, or the next model."""
-        for wire in self._plan.after(node.name):
-            following = self._plan.nodes[wire.target]
-            if following.kind.role == "sink" or (stop_at_model and following.kind.role == "model"):
-                yield (wire,), (following,)
+    def _ways(self, node: Node) -> Iterator[tuple[tuple[Wire, ...], tuple[Node, ...]]]:
+        """All ways from an element to what ends them: a sink, or the next model. To each there is one."""
+        ends: set[str] = set()
+        left = [((wire,), (self._plan.nodes[wire.target],)) for wire in reversed(self._plan.after(node.name))]
+        while left:
+            wires, path = left.pop()
+            end = path[-1]
+            if end.kind.role == "transform":
+                following = reversed(self._plan.after(end.name))
+                left += [((*wires, wire), (*path, self._plan.nodes[wire.target])) for wire in following]
                 continue
-            for wires, path in self._ways(following, stop_at_model):
-                yield (wire, *wires), (following, *path)
+            if end.name in ends:
+                self._refuse(
+                    end,
+                    f"is reached from '{node.name}' by two ways, and nobody could tell their frames apart; lead one of them "
+                    "to another element of its kind",
+                )
+            ends.add(end.name)
+            yield wires, path
 
     def _queue(self, wires: tuple[Wire, ...], end: Node) -> Policy | None:
         """Policy of the one queue on a way."""

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lineside.pipelines.secrets import redacted
 from lineside.runtime.errors import StationError
 
-__all__ = ["MAX_BYTES", "read_text", "tree_of"]
+__all__ = ["MAX_BYTES", "discreet", "read_text", "tree_of"]
 
 MAX_BYTES = 1 << 20
 """A station file is a page of text."""
+
+
+@contextmanager
+def discreet() -> Iterator[None]:
+    """A text may hold credentials in any place, also where none belong: what is wrong with it is said without them.
+
+    Raises:
+        StationError: The block has raised one; without credentials.
+    """
+    try:
+        yield
+    except StationError as error:
+        raise StationError(redacted(str(error))) from None
 
 
 def read_text(path: str | os.PathLike[str]) -> bytes:
@@ -47,7 +63,8 @@ def tree_of(data: bytes, name: str) -> Any:
         return yaml.load(data.decode("utf-8-sig"), Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise StationError(f"{name}{line} is not the YAML of a station: {error.problem or error.context}") from None
+        why = redacted(error.problem or error.context or "")
+        raise StationError(f"{name}{line} is not the YAML of a station: {why}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StationError(f"{name} is not the YAML of a station: {_first_line(error)}") from None
 
@@ -63,12 +80,13 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         """As YAML 1.2 wants it: a key may stand only once."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        seen: set[str] = set()
+        for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+    return redacted((str(error).splitlines() or [""])[0]) or type(error).__name__
