@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers.elements import Work
 from helpers.industrial import HERE, PATIENCE, SMALL, device, holder, listening, opened, other_address, until
 from lineside.pipelines.aravis.camera import Settings
 from lineside.pipelines.aravis.source import AravisSource
+from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.looks import BranchName
+from lineside.pipelines.looks import BranchName, Look
 from lineside.pipelines.operate import Report, operate
 from lineside.pipelines.plan.launch import parse_launch
 from lineside.pipelines.plan.shape import shape_of
@@ -189,6 +191,51 @@ def test_one_that_waits_for_triggers_is_not_taken_for_a_dead_one() -> None:
         camera.die()
         until(lambda: watched.heard("source backoff", "does not answer any more"), "its loss")
     watched.stop()
+
+
+def test_parts_that_come_while_a_camera_is_gone_are_counted() -> None:
+    """A software trigger from outside, through the graph: the camera is there, is switched off, and comes back."""
+    settings = replace(SMALL, fps=None, trigger="software")
+    make: Callable[[], AravisSource] = lambda: AravisSource(HERE, settings, name="top")  # noqa: E731
+    events: list[Event] = []
+    runner = Runner(listening(events))
+    runner.add_source("top", Supervised(make, "top", runner.bus, QUICK, dice=random.Random(1)), rename=True)
+    runner.add_model("m", Work())
+    seen: list[Frame] = []
+    runner.add_look(Look("top", "m", listener=seen.append))
+
+    def counts() -> Snapshot:
+        (now,) = runner.snapshot().values()
+        assert now.balanced
+        return now
+
+    def inspected(part: str) -> None:
+        assert runner.trigger("top", part, 17)
+        # A packet may be lost even here; the part is accounted for then.
+        until(lambda: counts().entered == len(asked) and not counts().in_flight, f"what became of {part}")
+
+    asked: list[str] = []
+    with device() as camera:
+        runner.start()
+        until(lambda: runner.states()["top"] == "RUNNING", "the camera runs")
+        for asked in (["A0"], ["A0", "A1"]):
+            inspected(asked[-1])
+        camera.die()
+        until(lambda: runner.states()["top"] == "BACKOFF", "its loss")
+        before = counts().never_inspected
+        assert not runner.trigger("top", "A2")
+        assert (counts().entered, counts().never_inspected) == (3, before + 1)
+    asked = ["A0", "A1", "A2", "A3"]
+    with device():
+        until(lambda: runner.states()["top"] == "RUNNING", "the camera runs again")
+        inspected("A3")
+        assert runner.close(drain=PATIENCE)
+    end = counts()
+    assert end.entered == 4 == end.inspected + end.incomplete + end.never_inspected + sum(end.dropped.values())
+    assert [(it.part, it.encoder) for it in seen if it.damage is None] == [
+        (part, 17) for part in ("A0", "A1", "A3") if any(it.part == part and it.damage is None for it in seen)
+    ]
+    assert end.inspected >= 2 and any(it.kind == "trigger lost" and "(A2)" in it.message for it in events)
 
 
 def run(text: str, folder: Path, enough: Callable[[Runner], bool]) -> tuple[Report, list[Event]]:
