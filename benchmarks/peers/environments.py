@@ -1,6 +1,6 @@
 """The peers' own virtual environments, made on first use under ``build/peers/`` and kept until their pins change.
 
-usage: python benchmarks/peers/environments.py [NAME ...]: makes those named, or all.
+usage: python benchmarks/peers/environments.py [NAME ...]: makes those named, or all that ``runtime.py`` needs.
 
 Each has the interpreter that runs this, and nothing of Lineside's; ``lineside`` and ``lineside-demo`` are the same the
 other way round: what ``pip install '.[cpu]'`` and ``make demo`` install, and nothing of the peers'.
@@ -24,6 +24,8 @@ ONLY_READY = "LINESIDE_BENCHMARK_READY"
 """Variable that, when set, keeps `python_of` from installing anything: what is not there is missing."""
 PEERS = ("opencv", "onnx-predictor-yolo", "edgefirst", "ultralytics")
 """From small to large: the last one brings torch, 1 to 6 GB on disk."""
+STREAMS = ("roboflow",)
+"""Those that ``station.py`` alone needs, and that are made for it alone: half a gigabyte to several."""
 OURS = {"lineside": "cpu", "lineside-demo": "cpu,station"}
 """Environments of ours and the extras in them."""
 STAND_IN = """def nms(boxes, scores, iou_threshold):
@@ -42,7 +44,7 @@ def python_of(name: str) -> Path:
     """The interpreter in an environment, which is made if it is not there or its pins have changed.
 
     Args:
-        name: One of `PEERS` or `OURS`.
+        name: One of `PEERS`, `STREAMS` or `OURS`.
 
     Returns:
         Path of its ``python``.
@@ -70,7 +72,7 @@ def attempt(name: str) -> tuple[Path | None, str]:
 def ready(name: str) -> bool:
     """Whether a peer's environment is there with its present pins, so that `python_of` installs nothing."""
     stamp = HOME / name / STAMP
-    return name in PEERS and stamp.is_file() and stamp.read_text() == _fingerprint(name)
+    return name in (*PEERS, *STREAMS) and stamp.is_file() and stamp.read_text() == _fingerprint(name)
 
 
 def _peer(name: str) -> Path:
