@@ -22,6 +22,7 @@ COVERED = {
     r"make format": "changes the working tree",
     r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
     r"python benchmarks/runtime\.py( .*)?": "the same",
+    r"python benchmarks/station\.py( .*)?": "tests/benchmarks/test_station.py",
     r"lineside zoo --json > benchmarks/results/zoo\.json": "minutes; tests/export/test_zoo_command.py runs it with one model",
     r"python benchmarks/zoo_train\.py": "hours; tests/benchmarks/test_zoo_train.py runs it with a tiny budget",
     r"python benchmarks/zoo_report\.py": "tests/benchmarks/test_zoo_report.py",
