@@ -10,7 +10,7 @@ from lineside.pipelines.catalog import Options, Place
 from lineside.pipelines.gst import recipes
 from lineside.pipelines.gst.recipes import Codec, Recipe, Size
 from lineside.pipelines.gst.source import GstSource
-from lineside.pipelines.secrets import Address, address_of, redacted
+from lineside.pipelines.secrets import Address, address_of, redacted, secret
 from lineside.pipelines.sources.live import Live
 from lineside.runtime.errors import SourceError
 
@@ -55,8 +55,8 @@ class GstRtsp(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         url: Its address, ``rtsp://host:554/path`` or ``rtsps://…``; may hold user and password.
-        user: User name, where the address has none.
-        password: Password, where the address has none.
+        user: User name, where the address has none; ``env:NAME`` takes it from an environment variable.
+        password: Password, where the address has none, or ``env:NAME``.
         codec: What the camera sends; ``auto`` finds out.
         transport: ``tcp`` loses nothing, ``udp`` may be sooner and loses packets, ``auto`` tries both.
         latency: Longest wait for packets out of order, in ms.
@@ -196,11 +196,12 @@ def rtsp(options: GstRtsp, place: Place) -> GstSource:
 
     Raises:
         SourceError: The address cannot be read as one, or GStreamer lacks the decoder that was asked for.
+        BadOption: User or password is to come from an environment variable that there is not.
     """
     found = address_of(options.url)
     if found.public.partition("://")[0].lower() not in ("rtsp", "rtsps", "rtspt", "rtspu"):
         raise SourceError(f"{found.public} is no address of a network camera; it begins with rtsp:// or rtsps://")
-    address = Address(found.public, found.user or options.user, found.password or options.password)
+    address = Address(found.public, found.user or secret(options.user), found.password or secret(options.password))
     recipe = recipes.camera_rtsp(address, codec=options.codec, transport=options.transport, latency=options.latency)
     return _source(recipe, options, place)
 
