@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +55,7 @@ MOVES = {
 """What may follow each state of a source."""
 
 
-def healthy(folder: Path, fps: int = 20, **more: object) -> dict[str, Any]:
+def healthy(folder: Path, fps: int = 10, **more: object) -> dict[str, Any]:
     """A camera that works: pictures of bright discs, each of which the tiny model finds something on."""
     if not (folder / "parts").exists():
         pictures(folder / "parts", [(48, 64)] * 3)
@@ -83,7 +84,7 @@ class Running:
         sinks: Sinks in place of the usual ones, by name.
         queues: What stands in front of a sink in place of a queue that loses nothing, by its name.
         more: What else the station file says.
-        prefix: A program in front of it.
+        patient: Cameras get more time to connect than `lineside station` gives them: for those that need much for it.
         env: Added to its environment.
     """
 
@@ -97,7 +98,7 @@ class Running:
         sinks: Mapping[str, dict[str, Any]] = SINKS,
         queues: Mapping[str, str] = {},
         more: Mapping[str, Any] = {},
-        prefix: Sequence[str] = (),
+        patient: bool = False,
         env: Mapping[str, str] = {},
     ) -> None:
         self.folder = folder
@@ -109,9 +110,10 @@ class Running:
         self.file = folder / "station.yaml"
         self.file.write_text(json.dumps(text))
         self._out, self._errors = folder / "report.txt", folder / "errors.txt"
+        program = [str(Path(__file__).with_name("patient_station.py"))] if patient else ["-m", "lineside", "station"]
         with self._out.open("wb") as out, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "lineside", "station", str(self.file), "--json"],
+                [sys.executable, *program, str(self.file), *([] if patient else ["--json"])],
                 stdout=out,
                 stderr=errors,
                 env={**os.environ, **env},
@@ -176,9 +178,17 @@ class Running:
         return found()[0]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> Ended:
-        """Asks it to end, and reads what it reports."""
+        """Asks it to end once its files have what it has inspected so far, and reads what it reports."""
+        known = len(self.rows("SELECT id FROM frames"))
+        self.until(lambda: self._lines() >= known, "the lines have caught up")
         self.process.send_signal(number)
         return self.wait()
+
+    def _lines(self) -> int:
+        """Lines so far; none where a segment gets its name just now."""
+        with suppress(FileNotFoundError):
+            return len(lines_in(self.folder))
+        return 0
 
     def wait(self) -> Ended:
         """Waits for its end."""
@@ -224,7 +234,9 @@ class Ended:
         lines = [(line["source"], line["outcome"]) for line in lines_in(self.folder)]
         for branch in self.report["branches"]:
             counts, name = branch["counts"], branch["source"]
-            lost = sum(counts["dropped"].values()) + sum(counts[it] for it in ("incomplete", "never_inspected", "failed"))
+            lost = sum(counts["dropped"].values()) + sum(
+                counts[it] for it in ("incomplete", "never_inspected", "failed")
+            )
             decided = counts["inspected"] + counts["late"]
             assert counts["entered"] == decided + lost and counts["in_flight"] == 0, (name, counts)
             for sink, it in counts["sinks"].items():

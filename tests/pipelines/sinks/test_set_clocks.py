@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.inspected import BEGAN
+from helpers.gst import until
+from helpers.inspected import BEGAN, inspected
+from helpers.station_process import asked
+from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.events import Event
 from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import SystemDisk
 from lineside.pipelines.sinks.folders import DatedFolders
@@ -18,6 +22,7 @@ from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.naming import Naming
 from lineside.pipelines.sinks.segments import Segments
+from lineside.pipelines.sinks.sqlite import Sqlite
 from lineside.pipelines.sinks.whole import whole_lines
 
 HOUR, DAY = 3600.0, 86400.0
@@ -152,3 +157,24 @@ def test_names_of_one_second_come_in_their_order(tmp_path: Path) -> None:
     earlier.touch()
     assert first.segments() == [*made, earlier], "it was made last"
     assert second.segments() == [earlier, *made], "another process has the names alone"
+
+
+def test_a_database_is_thinned_out_after_its_clock_was_set_back(tmp_path: Path) -> None:
+    clocks, path = Clocks(), tmp_path / "r.sqlite"
+    sink = Sqlite(path, Rules(keep_s=DAY, sync_s=0.01), now=lambda: clocks.wall, steady=lambda: clocks.steady)
+    sink.open(StreamInfo("top", "camera", live=True))
+
+    def said(kind: str) -> None:
+        """Waits until the thread that also removes what is old has written an event."""
+        sink.hear(Event("info", "top", kind, "", clocks.wall))
+        until(lambda: asked(path, "SELECT count(*) FROM events WHERE kind = ?", kind) == [(1,)], kind)
+
+    said("first")
+    said("second")  # What came with the first one is over: it has looked.
+    clocks.wall -= 5 * HOUR
+    clocks.go(61)
+    old = inspected(0, size=(8, 8))
+    old.wall = BEGAN - 2 * DAY
+    sink.write(old)
+    until(lambda: asked(path, "SELECT count(*) FROM frames") == [(0,)], "the old frame goes")
+    sink.close()
