@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ class Segment:
         """
         pixels = _pixels(frame)
         with self._held() as model:
-            frame.detections = model(pixels, **asdict(self.settings.thresholds), stamp=frame.stamp)
+            frame.detections = model(pixels, **vars(self.settings.thresholds), stamp=frame.stamp)
 
     def many(self, frames: Sequence[Frame]) -> None:
         """Fills the ``detections`` of several frames, in runs of as many as the model takes.
@@ -105,7 +104,7 @@ class Segment:
 
         pictures = [_pixels(frame) for frame in frames]
         with self._held() as model:
-            found = model.many(pictures, **asdict(self.settings.thresholds), stamp=stamp)
+            found = model.many(pictures, **vars(self.settings.thresholds), stamp=stamp)
         for frame, detections in zip(frames, found, strict=True):
             frame.detections = detections
 
