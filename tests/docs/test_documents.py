@@ -32,6 +32,9 @@ COVERED = {
     r"sudo sh scripts/(fresh|newer)_root\.sh.*": "root and network: run by hand, docs/machines.md; refusals in test_roots.py",
     r"sudo WHEELS=build/wheels sh scripts/arm64_root\.sh": "the same",
     r"sh scripts/(pythons|cross_wheels)\.sh.*": "minutes of compiling: run by hand, docs/machines.md; refusals in test_roots.py",
+    r"lineside station configs/stations/demo-(camera|rtsp|gige)\.yaml .*": "tests/pipelines/test_demo_stations.py",
+    r"python -m lineside\.pipelines\.aravis\.simulated .*": "the same",
+    r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_rtsp_server.py, where GStreamer is",
     r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""

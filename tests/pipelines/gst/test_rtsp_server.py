@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +21,7 @@ import numpy as np
 import pytest
 from rich.pretty import pretty_repr
 
+from helpers.documents import ROOT, commands
 from helpers.gst import PATIENCE, listening, needs, until
 from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.elements import StreamInfo
@@ -343,12 +347,14 @@ def test_only_who_knows_the_password_may_watch(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LINESIDE_TEST_PASSWORD", PASSWORD)
     events: list[Event] = []
     with served(events=events, user=USER, password="env:LINESIDE_TEST_PASSWORD") as (sink, _):
-        with watching(sink, user=USER, password=PASSWORD) as client:
-            next_like(client, lambda it: True, "picture")
+        for password in (PASSWORD, "env:LINESIDE_TEST_PASSWORD"):
+            with watching(sink, user=USER, password=password) as client:
+                next_like(client, lambda it: True, "picture")
+            until(lambda: not sink.showings["top"].watched, "nobody watches")
         for wrong in ({}, {"user": USER, "password": "guess"}, {"user": "eve", "password": PASSWORD}):
             with pytest.raises(SourceError, match="check the user name and the password"), watching(sink, **wrong):
                 pass
-        assert sink.showings["top"].begun == 1, "nothing was made for those who may not watch"
+        assert sink.showings["top"].begun == 2, "nothing was made for those who may not watch"
         assert PASSWORD not in f"{events} {vars(sink)} {sink._login!r}"
 
 
@@ -424,6 +430,14 @@ def test_missing_elements_are_explained(there: set[str], encoder: Any, says: str
 def test_the_machines_own_circuits_come_first(there: tuple[str, ...], chosen: str) -> None:
     rest = {"appsrc", "videoconvert", "rtph264pay", "rtpbin", "h264parse"}
     assert chosen in serving("auto", 3000, {*there, *rest}.__contains__)
+
+
+def test_the_command_of_the_document_runs(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (row,) = (it for _, it in commands(ROOT / "docs/station.md") if "! rtsp-server" in it)
+    (tmp_path / "demo").symlink_to(ROOT / "demo")
+    done = cli(*shlex.split(row)[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^rtsp-server: line can be watched at rtsp://127\.0\.0\.1:\d+/line$", done.stderr, re.MULTILINE)
 
 
 def test_every_option_is_described() -> None:
