@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import inspect
 
+from lineside.pipelines.names import printable
 from lineside.pipelines.secrets import redacted
 from lineside.runtime.errors import StationError
 
@@ -39,6 +40,9 @@ def converted(values: Any, kind: type[T], name: str, *, at: str = "", text: bool
         raise StationError(f"{name} is wrong{f' at `{where}`' if where else ''}: no text may have the sign NUL in it")
     try:
         return msgspec.convert(values, kind, strict=not text)
+    except UnicodeEncodeError:  # bytes of a name that are no UTF-8, in the place of a choice
+        converted(_printed(values), kind, name, at=at, text=text)
+        raise StationError(f"{name} is wrong{f' at `{at}`' if at else ''}: a text there is no UTF-8") from None
     except msgspec.ValidationError as error:
         raise StationError(redacted(f"{name} {_explained(str(error), kind, at)}")) from None
 
@@ -55,6 +59,15 @@ def _with_nul(values: Any) -> str | None:
         elif isinstance(value, list):
             left += [(f"{place}[{number}]", it) for number, it in enumerate(value)]
     return None
+
+
+def _printed(value: Any) -> Any:
+    """Values whose texts can be written down."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_printed(key): _printed(it) for key, it in value.items()}
+    return [_printed(it) for it in value] if isinstance(value, list) else value
 
 
 def _explained(message: str, kind: type, at: str) -> str:

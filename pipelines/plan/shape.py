@@ -193,13 +193,16 @@ class _Reader:
     def _ways(self, node: Node) -> Iterator[tuple[tuple[Wire, ...], tuple[Node, ...]]]:
         """All ways from an element to what ends them: a sink, or the next model. To each there is one."""
         ends: set[str] = set()
-        left = [((wire,), (self._plan.nodes[wire.target],)) for wire in reversed(self._plan.after(node.name))]
+        nodes = self._plan.nodes
+        left: list[tuple[tuple[Wire, ...], tuple[Node, ...]]] = [
+            ((wire,), (nodes[wire.target],)) for wire in reversed(self._plan.after(node.name))
+        ]
         while left:
             wires, path = left.pop()
             end = path[-1]
             if end.kind.role == "transform":
                 following = reversed(self._plan.after(end.name))
-                left += [((*wires, wire), (*path, self._plan.nodes[wire.target])) for wire in following]
+                left += [((*wires, wire), (*path, nodes[wire.target])) for wire in following]
                 continue
             if end.name in ends:
                 self._refuse(

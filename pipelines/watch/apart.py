@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
+import os
+import select
+import signal
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
-from lineside.pipelines.catalog import Options, Place, make
+from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.elements import Source, StreamInfo
+from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame
 from lineside.pipelines.triggers import Triggered, takes_triggers
 from lineside.pipelines.watch.packing import Shape, pack, shape_of
+from lineside.pipelines.watch.shared import fresh, sent
 
-__all__ = ["Opened", "Packed", "Trigger", "serve"]
+__all__ = ["Opened", "Packed", "Task", "Trigger", "serve"]
+
+_GRACE = 2.0
+"""Seconds that a source has to end once nobody reads any more."""
 
 _FIELDS = ("pts", "name", "error", "note", "trigger", "part", "encoder", "wall", "damage", "missed")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the process is for, in plain values: an element of the user's own has a type that only its file knows.
+
+    Attributes:
+        element: Kind of element.
+        options: What it is told.
+        folder: What its relative paths start from.
+        name: Its name in the graph.
+    """
+
+    element: str
+    options: Mapping[str, Any]
+    folder: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -49,40 +76,93 @@ class Packed:
 
     Attributes:
         shape: How to read the picture, which lies in the shared memory; None for a frame without.
+        moved: That is another one than before; its descriptor follows.
         clock: Its stage clock; the monotonic clock is the same in all processes of a machine.
         fields: The other fields, by name.
     """
 
     shape: Shape | None
+    moved: bool
     clock: dict[str, int]
     fields: dict[str, Any]
 
 
-def serve(pipe: Connection, element: str, options: Options, folder: str, name: str) -> None:
-    """The other process: one frame at a time, each when the one before has been taken over."""
-    memory: SharedMemory | None = None
+def serve(pipe: Connection) -> None:
+    """The other process: one frame at a time, each when the one before has been taken over. Never returns.
+
+    Args:
+        pipe: The way to the reader, who sends a `Task` first.
+    """
+    # It ends when its reader does, and not when somebody presses Ctrl-C: what is queued there shall be inspected.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_guard, args=(pipe,), name="guard", daemon=True).start()
+    mouth = _Mouth(pipe)
     try:
-        source = make(element, options, Place(Path(folder), name))
-        pipe.send(Opened(source.open(), takes_triggers(source)))
+        task: Task = pipe.recv()
+        bus = Bus()
+        bus.listen(mouth.say)
+        options = options_of(task.element, task.options, task.name)
+        source = make(task.element, options, Place(Path(task.folder), task.name, bus))
+        mouth.say(Opened(source.open(), takes_triggers(source)))
         try:
             ear = _Ear(pipe, source)
             for frame in source.frames():
-                memory = _send(pipe, frame, memory)
+                mouth.show(frame)
                 ear.taken_over()
             ear.check()
-            pipe.send(False)
+            mouth.say(False)
         finally:
             source.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # nobody reads any more
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         with contextlib.suppress(OSError):
-            pipe.send(str(error) or type(error).__name__)
-    finally:
-        if memory is not None:
-            memory.close()
-            with contextlib.suppress(FileNotFoundError):
-                memory.unlink()
+            mouth.say(str(error) or type(error).__name__)
+    os._exit(0)  # a driver that hangs must not hold the process up
+
+
+def _guard(pipe: Connection) -> None:
+    """Ends the process when the reader's has ended, in whatever its source hangs."""
+    poll = select.poll()
+    poll.register(pipe.fileno(), 0)  # a hang-up is told without being asked for
+    poll.poll()
+    time.sleep(_GRACE)
+    os._exit(1)
+
+
+class _Mouth:
+    """What says something to the reader; for several threads.
+
+    Args:
+        pipe: The way to the reader.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._memory: mmap.mmap | None = None
+        self._lock = threading.Lock()
+
+    def say(self, what: Opened | Event | str | bool) -> None:
+        """Says that the source is open, that something happened, why it failed, or (False) that it has ended."""
+        with self._lock:
+            self._pipe.send(what)
+
+    def show(self, frame: Frame) -> None:
+        """Puts a frame's picture into shared memory, into more where that is too small, and tells the reader."""
+        shape = None if frame.pixels is None else shape_of(frame.pixels)
+        descriptor: int | None = None
+        if frame.pixels is not None and shape is not None:
+            if self._memory is None or len(self._memory) < shape.nbytes:
+                descriptor, self._memory = fresh(shape.nbytes)
+            pack(frame.pixels, self._memory)
+        clock = {stage: frame.clock[stage] for stage in (TRIGGER, CAPTURE, READ) if stage in frame.clock}
+        fields = {field: getattr(frame, field) for field in _FIELDS}
+        frame.release()
+        with self._lock:
+            self._pipe.send(Packed(shape, descriptor is not None, clock, fields))
+            if descriptor is not None:
+                sent(self._pipe, descriptor)
 
 
 class _Ear:
@@ -129,21 +209,3 @@ class _Ear:
         """Raises what has ended the listening, if anything has."""
         if self._failure is not None:
             raise self._failure
-
-
-def _send(pipe: Connection, frame: Frame, memory: SharedMemory | None) -> SharedMemory | None:
-    """Puts a frame's picture into shared memory, of a new piece where they need another size, and tells the reader."""
-    fields = {field: getattr(frame, field) for field in _FIELDS}
-    shape = None if frame.pixels is None else shape_of(frame.pixels)
-    if frame.pixels is not None and shape is not None:
-        if memory is None or memory.size < shape.nbytes:
-            if memory is not None:
-                memory.close()
-                memory.unlink()
-            memory = SharedMemory(create=True, size=shape.nbytes)
-        pack(frame.pixels, memory.buf)
-        fields["memory"] = memory.name
-    clock = {stage: frame.clock[stage] for stage in (TRIGGER, CAPTURE, READ) if stage in frame.clock}
-    pipe.send(Packed(shape, clock, fields))
-    frame.release()
-    return memory

@@ -1,29 +1,35 @@
 """A source in a process of its own: whatever its driver does, that process can be killed.
 
-Started anew, never forked: a fork after GStreamer has begun gives no frame and no error.
+A program of its own, never a fork: a fork after GStreamer has begun gives no frame and no error. Nor does it run the user's
+program a second time, as processes of `multiprocessing` do where that has no guard.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lineside.pipelines.catalog import Options, Place
 from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.pool import BufferPool
 from lineside.pipelines.triggers import not_triggered
-from lineside.pipelines.watch.apart import Opened, Packed, Trigger, serve
+from lineside.pipelines.watch.apart import Opened, Packed, Task, Trigger
 from lineside.pipelines.watch.packing import unpack
+from lineside.pipelines.watch.shared import received
 from lineside.runtime.errors import SourceError
 
 __all__ = ["Isolated"]
@@ -32,6 +38,16 @@ _LOOK = 0.2
 """Seconds between two looks at whether an end is wanted."""
 _OPEN = 60.0
 """Seconds that a process may take to start and to open its source."""
+_CLOSE = 1.0
+"""Seconds that it gets to close its source, before it is killed."""
+_PROGRAM = """
+import sys
+from multiprocessing.connection import Connection
+pipe = Connection(int(sys.argv[1]))
+sys.path[:] = pipe.recv()
+from lineside.pipelines.watch.apart import serve
+serve(pipe)
+"""
 
 
 class Isolated:
@@ -46,9 +62,9 @@ class Isolated:
     def __init__(self, element: str, options: Options, place: Place) -> None:
         self._element, self._options, self._place = element, options, place
         self._stop = threading.Event()
-        self._process: Any = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
-        self._memory: SharedMemory | None = None
+        self._memory: mmap.mmap | None = None
         self._pool, self._converted = BufferPool(), BufferPool()
         self.takes_triggers = False
         """Whether the source can be triggered, once it is open."""
@@ -60,16 +76,17 @@ class Isolated:
         Raises:
             SourceError: The source cannot be opened there, or the process does not answer.
         """
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=serve,
-            args=(theirs, self._element, self._options, str(self._place.folder), self._place.name),
-            name=f"capture {self._place.name}",
-            daemon=True,
-        )
-        self._process.start()
-        theirs.close()
+        self._pipe, theirs = multiprocessing.Pipe()
+        with theirs:
+            # In a session of its own: Ctrl-C is for the station, which ends its sources itself.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        options = msgspec.to_builtins(self._options)
+        with contextlib.suppress(OSError):  # it has died already, which is said below
+            self._pipe.send(sys.path)
+            self._pipe.send(Task(self._element, options, str(self._place.folder), self._place.name))
         answer = self._receive(time.monotonic() + _OPEN)
         if isinstance(answer, Opened):
             self.takes_triggers = answer.triggered
@@ -101,25 +118,34 @@ class Isolated:
         assert self._pipe is not None, "the source is open"
         try:
             while not self._stop.is_set() and (left := until - time.monotonic()) > 0:
-                if self._pipe.poll(min(left, _LOOK)):
-                    return self._pipe.recv()
+                if not self._pipe.poll(min(left, _LOOK)):
+                    continue
+                said = self._pipe.recv()
+                if not isinstance(said, Event):
+                    return said
+                self._place.bus.emit(said.level, said.element, said.kind, said.message)
         except (EOFError, OSError) as error:
             if self._stop.is_set():
                 return None
-            self._process.join(1.0)
-            raise SourceError(
-                f"the capture process of {self._place.name} died (exit code {self._process.exitcode})"
-            ) from error
+            raise SourceError(f"the capture process of {self._place.name} died{self._exit()}") from error
         return None
+
+    def _exit(self) -> str:
+        """How the process ended, in words."""
+        assert self._process is not None, "the source is open"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return f" (exit code {self._process.wait(_CLOSE)})"
+        return ""
 
     def _unpacked(self, packed: Packed) -> Frame:
         """A frame with pixels of its own; the place in the shared memory is free again afterwards."""
         assert self._pipe is not None, "the source is open"
         picture, block = None, None
         if packed.shape is not None:
-            memory = self._attached(packed.fields.pop("memory"))
+            if packed.moved:
+                self._memory = received(self._pipe)
             block = self._pool.take((packed.shape.nbytes,))
-            np.copyto(block, np.ndarray(block.shape, np.uint8, memory.buf))
+            np.copyto(block, np.ndarray(block.shape, np.uint8, self._memory))
             picture = unpack(packed.shape, block)
         frame = Frame(picture, recycle=partial(_give_back, self._pool, block), pool=self._converted)
         frame.clock.update(packed.clock)
@@ -147,14 +173,6 @@ class Isolated:
         except OSError as error:
             raise SourceError(f"the capture process of {name} does not hear any more") from error
 
-    def _attached(self, name: str) -> SharedMemory:
-        """The shared memory of that name; a change of picture size brings another one."""
-        if self._memory is None or self._memory.name != name:
-            if self._memory is not None:
-                self._memory.close()
-            self._memory = SharedMemory(name)
-        return self._memory
-
     def stop(self) -> None:
         """See `Source.stop`."""
         self._stop.set()
@@ -162,19 +180,19 @@ class Isolated:
     def close(self) -> None:
         """See `Source.close`. The process gets a moment to close its source, and is killed then."""
         if self._pipe is not None:
+            if not self._sending.acquire(timeout=_CLOSE) and self._process is not None:
+                self._process.kill()  # somebody waits for one that does not listen any more
+                self._sending.acquire()
             self._pipe.close()
-        if self._process is not None and self._process.pid is not None:
-            self._process.join(2.0)
-            if self._process.is_alive():
+            self._sending.release()
+        if self._process is not None:
+            try:
+                self._process.wait(_CLOSE)
+            except subprocess.TimeoutExpired:
                 self._process.kill()
-                self._process.join()
-            self._process.close()
+                self._process.wait()
             self._process = None
-        if self._memory is not None:
-            self._memory.close()
-            with contextlib.suppress(FileNotFoundError):
-                self._memory.unlink()  # the process could not, if it was killed
-            self._memory = None
+        self._memory = None
 
 
 def _give_back(pool: BufferPool, block: Pixels | None, picture: object) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from hypothesis import strategies as st
 
 from helpers.media import pictures
 from lineside.pipelines.catalog import Place, make, options_of
+from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.watch.isolated import Isolated
 from lineside.pipelines.watch.packing import pack, shape_of, unpack
 from lineside.runtime.errors import SourceError
@@ -66,6 +72,7 @@ def test_what_cannot_be_opened_there_is_said_here(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_killed_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    before = set(Path("/dev/shm").iterdir())
     source = isolated("synthetic", tmp_path, size="64x48", fps=200)
     source.open()
     frames = source.frames()
@@ -74,9 +81,8 @@ def test_a_process_that_is_killed_is_an_error_and_leaves_nothing(tmp_path: Path)
     os.kill(source._process.pid, signal.SIGKILL)
     with pytest.raises(SourceError, match=r"the capture process of top died \(exit code -9\)"):
         list(frames)
-    names = source._memory.name if source._memory else ""
     source.close()
-    assert names and not (Path("/dev/shm") / names.lstrip("/")).exists()
+    assert set(Path("/dev/shm").iterdir()) <= before
 
 
 def test_a_process_that_is_frozen_is_killed_at_the_end(tmp_path: Path) -> None:
@@ -92,3 +98,113 @@ def test_a_process_that_is_frozen_is_killed_at_the_end(tmp_path: Path) -> None:
     source.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+OWN = """
+import os
+import time
+
+import numpy as np
+
+
+class Stuck:
+    live = True
+
+    def __init__(self, told: int = 1) -> None:
+        self.told = told
+
+    def frames(self):
+        yield np.full((4, 6, 3), self.told, np.uint8)
+        time.sleep(1e6)
+
+    def stop(self):
+        time.sleep(1e6)
+
+
+def leaves():
+    yield np.zeros((4, 6, 3), np.uint8)
+    raise SystemExit("the driver has had enough")
+"""
+
+PARENT = """
+import sys
+from pathlib import Path
+from lineside.pipelines.catalog import Place, options_of
+from lineside.pipelines.events import Bus, Event
+from lineside.pipelines.watch.isolated import Isolated
+
+print("begun", flush=True)
+element = f"{sys.argv[1]}/own.py:Stuck"
+source = Isolated(element, options_of(element, {"told": 7}, "test"), Place(Path(sys.argv[1]), "top"))
+source.open()
+frame = next(source.frames())
+print(source._process.pid, int(frame.pixels[0, 0, 0]), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "parent.py").write_text(PARENT)
+    return tmp_path
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended; waits for it."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(FileNotFoundError):
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z":  # its parent is gone, and whoever collects orphans here may be slow
+                time.sleep(0.05)
+                continue
+        return True
+    return False
+
+
+def test_whoever_kills_the_station_kills_its_captures_whatever_they_hang_in(own: Path) -> None:
+    """Nor does the program run a second time in the other process, although it has no guard."""
+    station = subprocess.Popen(
+        [sys.executable, own / "parent.py", own], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert station.stdout is not None
+    assert station.stdout.readline() == "begun\n"
+    process, told = map(int, station.stdout.readline().split())
+    assert told == 7
+    station.kill()
+    station.communicate()
+    assert gone(process)
+
+
+def test_signals_for_the_station_do_not_end_its_captures(tmp_path: Path) -> None:
+    source = isolated("synthetic", tmp_path, size="64x48", fps=200)
+    source.open()
+    frames = source.frames()
+    next(frames)
+    assert source._process is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(source._process.pid, number)
+    assert [frame.trigger for frame in islice(frames, 3)] == [1, 2, 3]
+    source.close()
+
+
+def test_an_exit_there_is_an_error_here(own: Path) -> None:
+    source = isolated(f"{own}/own.py:leaves", own)
+    source.open()
+    with pytest.raises(SourceError, match="had enough"):
+        list(source.frames())
+    source.close()
+
+
+def test_events_of_the_source_are_told_here(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    bus = Bus()
+    bus.listen(heard.append)
+    source = Isolated("synthetic", options_of("synthetic", {}, "test"), Place(tmp_path, "top", bus))
+    mine, theirs = multiprocessing.Pipe()
+    source._pipe = mine
+    theirs.send(Event("warning", "top", "camera warning", "the cable is loose"))
+    theirs.send("that was all")
+    assert source._receive(time.monotonic() + 60) == "that was all"
+    assert [(event.element, event.message) for event in heard] == [("top", "the cable is loose")]
