@@ -30,6 +30,8 @@ COUNTS = (1, 2, 4, 8)
 TAKT_NS = round(1e9 / 30)
 SLOW_NS = 2_000_000_000
 OTHERS = ("a", "b", "c")
+LEAST, PATIENCE = 5, 120.0
+"""Frames that a round has at least, however slow the machine, and the seconds after which that is hopeless."""
 _HASTY = Limits(connect=0.5, stall=0.5, grace=0.2, delays=Delays(0.1, 2.0))
 
 
@@ -91,6 +93,9 @@ def beside(model: lineside.Segmenter, shown: Sequence[Pixels], kind: str, second
 
     Returns:
         Decided frames per second of the three together, and the p99 of their age at the last sink, ms.
+
+    Raises:
+        RuntimeError: Not one frame was decided.
     """
     bus = Bus()
     sources: dict[str, Source] = {name: Paced(Memory(shown), TAKT_NS) for name in OTHERS}
@@ -99,8 +104,12 @@ def beside(model: lineside.Segmenter, shown: Sequence[Pixels], kind: str, second
     runner.join(min(1.0, seconds))
     before, begin = _decided(runner), time.monotonic()
     runner.join(seconds)
+    while _decided(runner) - before < LEAST and time.monotonic() - begin < PATIENCE:
+        runner.join(0.1)
     fps = (_decided(runner) - before) / (time.monotonic() - begin)
     runner.close(drain=2.0, grace=5.0)
+    if not fps:
+        raise RuntimeError(f"three cameras beside a {kind} one got no result in {PATIENCE:.0f} s")
     clocks = [flow.clock for name, flow in runner.flows.items() if name.source in OTHERS]
     return {"fps": fps, "p99_ms": StageClock.together(clocks).stats()[TOTAL].p99}
 
