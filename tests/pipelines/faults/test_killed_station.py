@@ -1,0 +1,79 @@
+"""A station that is killed, or asked to end, at any moment of its writing, again and again in the same folder."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.station_process import KEEPING, Running, asked, healthy, lines_in, rows_in, runs, shots_in
+from lineside.pipelines.sources.replay import Replay
+
+SEGMENTS = {**KEEPING, "rotate_size": "20kB"}
+SINKS: dict[str, dict[str, Any]] = {
+    "base": {"sqlite": {"path": "base.sqlite", **KEEPING}},
+    "lines": {"jsonl": {"path": "lines.jsonl", **SEGMENTS}},
+    "table": {"csv": {"path": "table.csv", **SEGMENTS}},
+    "shots": {"images": {"path": "shots", **KEEPING}},
+    "session": {"record": {"path": "session", **KEEPING}},
+    "film": {"video": {"path": "film.mp4", "codec": "mjpeg", "fps": 20, **SEGMENTS}},
+}
+ENDS = ("KILL", "TERM", "KILL", "KILL", "TERM")
+
+
+def found(folder: Path) -> dict[str, list[int]]:
+    """Numbers of the frames that each sink's readers find after some runs, in the order in which they were written."""
+    assert asked(folder / "base.sqlite", "PRAGMA integrity_check") == [("ok",)]
+    frames = asked(
+        folder / "base.sqlite",
+        "SELECT trigger_number, (SELECT count(*) FROM detections WHERE frame = frames.id) FROM frames ORDER BY id",
+    )
+    lines = lines_in(folder)
+    assert all(line["detections"] for line in lines) and all(count for _, count in frames), "each frame shows something"
+    rows = [int(row["frame"]) for row in rows_in(folder)]
+    return {
+        "base": [number for number, _ in frames],
+        "lines": [line["trigger"] for line in lines],
+        "table": [number for place, number in enumerate(rows) if not place or rows[place - 1] != number],
+        "shots": shots_in(folder),
+        "session": [frame.trigger for frame in Replay(folder / "session").frames() if frame.trigger is not None],
+    }
+
+
+@pytest.mark.slow
+def test_after_a_kill_everything_is_whole_and_after_a_polite_one_everything_is_there(
+    bundle: Path, tmp_path: Path
+) -> None:
+    dice = random.Random(11)
+    before = {name: [0][:0] for name in ("base", "lines", "table", "shots", "session")}
+    for number, end in enumerate(ENDS):
+        with Running(tmp_path, bundle, {"side": healthy(tmp_path, fps=20)}, sinks=SINKS) as station:
+            known = len(before["base"])
+            wanted = known + dice.randint(1, 60)
+            station.until(lambda: station.count("side") >= wanted, f"frame {wanted} of run {number}")  # noqa: B023
+            if end == "KILL":
+                station.kill()
+            else:
+                ended = station.end()
+        now = found(tmp_path)
+        for name, numbers in now.items():
+            assert numbers[: len(before[name])] == before[name], f"{name} has lost what it had before run {number}"
+            assert len(runs(numbers[len(before[name]) :])) <= 1, f"{name} has gaps in run {number}"
+        if end == "TERM":
+            counts = ended.counts("side")
+            assert ended.report["stopped"] == "SIGTERM" and not ended.report["hanging"]
+            assert all("cut off" in problem for problem in ended.report["problems"]), ended.report["problems"]
+            assert counts["inspected"] == counts["entered"] and counts["in_flight"] == 0
+            for name, numbers in now.items():
+                sink = counts["sinks"][name]
+                written = len(numbers) - len(before[name])
+                assert sink["given"] == sink["written"] == written == counts["inspected"], (name, sink)
+            assert not list(tmp_path.rglob("*.part")), "a polite end leaves nothing unfinished"
+        before = now
+    films = [it.read_bytes() for it in tmp_path.glob("film*.mjpeg")]
+    shown = sum(data.count(b"\xff\xd8\xff") for data in films)
+    assert shown >= len(before["base"]) and all(data.endswith(b"\xff\xd9") for data in films)
+    told = asked(tmp_path / "base.sqlite", "SELECT element FROM events WHERE kind = 'mended'")
+    assert {"lines", "table"} <= {element for (element,) in told}
