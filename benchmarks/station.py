@@ -56,7 +56,7 @@ def calls(quick: bool, frames: int) -> dict[str, str]:
         "line": "station_line.measure(seconds=2, frames=30, quick=True)",
         "sources": "station_sources.measure(seconds=0.5, rounds=1, counts=(1, 2))",
         "soak": f"station_soak.measure({min(frames, 2000)})",
-        "tails": "station_tails.measure(seconds=2, rounds=1, names=('off', 'priority', 'garbage'))",
+        "tails": "station_tails.measure(seconds=1, rounds=1, names=('off', 'priority'))",
         "beside": "station_beside.measure(seconds=3, rounds=1, freeze=3, after=30, quick=True)",
     }
 

@@ -55,7 +55,7 @@ def test_what_needs_no_peer_runs_and_leaves_figures(repository: Path, tmp_path: 
     assert soak["steady"]["threads"][0] >= 4 and soak["rss_per_million"]["half"] > 0
     assert set(parts["tails"]["circumstances"]) == {"quiet", "busy"}
     for found in parts["tails"]["circumstances"].values():
-        assert set(found) == {"off", "priority", "garbage"} and not found["off"]["refused"]
+        assert set(found) == {"off", "priority"} and not found["off"]["refused"]
         assert all(one["ms"]["count"] > 0 for one in found.values())
     shown = line["idle"]["engine"]
     assert f"(n = {shown['count']}) | - | {shown['p99']:.2f} ms" in answer.stdout
