@@ -3,59 +3,74 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 from lineside.pipelines.events import Event
 from lineside.pipelines.secrets import redacted
 
-__all__ = ["MOST_EVENTS", "Chronicle"]
+__all__ = ["LONGEST", "MOST_EVENTS", "Chronicle"]
 
 MOST_EVENTS = 200
 LONGEST = 600
 """Characters of a message that are kept."""
-TOGETHER = 60.0
-"""Seconds within which the same thing happening again is one entry."""
+TOGETHER = 120.0
+"""Seconds within which the same thing happening again is one entry; longer than the longest wait between two attempts."""
+
+_Kind = tuple[str, str, str]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entry:
-    """Something that happened, once or several times in a row.
+    """Something that happened, once or several times.
 
     Attributes:
-        number: Counts the entries of a run.
-        first: The first time.
-        last: The newest time.
+        kind: Level, element and kind of the event.
+        since: The first time, seconds since 1970.
+        when: The newest time.
         text: What was said then, without credentials and of bounded length.
         count: How often.
     """
 
-    number: int
-    first: Event
-    last: Event
+    kind: _Kind
+    since: float
+    when: float
     text: str
     count: int = 1
 
 
 class Chronicle:
-    """A ring of events. Every method may be called from any thread and needs constant time, `told` apart."""
+    """The newest kinds of events, each with how often it came of late.
+
+    A camera that tries to come back all night thus does not push everything else out. Every method may be called from any
+    thread; `hear` needs constant time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: deque[Entry] = deque(maxlen=MOST_EVENTS)
+        self._newest: dict[_Kind, int] = {}
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._heard = 0
 
     def hear(self, event: Event) -> None:
-        """Takes an event down; one that repeats the newest entry is counted there."""
+        """Takes an event down; one that repeats another soon after it is counted there, and is the newest again."""
+        kind: _Kind = (event.level, event.element, event.kind)
         text = _short(redacted(event.message))
         with self._lock:
-            newest = self._entries[-1] if self._entries else None
-            if newest is not None and _same(newest.last, event):
-                newest.last, newest.text, newest.count = event, text, newest.count + 1
-                return
             self._heard += 1
-            self._entries.append(Entry(self._heard, event, event, text))
+            before = self._entries.get(self._newest.get(kind, 0))
+            if before is None or event.when - before.when >= TOGETHER:
+                entry = Entry(kind, event.when, event.when, text)
+            else:
+                del self._entries[self._newest[kind]]
+                entry = Entry(kind, before.since, event.when, text, before.count + 1)
+            self._entries[self._heard] = entry
+            self._newest[kind] = self._heard
+            if len(self._entries) > MOST_EVENTS:
+                number, oldest = self._entries.popitem(last=False)
+                if self._newest.get(oldest.kind) == number:
+                    del self._newest[oldest.kind]
 
     def told(self) -> list[dict[str, Any]]:
         """The entries as JSON values, newest first.
@@ -65,28 +80,18 @@ class Chronicle:
             ``level``, ``element``, ``kind`` and ``text``.
         """
         with self._lock:
-            entries = [(it.number, it.first.when, it.last, it.text, it.count) for it in reversed(self._entries)]
+            entries = list(reversed(self._entries.items()))
         return [
             {
                 "number": number,
-                "when": last.when,
-                "since": first,
-                "count": count,
-                "level": last.level,
-                "element": last.element,
-                "kind": last.kind,
-                "text": text,
+                "when": it.when,
+                "since": it.since,
+                "count": it.count,
+                **dict(zip(("level", "element", "kind"), it.kind, strict=True)),
+                "text": it.text,
             }
-            for number, first, last, text, count in entries
+            for number, it in entries
         ]
-
-
-def _same(before: Event, after: Event) -> bool:
-    """Whether two events say the same thing of the same element, one soon after the other."""
-    return (
-        (before.level, before.element, before.kind) == (after.level, after.element, after.kind)
-        and after.when - before.when < TOGETHER
-    )  # fmt: skip
 
 
 def _short(text: str) -> str:

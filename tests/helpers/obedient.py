@@ -41,12 +41,20 @@ class Command:
         frozen: It stays connected and gives nothing.
         shown: What it shows.
         takt: Seconds between two pictures.
+        out: Pictures that were given and have not come back yet.
     """
 
     dead: threading.Event = field(default_factory=threading.Event)
     frozen: threading.Event = field(default_factory=threading.Event)
     shown: np.ndarray = field(default_factory=lambda: picture((1, 1, RED), (5, 2, GREEN)))
     takt: float = 0.05
+    out: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, step: int) -> None:
+        """A picture was given, or has come back."""
+        with self.lock:
+            self.out += step
 
 
 COMMANDS: dict[str, Command] = {}
@@ -70,7 +78,10 @@ class Camera:
             if self._command.dead.is_set():
                 raise SourceError("the cable was pulled: rtsp://operator:geheim@10.0.0.7/stream")
             if not self._command.frozen.is_set():
-                yield Frame(self._command.shown, captured=time.monotonic_ns())
+                self._command.count(1)
+                yield Frame(
+                    self._command.shown, captured=time.monotonic_ns(), recycle=lambda pixels: self._command.count(-1)
+                )
 
     def stop(self) -> None:
         self._stop.set()

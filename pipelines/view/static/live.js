@@ -61,7 +61,7 @@ export class LivePicture {
     this.#bitmap?.close();
     this.#bitmap = this.#waiting = this.head = null;
     this.skipped = 0;
-    for (const canvas of [this.#picture, this.#overlay]) canvas.width = canvas.height = 0;
+    for (const canvas of [this.#picture, this.#overlay]) canvas.style.width = canvas.style.height = "0";
     this.#empty.hidden = false;
   }
 

@@ -51,6 +51,7 @@ function choose(number) {
   if (chosen >= 0 && connected) large.open(`/ws/${chosen}?size=large`);
   document.body.dataset.chosen = chosen;
   show();
+  if (chosen >= 0) $("large").scrollIntoView({ block: "nearest" });
 }
 
 function freeze(yes) {
@@ -172,13 +173,14 @@ function newModel({ id, name, bundle }) {
   for (const [knob, min, max, label, hint] of KNOBS) {
     const row = document.createElement("div");
     row.className = "slider";
-    const made = ["label", "output", "input", "small"].map((kind) => document.createElement(kind));
-    const [caption, output, input, small] = made;
+    const [caption, output, input, small] = ["label", "output", "input", "small"].map((kind) =>
+      document.createElement(kind),
+    );
     Object.assign(input, { type: "range", min, max, step: "0.01", id: `${knob}-${id}` });
     caption.htmlFor = input.id;
     output.htmlFor = input.id;
     words.push([caption, label], [small, hint]);
-    row.append(...made);
+    row.append(caption, output, input, ...(id ? [] : [small])); // said once, not below every model
     box.append(row);
     parts[knob] = { input, output };
   }

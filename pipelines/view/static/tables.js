@@ -81,23 +81,28 @@ function heading() {
 
 /** Shows what has happened, newest first. */
 export function showEvents(events) {
-  const items = events.map(({ number, when, count, level, element, text }) => {
+  const items = events.map(({ number, when, since, count, level, element, text }) => {
     const item = document.createElement("li");
     item.dataset.level = level;
     item.dataset.number = number;
-    const moment = document.createElement("time");
-    const date = new Date(when * 1000);
-    moment.dateTime = date.toISOString();
-    moment.title = date.toLocaleString(language);
-    moment.textContent = date.toLocaleTimeString(language, { hour12: false });
     const who = document.createElement("strong");
     who.textContent = element;
-    const often = count > 1 ? ` × ${whole(count)}` : "";
+    const often = document.createElement("small");
+    if (count > 1) often.append(`× ${whole(count)} `, say("since"), " ", moment(since));
     const words = document.createElement("span");
     words.lang = "en";
-    words.textContent = text;
-    item.append(moment, who, often, words);
+    words.textContent = text.startsWith(`${element}: `) ? text.slice(element.length + 2) : text;
+    item.append(moment(when), who, often, words);
     return item;
   });
   $("events").replaceChildren(...items);
+}
+
+function moment(seconds) {
+  const date = new Date(seconds * 1000);
+  const shown = document.createElement("time");
+  shown.dateTime = date.toISOString();
+  shown.title = date.toLocaleString(language);
+  shown.textContent = date.toLocaleTimeString(language, { hour12: false });
+  return shown;
 }

@@ -15,9 +15,8 @@ const SMALL = { masks: true, boxes: false, labels: false };
 
 /** A length of time in words: seconds, minutes or hours. */
 function lasting(seconds) {
-  if (seconds < 120) return say("{count} s", { count: Math.floor(seconds) });
-  if (seconds < 7200) return say("{count} min", { count: Math.floor(seconds / 60) });
-  return say("{count} h", { count: Math.floor(seconds / 3600) });
+  const [unit, length] = seconds < 120 ? ["s", 1] : seconds < 7200 ? ["min", 60] : ["h", 3600];
+  return say(`{count} ${unit}`, { count: Math.floor(seconds / length) }).replace(" ", "\u00a0");
 }
 
 /** Why the picture of a branch is not live, in the page's language; empty where it is, or where there is none. */

@@ -107,8 +107,10 @@ const CHINESE = {
   "Waiting": "等待中",
   "Results in the queue of the sink, or in its hands": "在写入队列中或正在写入的结果数",
   "Results that the sink's full queue gave up": "因写入队列已满而舍弃的结果数",
+  "Not written": "写入失败",
   "Results that could not be written": "无法写入的结果数",
   "Events": "事件",
+  "since": "自",
   "Events, the newest first": "事件，最新的在前",
   "There is no bundle with that id; load the page again to see those there are.": "没有这个模型包；请刷新页面，查看现有的模型包。",
 };
