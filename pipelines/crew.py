@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from lineside.pipelines.elements import Transform
-from lineside.pipelines.flow import FAULTS, Flow, apply
+from lineside.pipelines.elements import FAULTS, Transform
+from lineside.pipelines.flow import Flow, apply
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Link

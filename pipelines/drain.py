@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from lineside.pipelines.elements import Sink, Transform
+from lineside.pipelines.elements import FAULTS, Sink, Transform
 from lineside.pipelines.events import Bus
-from lineside.pipelines.flow import FAULTS
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.link import Link

@@ -8,7 +8,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 from lineside.pipelines.frame import Frame
 
-__all__ = ["Fitting", "Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform"]
+__all__ = ["FAULTS", "Fitting", "Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform"]
+
+FAULTS = (Exception, SystemExit)
+"""What the code of an element may raise without harm to the graph; somebody's own may even call ``exit``."""
 
 SourceKind = Literal["pictures", "video", "camera", "memory", "mixed"]
 SourceState = Literal["NOT_STARTED", "CONNECTING", "RUNNING", "STALLED", "BACKOFF", "ENDED"]

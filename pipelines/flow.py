@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lineside.pipelines.counters import Counters
-from lineside.pipelines.elements import Transform
+from lineside.pipelines.elements import FAULTS, Transform
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import DECIDED, TAKEN, Frame, Outcome
 from lineside.pipelines.inlet import Inlet
@@ -22,13 +22,10 @@ from lineside.pipelines.plan.data import Late
 from lineside.pipelines.stages import StageClock
 from lineside.runtime.errors import LinesideError
 
-__all__ = ["FAULTS", "INSPECT", "Flow", "Terms", "apply"]
+__all__ = ["INSPECT", "Flow", "Terms", "apply"]
 
 INSPECT = "inspect"
 """Name of the queue in front of the model."""
-
-FAULTS = (Exception, SystemExit)
-"""What the code of an element may raise without harm to the graph; somebody's own may even call ``exit``."""
 
 _AHEAD = 4
 """Frames per lane that may be finished before an older one; bounds the memory behind a slow frame."""

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from lineside.pipelines.counters import Counters
-from lineside.pipelines.elements import Source, SourceState, StreamInfo
+from lineside.pipelines.elements import FAULTS, Source, SourceState, StreamInfo
 from lineside.pipelines.events import Bus
-from lineside.pipelines.flow import FAULTS, Flow
+from lineside.pipelines.flow import Flow
 from lineside.pipelines.frame import CAPTURE, READ, Frame
 from lineside.pipelines.outlets import Outlets
 from lineside.pipelines.triggers import Triggers

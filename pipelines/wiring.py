@@ -10,9 +10,9 @@ from functools import partial
 from lineside.pipelines.counters import Counters
 from lineside.pipelines.crew import Batched, Crew
 from lineside.pipelines.drain import Drain
-from lineside.pipelines.elements import Sink, Source, StreamInfo, Transform
+from lineside.pipelines.elements import FAULTS, Sink, Source, StreamInfo, Transform
 from lineside.pipelines.events import Bus
-from lineside.pipelines.flow import FAULTS, Flow, Terms
+from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.line import Line, Passage
 from lineside.pipelines.looks import BranchName, Feed, Look, Way

@@ -1,12 +1,13 @@
-"""One life of a source: opened, read and closed by a thread of its own, so that one that hangs holds nobody up."""
+"""One life of a source: made, opened, read and closed by a thread of its own, so that one that hangs holds nobody up."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
-from lineside.pipelines.elements import Source, StreamInfo
+from lineside.pipelines.elements import FAULTS, Source, StreamInfo
 from lineside.pipelines.frame import Frame
 
 __all__ = ["Attempt", "Over"]
@@ -22,21 +23,30 @@ class Over(Exception):
 
 
 class Attempt:
-    """Runs a source from its opening to its end.
+    """Runs a source from its making to its end. Whatever hangs there, also in making it, holds nobody up.
 
     Args:
-        source: The source, not open.
+        make: Makes the source.
         name: Its name, for the thread.
     """
 
-    def __init__(self, source: Source, name: str) -> None:
-        self.source = source
+    def __init__(self, make: Callable[[], Source], name: str) -> None:
+        self.source: Source | None = None
+        """The source, once it is made."""
         self.stream: StreamInfo | None = None
         """What it said about itself, once it is open."""
+        self._make = make
+        self._name = name
         self._handed: queue.Queue[Frame | Over] = queue.Queue(_PLACES)
         self._unwanted = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
         self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether its thread is through."""
+        return not self._thread.is_alive()
 
     def next(self, timeout: float) -> Frame | None:
         """The next frame.
@@ -57,6 +67,14 @@ class Attempt:
             return found
         return None
 
+    def stop(self) -> None:
+        """Says that its frames are not wanted any more. Returns at once, whatever the source does with that."""
+        with self._lock:
+            self._unwanted.set()
+            source = self.source
+        if source is not None:
+            threading.Thread(target=_ask, args=(source,), name=f"stop {self._name}", daemon=True).start()
+
     def give_up(self, grace: float) -> bool:
         """Ends it, whatever state it is in; frames that still come are let go.
 
@@ -66,25 +84,32 @@ class Attempt:
         Returns:
             Whether it has ended. One that hangs is left behind, and closed by its own thread should it ever return.
         """
-        self._unwanted.set()
-        self.source.stop()
+        self.stop()
         self._thread.join(grace)
         self._empty()
-        return not self._thread.is_alive()
+        return self.ended
 
     def _run(self) -> None:
+        over = Over("")
         try:
-            self.stream = self.source.open()
-            for frame in self.source.frames():
-                if not self._hand(frame):
-                    break
-            over = Over("")
-        except Exception as error:
+            source = self._make()
+            with self._lock:
+                self.source = source
+            try:
+                if not self._unwanted.is_set():
+                    self._read(source)
+            finally:
+                with suppress(*FAULTS):  # what cannot be closed is left to the next one that is opened
+                    source.close()
+        except FAULTS as error:
             over = Over(str(error) or type(error).__name__)
-        finally:
-            with suppress(Exception):  # what cannot be closed is left to the next one that is opened
-                self.source.close()
         self._hand(over)
+
+    def _read(self, source: Source) -> None:
+        self.stream = source.open()
+        for frame in source.frames():
+            if not self._hand(frame):
+                break
 
     def _hand(self, found: Frame | Over) -> bool:
         """Hands something to the reader; whether anybody still wants it."""
@@ -103,3 +128,9 @@ class Attempt:
                 found = self._handed.get_nowait()
                 if isinstance(found, Frame):
                     found.release()
+
+
+def _ask(source: Source) -> None:
+    """Asks a source to end; what it has against that helps nobody."""
+    with suppress(*FAULTS):
+        source.stop()

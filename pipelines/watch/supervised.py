@@ -21,6 +21,8 @@ __all__ = ["Limits", "Supervised"]
 
 _SLICE = 0.2
 """Seconds after which a wait for a frame looks whether anything else has happened."""
+_MOST_BEHIND = 3
+"""So many attempts may hang at once; there is no other before one of them has ended, or they would take all memory."""
 _LEVEL: dict[SourceState, Level] = {"STALLED": "error", "BACKOFF": "warning"}
 
 
@@ -30,6 +32,7 @@ class Limits:
 
     Attributes:
         connect: Longest time from an attempt to its first frame, seconds.
+        begin: So much more for a process of its own, which has to begin first.
         stall: Longest time between two frames, seconds; infinite for any.
         periods: So many periods of the stream, where that is longer.
         waiting: The same for a source that something triggers, which may be silent because there is nothing to see.
@@ -41,6 +44,7 @@ class Limits:
     """
 
     connect: float = 10.0
+    begin: float = 10.0
     stall: float = 5.0
     periods: float = 3.0
     waiting: float = math.inf
@@ -92,8 +96,11 @@ class Supervised:
         self._backoff = Backoff(limits.delays, dice)
         self._stop = threading.Event()
         self._attempt: Attempt | None = None
+        self._behind: list[Attempt] = []
         self._followed: Attempt | None = None  # the one whose frames are handed on at this moment
         self._first: int | None = None
+        self._begun = math.inf  # when the attempt began to run
+        self._connect = limits.connect
 
     def open(self) -> StreamInfo:
         """See `Source.open`. Nothing is opened yet: a dead camera must not keep a station from starting."""
@@ -109,38 +116,42 @@ class Supervised:
 
     def _one_life(self) -> Iterator[Frame]:
         """One attempt, from building the source to the wait after its end."""
-        self.attempts += 1
         apart = self._isolate is not None and (self.left_behind or self._backoff.failures >= self._limits.rebuilds)
         self._become("CONNECTING", "in a process of its own" if apart else "")
-        why: str | None
-        build = self._isolate if apart and self._isolate is not None else self._make
-        try:
-            self._attempt = Attempt(build(), self._name)
-        except Exception as error:  # what cannot even be built may be there later: a device file, an address
-            why = str(error) or type(error).__name__
+        self._behind = [attempt for attempt in self._behind if not attempt.ended]
+        if len(self._behind) >= _MOST_BEHIND:
+            why: str | None = f"{len(self._behind)} captures hang; there is no other before one of them has ended"
         else:
-            self._followed = self._attempt
-            try:
-                why = yield from self._follow(self._attempt)
-            finally:
-                self._followed = None
-            if self.triggers is not None:
-                self.triggers.lost(why or "the source has given all it has")
-            if why is None:
-                self._stop.set()
-            if not self._attempt.give_up(self._limits.grace):
-                self.left_behind += 1
-                self._bus.emit(
-                    "error", self._name, "hung", f"{self._name}: the capture does not end; it is left behind"
-                )
+            self.attempts += 1
+            self._connect = self._limits.connect + (self._limits.begin if apart else 0.0)
+            build = self._isolate if apart and self._isolate is not None else self._make
+            why = yield from self._lived(Attempt(build, self._name))
         if not self._stop.is_set():
             delay = self._backoff.failed()
             self._become("BACKOFF", f"{why}; next attempt in {delay:.1f} s")
             self._stop.wait(delay)
 
+    def _lived(self, attempt: Attempt) -> Generator[Frame, None, str | None]:
+        """The frames of an attempt, and its end; returns why it ended."""
+        self._attempt = self._followed = attempt
+        try:
+            why = yield from self._follow(attempt)
+        finally:
+            self._followed = None
+        if self.triggers is not None:
+            self.triggers.lost(why or "the source has given all it has")
+        if why is None:
+            self._stop.set()
+        if not attempt.give_up(self._limits.grace):
+            self.left_behind += 1
+            self._behind.append(attempt)
+            self._bus.emit("error", self._name, "hung", f"{self._name}: the capture does not end; it is left behind")
+        return why
+
     def _follow(self, attempt: Attempt) -> Generator[Frame, None, str | None]:
         """Hands frames on until there are none any more; returns why, or None where the source has given all it has."""
-        offset, begun, left, heard = None, 0.0, -1, time.monotonic()
+        offset, left, heard = None, -1, time.monotonic()
+        self._begun = math.inf
         while not self._stop.is_set():
             try:
                 frame = attempt.next(_SLICE)
@@ -158,11 +169,11 @@ class Supervised:
                     return why
                 continue
             if offset is None:
-                offset, begun = self._offset(frame), now
+                offset = self._offset(frame)
+                self._begun = min(self._begun, now)
                 left = -1 if attempt.stream is None or attempt.stream.frames is None else attempt.stream.frames
                 self._become("RUNNING", "")
-            elif self._backoff.failures and now - begun > self._limits.steady:
-                self._backoff.worked()
+            self._steady(now)
             frame.pts += offset
             left -= 1
             yield frame
@@ -184,12 +195,17 @@ class Supervised:
         if stream is not None and stream.waits:
             # It says itself when it is lost; that it is open is all that can be known without a frame.
             self._become("RUNNING", "")
+            now = time.monotonic()
+            self._begun = min(self._begun, now)
             if self._unanswered():
                 self._become("STALLED", text := f"no frame for {self._limits.stall:g} s after a trigger")
                 return text
+            self._steady(now)
             limit = self._limits.waiting
+        elif first:  # a slow camera has nothing to give before its first period is over
+            limit = max(self._connect, self._slow(stream))
         else:
-            limit = self._limits.connect if first else self._stall(stream)
+            limit = max(self._limits.stall, self._slow(stream))
         if silence < limit:
             return ""
         if self.state != "RUNNING":
@@ -212,9 +228,10 @@ class Supervised:
         attempt = self._followed
         if attempt is None or attempt.stream is None:
             raise SourceError(f"{self._name} is {self.state}")
-        if not isinstance(attempt.source, Triggered) or not takes_triggers(attempt.source):
+        source: object = attempt.source
+        if not isinstance(source, Triggered) or not takes_triggers(source):
             raise not_triggered(self._name)
-        attempt.source.trigger(part, encoder, when)
+        source.trigger(part, encoder, when)
 
     def _offset(self, frame: Frame) -> float:
         """What is added to the presentation times of an attempt, so that time goes on over all of them; seconds."""
@@ -223,10 +240,15 @@ class Supervised:
             self._first = captured - round(frame.pts * 1e9)
         return (captured - self._first) / 1e9 - frame.pts
 
-    def _stall(self, stream: StreamInfo | None) -> float:
-        """Longest time between two frames, seconds."""
+    def _slow(self, stream: StreamInfo | None) -> float:
+        """Time that a stream may need for a frame because it is slow, seconds."""
         rate = stream.fps if stream is not None else None
-        return max(self._limits.stall, self._limits.periods / rate if rate else 0.0)
+        return self._limits.periods / rate if rate else 0.0
+
+    def _steady(self, now: float) -> None:
+        """Notes that a source has recovered, once it has run for long enough."""
+        if self._backoff.failures and now - self._begun > self._limits.steady:
+            self._backoff.worked()
 
     def _become(self, state: SourceState, why: str) -> None:
         """Changes the state and tells the bus."""
@@ -240,10 +262,11 @@ class Supervised:
         """See `Source.stop`."""
         self._stop.set()
         if self._attempt is not None:
-            self._attempt.source.stop()
+            self._attempt.stop()
 
     def close(self) -> None:
         """See `Source.close`: an attempt whose frames nobody reads any more ends, and closes its own source."""
         self.stop()
-        if self._attempt is not None:
+        if self._attempt is not None and self._attempt not in self._behind:
             self._attempt.give_up(self._limits.grace)
+        self._become("ENDED", "")

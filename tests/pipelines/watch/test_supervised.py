@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def test_whoever_stops_reading_and_closes_it_leaves_nothing_running() -> None:
     frames = source.frames()
     next(frames)
     source.close()
-    assert lives.built[0].asked.is_set() and lives.built[0].closed.wait(20)
+    assert lives.built[0].closed.wait(60) and lives.built[0].asked.wait(60)
     frames.close()  # type: ignore[attr-defined]
 
 
@@ -285,3 +286,84 @@ def test_waits_double_up_to_a_bound_and_begin_again(failures: int, jitter: float
         assert middle * (1 - jitter) <= wait <= middle * (1 + jitter)
     backoff.worked()
     assert backoff.failed() <= 0.5 * (1 + jitter)
+
+
+def until(done: Callable[[], object], what: str) -> None:
+    """Waits for what no event tells."""
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def test_a_source_that_hangs_while_it_is_made_is_left_behind_too() -> None:
+    let_go, apart = threading.Event(), Lives((1, "freeze"))
+
+    def make() -> Life:
+        let_go.wait()
+        return Life(1, "freeze")
+
+    watcher = Watcher(make, replace(QUICK, connect=0.2), apart)
+    watcher.until(lambda: len(watcher.frames) == 1)
+    assert watcher.source.left_behind == 1 and len(apart.built) == 1
+    watcher.stop()
+    let_go.set()
+
+
+def test_no_more_than_a_few_captures_hang_at_once() -> None:
+    lives = Lives(*[(0, "hang")] * 5, then="freeze")
+    watcher = Watcher(lives, replace(QUICK, connect=0.1))
+    watcher.until(lambda: sum("3 captures hang" in event.message for event in watcher.events) >= 2)
+    assert len(lives.built) == 3 and watcher.source.left_behind == 3
+    lives.script.clear()
+    lives.built[1].let_go.set()
+    watcher.until(lambda: len(watcher.frames) == 1)
+    watcher.stop()
+    assert len(lives.built) == 4
+    for life in lives.built:
+        life.let_go.set()
+
+
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+def test_a_source_that_cannot_be_asked_to_end_holds_nobody_up(how: str) -> None:
+    never = threading.Event()
+
+    class Deaf(Life):
+        def stop(self) -> None:
+            if how == "hangs":
+                never.wait()
+            raise RuntimeError("no")
+
+    lives = [Deaf(1, "freeze"), Life(2, "freeze")]
+    watcher = Watcher(lambda: lives.pop(0))
+    watcher.until(lambda: len(watcher.frames) == 3)
+    watcher.stop()
+    never.set()
+
+
+def test_a_source_that_calls_exit_comes_back() -> None:
+    class Leaves(Life):
+        def open(self) -> StreamInfo:
+            raise SystemExit("the driver has had enough")
+
+    lives = [Leaves(1, "freeze"), Life(2, "freeze")]
+    watcher = Watcher(lambda: lives.pop(0))
+    watcher.until(lambda: len(watcher.frames) == 2)
+    watcher.stop()
+    assert any("had enough" in event.message for event in watcher.events)
+
+
+def test_a_slow_camera_has_the_time_of_its_own_pace_for_its_first_frame() -> None:
+    source = Supervised(Lives(), "top", Bus(), Limits(connect=10.0, periods=3.0))
+    for rate, silence, late in ((1 / 60, 170.0, False), (1 / 60, 181.0, True), (30.0, 11.0, True), (None, 11.0, True)):
+        attempt = SimpleNamespace(stream=StreamInfo("life", "camera", live=True, fps=rate))
+        assert bool(source._silent(attempt, silence, first=True)) is late  # type: ignore[arg-type]
+    assert source._silent(SimpleNamespace(stream=None), 11.0, first=True)  # type: ignore[arg-type]
+
+
+def test_a_source_that_waits_for_triggers_recovers_without_a_frame() -> None:
+    lives = [Life(0, "refuse"), Life(0, "freeze", waits=True)]
+    watcher = Watcher(lambda: lives.pop(0), replace(QUICK, steady=0.0))
+    watcher.until(lambda: "RUNNING" in watcher.states())
+    until(lambda: watcher.source._backoff.failures == 0, "it has run for long enough")
+    watcher.stop()
