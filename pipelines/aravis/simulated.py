@@ -82,7 +82,7 @@ class _Reel:
         cv2, picture = opencv(), next(self._pictures)
         grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         if grey.shape == size:
-            return grey  # type: ignore[no-any-return]
+            return grey
         return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
 
 

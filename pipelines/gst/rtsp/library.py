@@ -39,6 +39,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gst_rtsp_server_set_auth": (None, _P, _P),
     "gst_rtsp_server_create_source": (_P, _P, _P, POINTER(POINTER(GError))),
     "gst_rtsp_server_client_filter": (_P, _P, _P, _P),
+    "gst_rtsp_client_close": (None, _P),
     "gst_rtsp_thread_pool_set_max_threads": (None, _P, _INT),
     "gst_rtsp_session_pool_cleanup": (c_uint, _P),
     "gst_rtsp_session_pool_filter": (_P, _P, _P, _P),

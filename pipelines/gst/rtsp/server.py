@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from ctypes import CFUNCTYPE, POINTER, byref, c_int, c_void_p, cast
-from typing import Any, Protocol
+from ctypes import POINTER, byref, c_void_p, cast
 
 from lineside.pipelines.gst.bounded import Errand
 from lineside.pipelines.gst.library import library
-from lineside.pipelines.gst.rtsp.encoders import INPUT
+from lineside.pipelines.gst.rtsp.calls import Guests, Mount, Shown, calls, enter, leave
 from lineside.pipelines.gst.rtsp.library import rtsp_library
 from lineside.pipelines.gst.structs import GError
 from lineside.runtime.errors import SinkError
 
-__all__ = ["Login", "Server", "Shown"]
+__all__ = ["Login", "Server"]
 
 _ROLE = "watcher"
 _DIGEST = 2
 """``GST_RTSP_AUTH_DIGEST``: the password itself never travels."""
 _UDP, _TCP = 1, 4
 """``GST_RTSP_LOWER_TRANS_UDP``, ``GST_RTSP_LOWER_TRANS_TCP``."""
-_REMOVE = 0
-"""``GST_RTSP_FILTER_REMOVE``."""
 _THREADS = 4
 """Threads that talk with clients. With one, a client that has to be waited for would keep the others waiting."""
 _LOOK = 0.01
-
-_CONFIGURE = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p)
-_UNPREPARED = CFUNCTYPE(None, c_void_p, c_void_p)
-_FILTER = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)
+_SPARE = 32
+"""Connections beside those that watch: of players that only ask, and of those that went away without a word, for which
+the library waits a minute. More are closed at once, so that nobody takes the descriptors that a station needs."""
 
 
 class Login:
@@ -50,23 +45,6 @@ class Login:
     def __repr__(self) -> str:
         """Without the credentials."""
         return "Login()"
-
-
-class Shown(Protocol):
-    """Who gives the pictures under one path. Called from the server's threads; must return soon and not raise."""
-
-    def begin(self, media: int, source: int) -> None:
-        """Somebody begins to watch.
-
-        Args:
-            media: Which showing it is.
-            source: The appsrc that takes the pictures; the reference belongs to the callee.
-        """
-        ...
-
-    def end(self, media: int) -> None:
-        """A showing is over: nobody watches it any more."""
-        ...
 
 
 class Server:
@@ -91,7 +69,9 @@ class Server:
         self._gst, self._rtsp = library(), rtsp_library()
         self._name = name
         self._login = login
-        self._keys: list[int] = []
+        self._guests = Guests(watchers + _SPARE)
+        self._mounts: list[Mount] = []
+        self._keys = [enter(self._guests)]
         self._ended = False
         rtsp = self._rtsp
         self._server = rtsp.gst_rtsp_server_new()
@@ -102,6 +82,7 @@ class Server:
         threads = rtsp.gst_rtsp_server_get_thread_pool(self._server)
         rtsp.gst_rtsp_thread_pool_set_max_threads(threads, _THREADS)
         self._gst.g_object_unref(threads)
+        self._gst.g_signal_connect_data(self._server, b"client-connected", calls().connected, self._keys[0], None, 0)
         if login is not None:
             self._protect(login)
         try:
@@ -168,10 +149,9 @@ class Server:
             role = rtsp.gst_structure_from_string(allowed.encode(), None)
             rtsp.gst_rtsp_media_factory_add_role_from_structure(factory, role)
             rtsp.gst_structure_free(role)
-        key = _enter(shown)
-        self._keys.append(key)
-        configure, _, _ = _callbacks()
-        gst.g_signal_connect_data(factory, b"media-configure", configure, key, None, 0)
+        self._mounts.append(Mount(shown))
+        self._keys.append(enter(self._mounts[-1]))
+        gst.g_signal_connect_data(factory, b"media-configure", calls().configure, self._keys[-1], None, 0)
         mounts = rtsp.gst_rtsp_server_get_mount_points(self._server)
         rtsp.gst_rtsp_mount_points_add_factory(mounts, path.encode(), factory)  # which takes the factory
         gst.g_object_unref(mounts)
@@ -194,17 +174,14 @@ class Server:
         return errand.wait(seconds) and self._ended
 
     def _end(self, until: float) -> None:
-        rtsp = self._rtsp
-        _, _, remove = _callbacks()
+        rtsp, remove = self._rtsp, calls().remove
         rtsp.g_source_destroy(self._source)
         rtsp.gst_rtsp_server_client_filter(self._server, remove, None)
         rtsp.gst_rtsp_session_pool_filter(self._sessions, remove, None)
-        while any(map(_watched, self._keys)):  # their pipelines end in threads of the library
+        while any(mount.media for mount in self._mounts):  # their pipelines end in threads of the library
             if time.monotonic() > until:
                 return
             time.sleep(_LOOK)
-        for key in self._keys:
-            _leave(key)
         rtsp.g_main_loop_quit(self._loop)
         self._thread.join()
         rtsp.g_source_unref(self._source)
@@ -214,67 +191,7 @@ class Server:
         self._ended = True
 
     def _forget(self) -> None:
+        for key in self._keys:
+            leave(key)
         self._gst.g_object_unref(self._sessions)
         self._gst.g_object_unref(self._server)
-
-
-# ------------------------------------------------------------------------------------------------ what C code calls back
-
-
-class _Entry:
-    """One path, as the callbacks know it."""
-
-    def __init__(self, shown: Shown) -> None:
-        self.shown = shown
-        self.media: set[int] = set()
-
-
-_entries: dict[int, _Entry] = {}
-"""By number: C code has the number and not the object, so that a late call finds nothing instead of what is no more."""
-_numbers = itertools.count(1)
-_made: tuple[Any, Any, Any] | None = None
-
-
-def _enter(shown: Shown) -> int:
-    key = next(_numbers)
-    _entries[key] = _Entry(shown)
-    return key
-
-
-def _leave(key: int) -> None:
-    _entries.pop(key, None)
-
-
-def _watched(key: int) -> bool:
-    return bool(_entries[key].media)
-
-
-def _callbacks() -> tuple[Any, Any, Any]:
-    """One set for all servers, which lives as long as the process: C code has it."""
-    global _made
-    if _made is None:
-        _made = (_CONFIGURE(_configure), _UNPREPARED(_unprepared), _FILTER(lambda owner, thing, data: _REMOVE))
-    return _made
-
-
-def _configure(factory: int, media: int, key: int) -> None:
-    """Signal ``media-configure``: something was made for somebody who begins to watch."""
-    entry = _entries.get(key)
-    if entry is None:
-        return
-    gst, rtsp = library(), rtsp_library()
-    element = rtsp.gst_rtsp_media_get_element(media)
-    source = gst.gst_bin_get_by_name(element, INPUT.encode())
-    gst.gst_object_unref(element)
-    _, unprepared, _ = _callbacks()
-    entry.media.add(media)
-    gst.g_signal_connect_data(media, b"unprepared", unprepared, key, None, 0)
-    entry.shown.begin(media, source)
-
-
-def _unprepared(media: int, key: int) -> None:
-    """Signal ``unprepared``: its pipeline is down."""
-    entry = _entries.get(key)
-    if entry is not None and media in entry.media:
-        entry.shown.end(media)
-        entry.media.discard(media)

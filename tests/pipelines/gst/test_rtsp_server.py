@@ -269,6 +269,61 @@ def test_no_more_watch_than_are_allowed() -> None:
         next_like(client, lambda it: True, "picture")
 
 
+def asked(sink: RtspServer, words: bytes) -> bytes:
+    """What the server answers to somebody who goes away then."""
+    with socket.create_connection(("127.0.0.1", sink.port), PATIENCE) as connection:
+        connection.sendall(words)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.recv(4096)
+
+
+ASK = b"DESCRIBE rtsp://127.0.0.1/top RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+
+
+def test_who_only_asks_leaves_nothing_behind() -> None:
+    with served() as (sink, _):
+        for number in range(5):
+            assert asked(sink, ASK).startswith(b"RTSP/1.0 200 OK")
+            until(lambda: not sink.showings["top"].watched, "nobody watches")
+            assert sink.showings["top"].begun == number + 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        bytes(5000),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"DESCRIBE * RTSP/1.0\r\n\r\n",
+        b"DESCRIBE rtsp://127.0.0.1/" + b"a" * 50000 + b" RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+        b"SETUP rtsp://127.0.0.1/top/stream=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;multicast\r\n\r\n",
+        b"ANNOUNCE rtsp://127.0.0.1/top RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 5\r\n\r\nv=0\r\n",
+    ],
+)
+def test_clients_that_talk_rubbish(words: bytes) -> None:
+    with served() as (sink, _), watching(sink) as client:
+        next_like(client, lambda it: True, "picture")
+        assert b" 200 OK" not in asked(sink, words)
+        next_like(client, lambda it: True, "picture after that")
+
+
+def test_connections_that_say_nothing_do_not_use_up_the_descriptors() -> None:
+    with served(watchers=2) as (sink, _), watching(sink) as client:
+        next_like(client, lambda it: True, "picture")
+        idle = [socket.create_connection(("127.0.0.1", sink.port), PATIENCE) for _ in range(60)]
+        assert [it.recv(1) for it in idle[-20:]] == [b""] * 20, "those too many are closed"
+        next_like(client, lambda it: True, "picture")
+        for it in idle:
+            it.close()
+
+        def answered() -> bool:
+            try:
+                return asked(sink, ASK).startswith(b"RTSP/1.0 200 OK")
+            except ConnectionError:
+                return False
+
+        until(answered, "room for others again")
+
+
 def test_a_client_that_is_killed_is_noticed() -> None:
     with served() as (sink, line), program(sink) as process:
         until(lambda: sink.showings["top"].given > 3, "pictures for the client")
