@@ -94,7 +94,8 @@ const CHINESE = {
   "Deadline": "时限",
   "Time from the trigger to the decision": "从触发到得出结果的时间",
   "Missed": "未按时",
-  "Parts decided late, and parts never inspected": "超时得出结果的工件数，以及未经检测的工件数",
+  "Parts without a decision in time: late, dropped, incomplete, never inspected or failed":
+    "没有按时得出结果的工件数：超时、丢弃、不完整、未经检测或检测失败",
   "Late by p50": "超时 P50",
   "Of the last 600 pictures, how much too late the late ones were: half of them no more":
     "最近 600 张中超时的图像，有一半超出时限不多于此值",
