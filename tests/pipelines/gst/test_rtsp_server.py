@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ctypes import byref
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.gst.library import library
+from lineside.pipelines.gst.parse import parsed
 from lineside.pipelines.gst.rtsp import library as rtsp
-from lineside.pipelines.gst.rtsp.encoders import serving
+from lineside.pipelines.gst.rtsp.encoders import INPUT, serving
+from lineside.pipelines.gst.rtsp.showing import Showing
 from lineside.pipelines.gst.source import GstSource
+from lineside.pipelines.gst.structs import Value
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.plan.describe import as_svg, as_text
 from lineside.pipelines.plan.launch import parse_launch
@@ -374,25 +379,46 @@ def test_closing_sends_watchers_away_and_leaves_nothing_behind() -> None:
         list(client.frames())  # come to an end
 
 
-def test_the_rate_may_be_limited() -> None:
-    """In virtual time: 100 pictures at 50 a second, of which 10 a second are wanted."""
-    from lineside.pipelines.gst.library import library
-    from lineside.pipelines.gst.parse import parsed
-    from lineside.pipelines.gst.rtsp.showing import Showing
-
+@contextmanager
+def shown_to(rest: str, **told: Any) -> Iterator[tuple[Showing, list[float], int]]:
+    """A showing in virtual time in front of something else than an encoder: it, its clock, and the appsrc."""
     gst, clock = library(), [0.0]
-    pipeline = parsed(gst, "appsrc name=pictures format=time max-buffers=2 leaky-type=downstream ! fakesink sync=false")
+    appsrc = serving("auto", 1000).strip("( ").partition(" ! ")[0]
+    pipeline = parsed(gst, f"{appsrc} ! {rest}")
     gst.gst_element_set_state(pipeline, 4)
-    showing = Showing(fps=10, now=lambda: clock[0])
+    showing = Showing(now=lambda: clock[0], **told)
     showing.show(frame_of(plain()))
-    showing.begin(1, gst.gst_bin_get_by_name(pipeline, b"pictures"))
-    for number in range(100):
-        clock[0] = 1 + number / 50
-        showing.show(frame_of(plain()))
-    assert 19 <= showing.given <= 21
-    showing.end(1)
-    gst.gst_element_set_state(pipeline, 1)
-    gst.gst_object_unref(pipeline)
+    source = gst.gst_bin_get_by_name(pipeline, INPUT.encode())
+    showing.begin(1, gst.gst_object_ref(source))
+    try:
+        yield showing, clock, source
+    finally:
+        showing.end(1)
+        gst.gst_element_set_state(pipeline, 1)
+        gst.gst_object_unref(source)
+        gst.gst_object_unref(pipeline)
+
+
+def test_the_rate_may_be_limited() -> None:
+    """100 pictures at 50 a second, of which 10 a second are wanted."""
+    with shown_to("fakesink sync=false", fps=10) as (showing, clock, _):
+        for number in range(100):
+            clock[0] = 1 + number / 50
+            showing.show(frame_of(plain()))
+        assert 19 <= showing.given <= 21
+
+
+def test_nothing_piles_up_in_front_of_an_encoder_that_stands_still() -> None:
+    """A stand-in for it takes seconds for each picture."""
+    with shown_to("identity sleep-time=2000000 ! fakesink") as (showing, clock, source):
+        for number in range(50):
+            clock[0] = 1 + number / 50
+            showing.show(frame_of(plain()))
+        assert showing.given == 50
+        gst, held = library(), Value()
+        gst.g_value_init(byref(held), 11 << 2)  # a uint64
+        gst.g_object_get_property(source, b"current-level-buffers", byref(held))
+        assert held.data[0] <= 2
 
 
 # ------------------------------------------------------------------------------------------------------------ credentials
