@@ -19,14 +19,13 @@ from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import rows
-from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.coco import Coco, picture_of
 from lineside.pipelines.sinks.disk import SystemDisk, remove_tree
 from lineside.pipelines.sinks.floor import Tell
 from lineside.pipelines.sinks.growing import named, quiet
 from lineside.pipelines.sinks.lasting import Lasting, Rules, tell_of
 from lineside.pipelines.sinks.naming import PART, Naming
-from lineside.pipelines.sinks.retention import expire
+from lineside.pipelines.sinks.retention import Retention
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import read_lines, whole_lines
 from lineside.pipelines.sinks.xlsx import Xlsx
@@ -140,13 +139,12 @@ class Journaled:
         self.name = name
         self.takes_failed = takes_failed
         self._path = path
-        self._rules = rules
         self._entry = entry
         self._build = build
         self._tell = tell
         self._disk = SystemDisk()
         self._files = Naming(path)
-        self._ages = Ages()
+        self._retention = Retention(self._files.segments, rules, path, disk=self._disk, tell=tell)
         self._journals = Naming(path.with_name(path.name + ENDING))
         # Retention is about the files: a journal goes when its file is there.
         journal = Rules(rules.rotate_s, rules.rotate_bytes, None, None, rules.sync_s, rules.floor)
@@ -205,7 +203,7 @@ class Journaled:
             self._build(journal, path, self._stream)
             self._disk.sync_folder(path.parent)  # Before the journal goes, or else both might be gone.
             self._disk.unlink(journal)
-            self._expire()
+            self._retention.look()
         except Exception as error:  # Whatever is in one journal, the thread lives for the next.
             reason = error.strerror if isinstance(error, OSError) else error
             message = f"{named(path)} cannot be made of {named(journal)}, which stays: {reason}"
@@ -232,8 +230,3 @@ class Journaled:
             ours = scrap.name.startswith(f"{path.name}.") and scrap.name.endswith(PART)
             if ours and not scrap.name.startswith(self._journals.path.name):
                 remove_tree(self._disk, scrap)
-
-    def _expire(self) -> None:
-        gone = expire(self._disk, self._files.segments(), self._ages(), self._rules.keep_s, self._rules.keep_bytes)
-        for path in gone:
-            self._tell("info", "removed", f"{named(path)} was removed: it is older, or there is more, than is kept")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lineside.pipelines.names import printable
+from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import Disk, remove_tree
+from lineside.pipelines.sinks.floor import Tell
+from lineside.pipelines.sinks.lasting import Rules
 
-__all__ = ["Kept", "expire", "expired", "kept"]
+__all__ = ["Kept", "Retention", "expire", "expired", "kept"]
+
+_LOOK_EVERY = 60.0
+"""Seconds between two looks at what has to go, besides those at the end of each segment."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +91,60 @@ def expire(
     for path in gone:
         remove_tree(disk, path)
     return gone
+
+
+class Retention:
+    """Removes of a row of segments what has to go, and says so.
+
+    Args:
+        segments: Gives the finished ones, oldest first.
+        rules: How long they stay, and how much of them.
+        path: What they are called in messages.
+        disk: The disk.
+        tell: Told what was removed, and what could not be.
+        now: Wall clock in seconds since 1970.
+        steady: Monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        segments: Callable[[], Sequence[Path]],
+        rules: Rules,
+        path: Path,
+        *,
+        disk: Disk,
+        tell: Tell,
+        now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._segments = segments
+        self._rules = rules
+        self._path = path
+        self._disk = disk
+        self._tell = tell
+        self._ages = Ages(now, steady)
+        self._steady = steady
+        self._looked = -math.inf
+
+    @property
+    def due(self) -> bool:
+        """Whether the last look was a while ago."""
+        return self._steady() - self._looked >= _LOOK_EVERY
+
+    def look(self, growing: int = 0) -> None:
+        """Removes what has to go.
+
+        Args:
+            growing: Bytes of the segment that is being written, which count and stay.
+        """
+        self._looked = self._steady()
+        rules = self._rules
+        try:
+            gone = expire(self._disk, self._segments(), self._ages(), rules.keep_s, rules.keep_bytes, growing)
+        except OSError as error:
+            where = printable(str(self._path))
+            self._tell("warning", "not removed", f"an old segment of {where} stays: {error.strerror}")
+            return
+        for path in gone:
+            what = printable(str(path))
+            self._tell("info", "removed", f"{what} was removed: it is older, or there is more, than is kept")

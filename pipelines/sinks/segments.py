@@ -15,22 +15,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
 from lineside.pipelines.sinks.floor import Floor, Tell
 from lineside.pipelines.sinks.growing import Growing, named, quiet, refused
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.mend import mend
 from lineside.pipelines.sinks.naming import PART, Naming
-from lineside.pipelines.sinks.retention import expire
+from lineside.pipelines.sinks.retention import Retention
 from lineside.pipelines.sinks.syncer import Syncer
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Segments"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_EXPIRE_EVERY = 60.0
-"""Seconds between two looks at what has to go."""
 
 
 class Segments:
@@ -78,14 +75,15 @@ class Segments:
         self._disk: Disk = disk or SystemDisk()
         self._tell = tell
         self._now = now
-        self._ages = Ages(now, steady)
         self._finished = finished
         self._floor = Floor(path.parent, rules.floor, self._disk, tell)
         self._syncer = Syncer(rules.sync_s, self.sync, path.name)
         self._hold = threading.Lock()  # Whoever has it may count on the handle of the growing segment.
         self._growing: Growing | None = None
         self._lost = False
-        self._looked = 0.0
+        self._retention = Retention(
+            self._naming.segments, rules, path, disk=self._disk, tell=tell, now=now, steady=steady
+        )
 
     def open(self) -> Segments:
         """Puts in order what an earlier process left, and begins the first segment.
@@ -110,7 +108,7 @@ class Segments:
             for part in self._naming.parts():
                 self._mend(part)
             self._put_aside()
-            self._expire()
+            self._retention.look()
             begin()
         except BlockingIOError as error:
             raise SinkError(
@@ -218,8 +216,8 @@ class Segments:
             file = None
         if file is None:
             file = self._begin()
-        if abs(self._now() - self._looked) >= _EXPIRE_EVERY:
-            self._expire()
+        if self._retention.due:
+            self._retention.look(file.size)
         return file
 
     def _due(self, file: Growing, size: int) -> bool:
@@ -258,7 +256,7 @@ class Segments:
             self._growing = None
             self._disk.close(file.handle)
         self._finished(file.path)
-        self._expire()
+        self._retention.look()
 
     def _leave(self) -> None:
         """Closes a segment that cannot be finished; the next start finds it."""
@@ -298,15 +296,3 @@ class Segments:
         path = self._naming.fresh(self._path.stat().st_mtime)
         self._disk.rename(self._path, path)
         self._tell("info", "put aside", f"{named(self._path)} of an earlier run is now {named(path)}")
-
-    def _expire(self) -> None:
-        self._looked = self._now()
-        growing = self._growing.size if self._growing is not None else 0
-        rules = self._rules
-        try:
-            gone = expire(self._disk, self._naming.segments(), self._ages(), rules.keep_s, rules.keep_bytes, growing)
-        except OSError as error:
-            self._tell("warning", "not removed", f"an old segment of {named(self._path)} stays: {error.strerror}")
-            return
-        for path in gone:
-            self._tell("info", "removed", f"{named(path)} was removed: it is older, or there is more, than is kept")
