@@ -13,7 +13,7 @@ from lineside.pipelines.plan.shape import shape_of
 from lineside.pipelines.station import read_station
 from lineside.pipelines.watch.supervised import Limits
 
-LIMITS = Limits(connect=90.0, grace=10.0)
+LIMITS = Limits(connect=30.0, grace=10.0)
 
 
 def main(name: str) -> int:
