@@ -14,7 +14,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     Args:
         title: A line above it.
         columns: Headings; those that start with ``>`` are right-aligned.
-        rows: One text per column.
+        rows: One text per column. Without any there is only the line above.
     """
     from rich.console import Console
     from rich.table import Table
@@ -28,7 +28,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(cell) for cell in row))
     width = None if sys.stdout.isatty() else 120
     try:
-        Console(file=sys.stdout, width=width, highlight=False).print(table)
+        Console(file=sys.stdout, width=width, highlight=False).print(table if rows else Text(title, "bold"))
     except SystemExit:  # rich's way to take a reader that has left
         raise BrokenPipeError from None
 

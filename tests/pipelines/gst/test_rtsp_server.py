@@ -521,6 +521,12 @@ def test_the_command_of_the_document_runs(cli: Callable[..., Any], tmp_path: Pat
     assert re.search(r"^rtsp-server: line can be watched at rtsp://127\.0\.0\.1:\d+/line$", done.stderr, re.MULTILINE)
 
 
+def test_a_station_without_a_model_is_a_camera(cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli("launch", "synthetic name=line size=64x48 count=3 ! rtsp-server draw=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"station, \d+\.\d s\n", done.stdout), "there is nothing to count"
+
+
 def test_every_option_is_described() -> None:
     kind = type(options_of("rtsp-server", {}, "nothing"))
     assert [it.name for it in msgspec.structs.fields(kind) if f"{it.name}:" not in (kind.__doc__ or "")] == []
