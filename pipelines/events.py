@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lineside.pipelines.secrets import redacted
+
 __all__ = ["Bus", "Event", "Level"]
 
 Level = Literal["info", "warning", "error"]
@@ -80,8 +82,8 @@ class Bus:
         return leave
 
     def emit(self, level: Level, element: str, kind: str, message: str) -> None:
-        """Tells every listener. A listener that fails is taken off; it never stops the graph."""
-        event = Event(level, element, kind, message)
+        """Tells every listener, without credentials. A listener that fails is taken off; it never stops the graph."""
+        event = Event(level, element, kind, redacted(message))
         with self._lock:
             listeners = list(self._listeners)
         for listener in listeners:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from lineside.pipelines.looks import BranchName
 from lineside.pipelines.plan.shape import Shape
 from lineside.pipelines.problems import Problems
 from lineside.pipelines.runner import Runner
-from lineside.pipelines.signals import catch_signals
+from lineside.pipelines.signals import catch_signals, patiently
 from lineside.pipelines.stages import StageStats
 from lineside.pipelines.summary import Tally
 from lineside.pipelines.tails import apply_machine, settle_garbage
+from lineside.pipelines.voice import Voice
 from lineside.pipelines.watch.supervised import Limits
 
 __all__ = ["BranchReport", "Report", "operate"]
@@ -53,7 +55,7 @@ class Report:
 
     Attributes:
         name: What the station is called.
-        seconds: From the start to the last sink.
+        seconds: From the first frame that could come to the last sink.
         branches: By source and model.
         states: What each source was doing in the end.
         classes: Detections by class name.
@@ -126,13 +128,13 @@ def operate(
 
     The first signal stops the sources and lets through what is queued, for at most ``drain`` seconds; a second one gives
     the queues up at once. Files that are being finished are waited for, a minute at most and not after a second signal.
-    Elements that still hang ``grace`` seconds later are left behind.
+    Elements that still hang ``grace`` seconds later are left behind, and so is one that hangs while it is opened.
 
     Args:
         shape: The plan, understood.
         folder: What relative paths start from.
-        say: Told what the user should know while it runs, a sentence at a time.
-        show: Called about ten times a second, for progress.
+        say: Told what the user should know while it runs, a sentence at a time; from a thread of its own.
+        show: Called about ten times a second, for progress; from the same one.
         bus: Where events go.
         results: What relative paths of sinks start from, where that is another folder.
         limits: When a live source counts as frozen.
@@ -143,22 +145,29 @@ def operate(
 
     Raises:
         LinesideError: An element cannot be made or opened.
+        KeyboardInterrupt: A signal came while an element hung in that.
     """
-    bus = bus or Bus()
-    problems, tally = Problems(say), Tally()
-    bus.listen(problems)
+    bus, tally = bus or Bus(), Tally()
     with catch_signals() as signals, ExitStack() as stack:
-        for done in apply_machine(shape.plan.machine, say):  # before any thread begins
+        allowed = apply_machine(shape.plan.machine, say)  # before any thread begins
+        voice = stack.enter_context(Voice(say))
+        problems = Problems(voice.say)
+        stack.callback(bus.listen(problems))
+        for done in allowed:
             bus.emit("info", shape.plan.name, "machine", f"{shape.plan.name} {done}")
-        built = construct(shape, folder, bus, results=results, limits=limits, listener=tally)
-        stack.enter_context(introduced(shape, built, bus, say))
-        runner = built.runner
+
+        def start() -> Runner:
+            built = construct(shape, folder, bus, results=results, limits=limits, listener=tally)
+            stack.enter_context(introduced(shape, built, bus, voice.say))
+            built.runner.start()
+            return built.runner
+
+        runner = patiently(start, signals, grace)
         begin = time.monotonic()
-        runner.start()
         settle_garbage(shape.plan.machine)
         stopped = None
         while not runner.join(_TICK):
-            show(runner)
+            voice.do(partial(show, runner), idle=True)
             now = time.monotonic()
             if stopped is None and (signals.received or (seconds is not None and now - begin >= seconds)):
                 runner.stop()
@@ -169,7 +178,7 @@ def operate(
             if len(signals.received) > 1 or now - stopped >= patience:
                 runner.close(drain=0.0, grace=grace)
                 break
-        show(runner)
+        voice.do(partial(show, runner))
     counts = runner.snapshot()
     return Report(
         name=shape.plan.name,

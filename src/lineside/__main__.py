@@ -15,10 +15,11 @@ def main() -> int:
     """
     try:
         from lineside import cli
+        from lineside.cli.endings import leave
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return cli.main()
+    return leave(cli.main())
 
 
 if __name__ == "__main__":

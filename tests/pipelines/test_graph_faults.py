@@ -255,3 +255,16 @@ def test_counts_of_a_way_without_a_model_can_be_seen() -> None:
     assert runner.join(LONG)
     assert runner.passages["line"].counters.snapshot().sinks["raw"].failed == 6
     assert runner.snapshot() == {} and BranchName("line", "model") not in runner.flows
+
+
+def test_no_event_tells_a_secret() -> None:
+    """Whatever a source of somebody's own, or a library below it, puts into its errors."""
+    bus = Bus()
+    heard = heard_on(bus)
+
+    def lose(k: int) -> None:
+        raise OSError("cannot open rtsp://ada:geheim@10.0.0.1/live")
+
+    Graph(Counting(3, gate=lose), Work(), [Keep()], bus=bus).run()
+    (failure,) = [event.message for event in heard if event.kind == "source failed"]
+    assert "10.0.0.1" in failure and "geheim" not in failure

@@ -6,16 +6,21 @@ does, while it reads its arguments. So the signal is remembered too, and whateve
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-__all__ = ["check_ending", "tidy_endings"]
+__all__ = ["check_ending", "leave", "tidy_endings"]
 
 _NAMES = ("SIGTERM", "SIGHUP")
+
+_HANGING = ("bundle", "capture ", "lane ", "sink ", "source ", "start", "stop ", "voice")
+"""How the names of the threads begin that a graph leaves behind where they hang."""
 
 _received = threading.Event()
 
@@ -52,6 +57,25 @@ def check_ending() -> None:
     """
     if _received.is_set():
         raise KeyboardInterrupt
+
+
+def leave(code: int) -> int:
+    """To be called right before the end of the process; ends it here where a thread hangs.
+
+    Python's own farewell would wait for what such a thread holds (the lock of a stream that nobody reads), or end in a
+    crash of the library that it hangs in.
+
+    Args:
+        code: What the process is to exit with.
+
+    Returns:
+        The same.
+    """
+    if any(thread.daemon and thread.name.startswith(_HANGING) for thread in threading.enumerate()):
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,121 @@
+"""A station is heard by nobody, or hangs before it has begun: it ends all the same when it is asked to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.media import pictures
+from lineside.pipelines.signals import Signals, patiently
+from lineside.pipelines.voice import Voice
+
+OWN = """
+import time
+from pathlib import Path
+
+class Stuck:
+    def open(self):
+        Path("opening").touch()
+        time.sleep(1e6)
+
+    def frames(self):
+        yield
+
+
+def complains(frame) -> None:
+    raise ValueError("x" * 5000)
+"""
+
+
+def until(done: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while not done():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+
+
+def launched(row: str, folder: Path, **streams: int) -> subprocess.Popen[bytes]:
+    (folder / "own.py").write_text(OWN)
+    return subprocess.Popen([sys.executable, "-m", "lineside", "launch", row, "--json"], cwd=folder, **streams)
+
+
+def test_a_source_that_hangs_in_its_opening_can_be_interrupted(bundle: Path, tmp_path: Path) -> None:
+    row = f"own.py:Stuck ! segment bundle={bundle} ! jsonl"
+    process = launched(row, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until((tmp_path / "opening").exists, process)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and not out and errors == b"interrupted\n"
+
+
+def test_a_station_that_nobody_listens_to_works_and_ends(bundle: Path, tmp_path: Path) -> None:
+    """The pipe of its complaints is full and nobody reads it: as after Ctrl-S, or behind a pager."""
+    pictures(tmp_path / "parts", [(48, 64)] * 3)
+    row = (
+        f"synthetic name=line path=parts fps=50 ! tee name=t ! segment bundle={bundle} ! jsonl path=lines.jsonl  "
+        f"t. ! own.py:complains ! segment name=m bundle={bundle} ! csv"
+    )
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"." * 4096)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b".")
+    os.set_blocking(writer, True)
+    process = launched(row, tmp_path, stdout=subprocess.PIPE, stderr=writer)
+    grown = tmp_path / "lines.jsonl.part"
+    until(lambda: any(it.read_bytes().count(b"\n") > 25 for it in tmp_path.glob("lines*.jsonl*")), process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    os.close(reader)
+    os.close(writer)
+    report = json.loads(out)
+    assert process.returncode == 1 and report["stopped"] == "SIGTERM" and not report["hanging"]
+    good, bad = report["branches"]
+    assert len(report["problems"]) == min(20, bad["counts"]["failed"]), "what was not said is in the report"
+    lines = (tmp_path / "lines.jsonl").read_text().splitlines()
+    assert len(lines) == good["counts"]["inspected"] > 25 and not grown.exists()
+
+
+def test_what_is_said_comes_in_order_and_before_the_end() -> None:
+    said: list[str] = []
+    with Voice(said.append) as voice:
+        for number in range(100):
+            voice.say(str(number))
+        voice.do(lambda: said.append("last"))
+    assert said == [*map(str, range(100)), "last"]
+
+
+def test_a_user_who_has_left_is_not_told_and_costs_nothing() -> None:
+    told: list[str] = []
+
+    def say(message: str) -> None:
+        told.append(message)
+        raise BrokenPipeError
+
+    with Voice(say) as voice:
+        voice.say("a")
+        voice.say("b")
+    assert told == ["a", "b"]
+
+
+def test_work_that_ends_is_not_interrupted() -> None:
+    signals = Signals()
+    assert patiently(lambda: 7, signals, 60.0) == 7
+    signals.received.append("SIGTERM")
+    assert patiently(lambda: 7, signals, 60.0) == 7
+    with pytest.raises(ZeroDivisionError):
+        patiently(lambda: 1 // 0, signals, 60.0)
+    with pytest.raises(KeyboardInterrupt):
+        patiently(lambda: time.sleep(100), signals, 0.0)
