@@ -56,7 +56,7 @@ def test_after_a_kill_everything_is_whole_and_after_a_polite_one_everything_is_t
     dice, films = random.Random(11), 0
     before = {name: [0][:0] for name in ("base", "lines", "table", "shots", "session")}
     for number, end in enumerate(ENDS):
-        with Running(tmp_path, bundle, {"side": healthy(tmp_path, fps=20)}, sinks=SINKS) as station:
+        with Running(tmp_path, bundle, {"side": healthy(tmp_path, fps=10)}, sinks=SINKS) as station:
             known = len(before["base"])
             wanted = known + dice.randint(1, 60)
             station.until(lambda: station.count("side") >= wanted, f"frame {wanted} of run {number}")  # noqa: B023
@@ -76,10 +76,12 @@ def test_after_a_kill_everything_is_whole_and_after_a_polite_one_everything_is_t
             for name, numbers in now.items():
                 sink = counts["sinks"][name]
                 written = len(numbers) - len(before[name])
-                assert sink["given"] == sink["written"] == written == counts["inspected"], (name, sink)
+                assert sink["written"] == written, (name, sink)
+                # A sink that is still behind after the time for what is queued gives up the rest, and counts it.
+                assert sink["given"] == counts["inspected"] == written + sink["dropped"], (name, sink)
             assert not list(tmp_path.rglob("*.part")), "a polite end leaves nothing unfinished"
             # A film shows a picture again where the next one was late.
-            assert shown(tmp_path) - films >= counts["sinks"]["film"]["written"] == counts["inspected"]
+            assert shown(tmp_path) - films >= counts["sinks"]["film"]["written"]
         before, films = now, shown(tmp_path)
     told = asked(tmp_path / "base.sqlite", "SELECT element FROM events WHERE kind = 'mended'")
     assert {"lines", "table"} <= {element for (element,) in told}
