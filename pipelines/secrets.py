@@ -17,7 +17,8 @@ _HIDDEN = "***"
 _SHORTEST = 3
 """Known secrets below this length are not looked for one by one: an ``a`` stands in every text."""
 
-_IN_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", re.IGNORECASE)
+# Looked for from the beginning of a word only: from each of its letters, a long one would take time by its square.
+_IN_ADDRESS = re.compile(r"((?<![a-z0-9+.-])[a-z0-9+.-]+://)[^\s\"'<>]*@", re.IGNORECASE)
 _HEADER = re.compile(r"((?:proxy-)?authorization\s*:\s*)[^\r\n]+", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"""(\b[\w-]*(?:passw(?:or)?d|passphrase|passwd|pwd|user-pw|user-id|token|secret|api-?key)\b["']?\s*[=:]\s*)"""

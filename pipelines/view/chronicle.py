@@ -56,7 +56,7 @@ class Chronicle:
     def hear(self, event: Event) -> None:
         """Takes an event down; one that repeats another soon after it is counted there, and is the newest again."""
         kind: _Kind = (event.level, event.element, event.kind)
-        text = _short(redacted(event.message))
+        text = _short(redacted(event.message[: 2 * LONGEST]))
         with self._lock:
             self._heard += 1
             before = self._entries.get(self._newest.get(kind, 0))
