@@ -49,7 +49,7 @@ class RtspServed(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     address: Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\s\x00/@]+$")] = "127.0.0.1"
-    user: Annotated[str, msgspec.Meta(pattern=r"^[^\x00\":]*$")] = ""
+    user: Annotated[str, msgspec.Meta(pattern=r"^(env:)?[^\x00\":]*$")] = ""
     password: Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")] = ""
     bitrate: Annotated[int, msgspec.Meta(ge=50, le=200_000)] = 4000
     fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
@@ -148,8 +148,8 @@ class RtspServer:
         told = self._options
         showing = Showing(fps=told.fps, width=told.width, draw=told.draw)
         showing.show(frame)
-        self.showings = {**self.showings, frame.source: showing}  # another thread walks through the old one
         self._mount(frame.source, showing)
+        self.showings = {**self.showings, frame.source: showing}  # another thread walks through the old one
 
     def _mount(self, source: str, showing: Showing) -> None:
         """Adds a source under its name."""

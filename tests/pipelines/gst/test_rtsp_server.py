@@ -193,6 +193,28 @@ def test_every_source_has_a_path_of_its_own() -> None:
         assert [url.split()[-1] for url in urls] == [f"rtsp://127.0.0.1:{sink.port}/{it}" for it in ("top", "side")]
 
 
+def test_packets_may_come_by_udp() -> None:
+    with served() as (sink, _), watching(sink, transport="udp") as client:
+        next_like(client, lambda it: apart(it, plain()) < 6, "picture")
+
+
+def test_an_address_of_the_newer_internet() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1 ({error})")
+    events: list[Event] = []
+    with served(events=events, address="::1"):
+        (url,) = (event.message.split()[-1] for event in events)
+        told = options_of("rtsp", {"url": url, "timeout": 120}, "test")
+        client: GstSource = make("rtsp", told, Place(name="client"))
+        try:
+            client.open()
+            next_like(client, lambda it: True, f"picture from {url}")
+        finally:
+            client.close()
+
+
 @pytest.mark.parametrize("size", [(97, 161), (98, 162), (33, 47)])
 def test_sides_that_are_odd_gain_a_row_or_column(size: tuple[int, int]) -> None:
     ramp = np.repeat(np.linspace(20, 220, size[1]).astype(np.uint8)[None, :, None], size[0], 0).repeat(3, 2)
@@ -426,8 +448,9 @@ def test_nothing_piles_up_in_front_of_an_encoder_that_stands_still() -> None:
 
 def test_only_who_knows_the_password_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINESIDE_TEST_PASSWORD", PASSWORD)
+    monkeypatch.setenv("LINESIDE_TEST_USER", USER)
     events: list[Event] = []
-    with served(events=events, user=USER, password="env:LINESIDE_TEST_PASSWORD") as (sink, _):
+    with served(events=events, user="env:LINESIDE_TEST_USER", password="env:LINESIDE_TEST_PASSWORD") as (sink, _):
         for password in (PASSWORD, "env:LINESIDE_TEST_PASSWORD"):
             with watching(sink, user=USER, password=password) as client:
                 next_like(client, lambda it: True, "picture")
