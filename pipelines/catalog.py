@@ -59,6 +59,7 @@ class Kind:
         ordered: Such a transform wants the frames of a source one by one, in the order of capture.
         shows: Such a transform changes pictures for those who look at them, and nothing else.
         each: There is one such sink for each source that leads to it.
+        results: Such a sink writes down what a model found, and has nothing to write without one.
     """
 
     role: Role
@@ -69,6 +70,7 @@ class Kind:
     ordered: bool = False
     shows: bool = False
     each: bool = False
+    results: bool = False
 
 
 def _source(module: str, options: str, says: str, factory: str = "make", *, live: bool = False) -> Kind:
@@ -81,9 +83,11 @@ def _transform(module: str, options: str, says: str, *, ordered: bool = False, s
     return Kind("transform", f"{place}:make", f"{place}:{options}", says, ordered=ordered, shows=shows)
 
 
-def _sink(module: str, options: str, says: str, factory: str = "make", *, each: bool = False) -> Kind:
+def _sink(
+    module: str, options: str, says: str, factory: str = "make", *, each: bool = False, results: bool = False
+) -> Kind:
     place = f"lineside.pipelines.sinks.{module}"
-    return Kind("sink", f"{place}:{factory}", f"{place}:{options}", says, each=each)
+    return Kind("sink", f"{place}:{factory}", f"{place}:{options}", says, each=each, results=results)
 
 
 ELEMENTS: dict[str, Kind] = {
@@ -107,7 +111,7 @@ ELEMENTS: dict[str, Kind] = {
     "jsonl": _sink("jsonl", "JsonLinesFile", "a line of JSON per frame"),
     "csv": _sink("csv", "CsvFile", "a table, a row per detection"),
     "xlsx": _sink("journal", "Workbooks", "workbooks for people, a row per detection", "xlsx"),
-    "coco": _sink("journal", "CocoFiles", "files in the COCO layout", "coco"),
+    "coco": _sink("journal", "CocoFiles", "files in the COCO layout", "coco", results=True),
     "sqlite": _sink("sqlite", "Database", "a database of frames, detections and events"),
     "images": _sink("gallery", "GalleryFolder", "pictures with masks"),
     "video": _sink("film", "FilmFile", "a video with masks", each=True),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from lineside.pipelines.elements import FAULTS, Sink, Transform
+from lineside.pipelines.elements import FAULTS, Sink, Transform, reason
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.inlet import Inlet
@@ -80,7 +80,7 @@ class Drain:
         try:
             close()
         except FAULTS as error:
-            self._bus.emit("error", self.sink.name, "close failed", f"{self.sink.name}: {error}")
+            self._bus.emit("error", self.sink.name, "close failed", f"{self.sink.name}: {reason(error)}")
 
     def _write(self, frame: Frame, chain: Sequence[Transform]) -> str | None:
         """Writes a frame; why it could not be written."""
@@ -93,9 +93,11 @@ class Drain:
             self.sink.write(shown)
         except FAULTS as error:
             if not self._broken:  # A full disk fails every frame: said once, counted each time.
-                self._bus.often("error", self.sink.name, "sink failed", f"{self.sink.name}: {error}", first=_FIRST)
+                self._bus.often(
+                    "error", self.sink.name, "sink failed", f"{self.sink.name}: {reason(error)}", first=_FIRST
+                )
             self._broken = True
-            return str(error)
+            return reason(error)
         finally:
             if shown is not frame:
                 shown.release()

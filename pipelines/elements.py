@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from lineside.pipelines.frame import Frame
+from lineside.runtime.errors import LinesideError
 
-__all__ = ["FAULTS", "Fitting", "Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform"]
+__all__ = ["FAULTS", "Fitting", "Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform", "reason"]
 
 FAULTS = (Exception, SystemExit)
 """What the code of an element may raise without harm to the graph; somebody's own may even call ``exit``."""
+
+
+def reason(error: BaseException) -> str:
+    """What to tell of an error: those that are raised on purpose, and the system's, speak for themselves."""
+    text = str(error)
+    return (
+        text if text and isinstance(error, LinesideError | OSError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    )
+
 
 SourceKind = Literal["pictures", "video", "camera", "memory", "mixed"]
 SourceState = Literal["NOT_STARTED", "CONNECTING", "RUNNING", "STALLED", "BACKOFF", "ENDED"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lineside.pipelines.counters import Counters
-from lineside.pipelines.elements import FAULTS, Transform
+from lineside.pipelines.elements import FAULTS, Transform, reason
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import DECIDED, TAKEN, Frame, Outcome
 from lineside.pipelines.inlet import Inlet
@@ -20,7 +20,6 @@ from lineside.pipelines.link import Link, Policy
 from lineside.pipelines.outlets import Outlets
 from lineside.pipelines.plan.data import Late
 from lineside.pipelines.stages import StageClock
-from lineside.runtime.errors import LinesideError
 
 __all__ = ["INSPECT", "Flow", "Terms", "apply"]
 
@@ -268,10 +267,8 @@ class Flow:
             listener(frame)
         except FAULTS as error:
             self._listener = None
-            what = f"{type(error).__name__}: {error}"
-            self._bus.emit(
-                "error", self.name, "listener failed", f"{self.name}: who listens to its frames failed: {what}"
-            )
+            message = f"{self.name}: who listens to its frames failed: {reason(error)}"
+            self._bus.emit("error", self.name, "listener failed", message)
 
     def abandon(self) -> int:
         """Gives up everything that still waits in a queue, so that a stop is quick.
@@ -292,4 +289,4 @@ def apply(transform: Transform, frame: Frame) -> None:
     try:
         transform(frame)
     except FAULTS as error:
-        frame.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
+        frame.error = reason(error)

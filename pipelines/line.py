@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from lineside.pipelines.counters import Counters
-from lineside.pipelines.elements import FAULTS, Source, SourceState, StreamInfo
+from lineside.pipelines.elements import FAULTS, Source, SourceState, StreamInfo, reason
 from lineside.pipelines.events import Bus
 from lineside.pipelines.flow import Flow
-from lineside.pipelines.frame import CAPTURE, READ, Frame
+from lineside.pipelines.frame import CAPTURE, DECIDED, READ, Frame
 from lineside.pipelines.outlets import Outlets
 from lineside.pipelines.triggers import Triggers
 
@@ -41,6 +41,7 @@ class Passage:
         if self._patient:
             with self._room:
                 self._room.wait_for(self.outlets.room)
+        frame.stamp(DECIDED)  # There is nothing to decide; for sinks it is the moment at which they get it.
         self.outlets.give(frame, failed=frame.error is not None or frame.damage is not None)
 
     def written(self, frame: Frame, sink: str, error: str | None = None) -> None:
@@ -110,7 +111,7 @@ class Line:
                 self._read()
         except FAULTS as error:
             self.failure = error
-            self._bus.emit("error", self.stream.name, "source failed", str(error) or type(error).__name__)
+            self._bus.emit("error", self.stream.name, "source failed", reason(error))
         finally:
             self._state = "ENDED"
             self.triggers.close()
@@ -153,7 +154,7 @@ class Line:
         try:
             self.source.stop()
         except FAULTS as error:
-            message = f"{self.stream.name} cannot be asked to end: {error}"
+            message = f"{self.stream.name} cannot be asked to end: {reason(error)}"
             self._bus.emit("error", self.stream.name, "stop failed", message)
 
     def abandon(self) -> None:

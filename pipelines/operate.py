@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lineside.pipelines.build import Built, build
-from lineside.pipelines.counters import Snapshot
+from lineside.pipelines.counters import SinkCounts, Snapshot
 from lineside.pipelines.elements import SourceState
 from lineside.pipelines.events import Bus
 from lineside.pipelines.facts import introduced
@@ -26,7 +26,7 @@ from lineside.pipelines.tails import apply_machine, settle_garbage
 from lineside.pipelines.voice import Voice
 from lineside.pipelines.watch.supervised import Limits
 
-__all__ = ["BranchReport", "Report", "operate"]
+__all__ = ["BranchReport", "FeedReport", "Report", "operate"]
 
 _TICK = 0.1
 """Seconds between two looks at signals and progress."""
@@ -50,6 +50,19 @@ class BranchReport:
 
 
 @dataclass(frozen=True)
+class FeedReport:
+    """What became of one source's frames on their way to sinks without a model.
+
+    Attributes:
+        live: As for a branch.
+        sinks: Counts of each sink, by its name.
+    """
+
+    live: bool
+    sinks: dict[str, SinkCounts]
+
+
+@dataclass(frozen=True)
 class Report:
     """The end of a station's run.
 
@@ -57,6 +70,7 @@ class Report:
         name: What the station is called.
         seconds: From the first frame that could come to the last sink.
         branches: By source and model.
+        feeds: By source, where its frames went to sinks without a model.
         states: What each source was doing in the end.
         classes: Detections by class name.
         stopped: Name of the signal that ended it; empty where none did.
@@ -72,11 +86,13 @@ class Report:
     stopped: str
     hanging: tuple[str, ...]
     problems: tuple[str, ...]
+    feeds: dict[str, FeedReport] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether everything that should have been inspected and written was, and all ended."""
-        return not self.hanging and not self.problems and all(map(_complete, self.branches.values()))
+        fed = all(_written(feed.sinks.values(), feed.live) for feed in self.feeds.values())
+        return not self.hanging and not self.problems and fed and all(map(_complete, self.branches.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values; times in ms unless named otherwise."""
@@ -95,6 +111,10 @@ class Report:
                 }
                 for name, branch in self.branches.items()
             ],
+            "feeds": [
+                {"source": name, "live": feed.live, "sinks": {sink: asdict(it) for sink, it in feed.sinks.items()}}
+                for name, feed in self.feeds.items()
+            ],
             "states": self.states,
             "classes": self.classes,
             "hanging": list(self.hanging),
@@ -105,9 +125,13 @@ class Report:
 def _complete(branch: BranchReport) -> bool:
     """Whether nothing is missing; a live source may lose frames to newer ones."""
     counts = branch.counts
-    faults = counts.failed + counts.incomplete + sum(sink.failed for sink in counts.sinks.values())
-    lost = 0 if branch.live else counts.lost + sum(sink.dropped for sink in counts.sinks.values())
-    return not (faults or lost or counts.in_flight)
+    faults = counts.failed + counts.incomplete + (0 if branch.live else counts.lost)
+    return not (faults or counts.in_flight) and _written(counts.sinks.values(), branch.live)
+
+
+def _written(sinks: Iterable[SinkCounts], live: bool) -> bool:
+    """Whether sinks have what they should have."""
+    return not any(sink.failed or (sink.dropped and not live) for sink in sinks)
 
 
 def operate(
@@ -192,4 +216,8 @@ def operate(
         stopped=signals.received[0] if signals.received else "",
         hanging=tuple(runner.hanging()),
         problems=tuple(problems.messages),
+        feeds={
+            name: FeedReport(runner.stream_of(name).live, passage.counters.snapshot().sinks)
+            for name, passage in runner.passages.items()
+        },
     )

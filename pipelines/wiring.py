@@ -10,7 +10,7 @@ from functools import partial
 from lineside.pipelines.counters import Counters
 from lineside.pipelines.crew import Batched, Crew
 from lineside.pipelines.drain import Drain
-from lineside.pipelines.elements import FAULTS, Sink, Source, StreamInfo, Transform
+from lineside.pipelines.elements import FAULTS, Sink, Source, StreamInfo, Transform, reason
 from lineside.pipelines.events import Bus
 from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.inlet import Inlet
@@ -201,4 +201,4 @@ def closed(name: str, close: Callable[[], None], bus: Bus) -> None:
     try:
         close()
     except FAULTS as error:
-        bus.emit("error", name, "close failed", f"{name}: {error}")
+        bus.emit("error", name, "close failed", f"{name}: {reason(error)}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lineside.pipelines.link import Policy
+from lineside.pipelines.own import is_own
 from lineside.pipelines.plan.data import Node, Plan, Wire
 from lineside.runtime.errors import StationError
 
@@ -124,6 +126,7 @@ class _Reader:
                 self._refuse(node, "leads nowhere; end with a sink such as jsonl, csv or view")
         self._check_circles()
         self._check_names()
+        self._check_paths()
 
     def _check_circles(self) -> None:
         """Refuses frames that come back to where they were."""
@@ -146,6 +149,17 @@ class _Reader:
                 if (name := f"{node.name}-{source}") in taken:
                     self._refuse(node, f"needs the name '{name}' for '{source}', which is taken; give one another name")
                 taken[name] = node
+
+    def _check_paths(self) -> None:
+        """Refuses sinks that would write over each other."""
+        taken: dict[str, Node] = {}
+        for node in self._plan.nodes.values():
+            path = getattr(node.options, "path", None)
+            if node.kind.role != "sink" or not isinstance(path, str) or is_own(node.element):
+                continue
+            other = taken.setdefault(os.path.normpath(os.path.expanduser(path)), node)
+            if other is not node:
+                self._refuse(node, f"writes to '{path}', and so does '{other.name}'; give it another path=")
 
     def _refuse(self, node: Node, why: str) -> None:
         where = f" (at {node.where})" if node.where else ""
@@ -171,6 +185,8 @@ class _Reader:
                 for node in chain:
                     if node.kind.ordered:
                         self._refuse(node, "works on results, and there is no model before it")
+                if sink.kind.results:
+                    self._refuse(sink, "writes down what a model found, and there is no model before it")
                 yield Outlet(sink, self._queue(wires, sink), tuple(chain))
 
     def _behind(self, model: Node) -> tuple[tuple[Node, ...], tuple[Outlet, ...]]:

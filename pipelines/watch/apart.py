@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside.pipelines.catalog import Place, make, options_of
-from lineside.pipelines.elements import Source, StreamInfo
+from lineside.pipelines.elements import FAULTS, Source, StreamInfo, reason
 from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame
 from lineside.pipelines.triggers import Triggered, takes_triggers
@@ -116,9 +116,9 @@ def serve(pipe: Connection) -> None:
             source.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # nobody reads any more
-    except (Exception, SystemExit) as error:
+    except FAULTS as error:
         with contextlib.suppress(OSError):
-            mouth.say(str(error) or type(error).__name__)
+            mouth.say(reason(error))
     os._exit(0)  # a driver that hangs must not hold the process up
 
 

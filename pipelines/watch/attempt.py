@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from lineside.pipelines.elements import FAULTS, Source, StreamInfo
+from lineside.pipelines.elements import FAULTS, Source, StreamInfo, reason
 from lineside.pipelines.frame import Frame
 
 __all__ = ["Attempt", "Over"]
@@ -102,7 +102,7 @@ class Attempt:
                 with suppress(*FAULTS):  # what cannot be closed is left to the next one that is opened
                     source.close()
         except FAULTS as error:
-            over = Over(str(error) or type(error).__name__)
+            over = Over(reason(error))
         self._hand(over)
 
     def _read(self, source: Source) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from helpers.media import pictures
+from lineside.pipelines.operate import operate
+from lineside.pipelines.plan.launch import parse_launch
+from lineside.pipelines.plan.shape import shape_of
 from lineside.pipelines.signals import Signals, patiently
 from lineside.pipelines.voice import Voice
 
@@ -86,6 +89,24 @@ def test_a_station_that_nobody_listens_to_works_and_ends(bundle: Path, tmp_path:
     assert len(report["problems"]) == min(20, bad["counts"]["failed"]), "what was not said is in the report"
     lines = (tmp_path / "lines.jsonl").read_text().splitlines()
     assert len(lines) == good["counts"]["inspected"] > 25 and not grown.exists()
+
+
+def test_what_a_sink_without_a_model_lost_is_reported(tmp_path: Path) -> None:
+    pictures(tmp_path / "parts", [(48, 64)] * 9)
+    (tmp_path / "own.py").write_text(
+        "import time\n\nclass Slow:\n    def write(self, frame):\n        time.sleep(0.3)\n\n"
+        "class Full:\n    def write(self, frame):\n        raise OSError('no space')\n"
+    )
+    rows = {
+        "queue policy=drop-oldest:1 ! own.py:Slow": ("dropped", 0),
+        "own.py:Full": ("failed", 9),
+        "jsonl": ("written", 9),
+    }
+    for row, (what, count) in rows.items():
+        shape = shape_of(parse_launch(f"pictures path=parts ! {row}", folder=tmp_path))
+        report = operate(shape, tmp_path, lambda sentence: None)
+        (sink,) = report.to_dict()["feeds"][0]["sinks"].values()
+        assert sink["given"] == 9 and sink[what] >= count and report.complete is (what == "written")
 
 
 def test_what_is_said_comes_in_order_and_before_the_end() -> None:

@@ -40,6 +40,10 @@ WRONG = [
         "synthetic name=b ! m.",
         "'v'.* needs the name 'v-a' for 'a', which is taken",
     ),
+    # Two that write over each other.
+    (f"synthetic ! {TAIL}  m. ! csv name=c path=./results.jsonl", "'c'.* writes to './results.jsonl', and so does 'j'"),
+    (f"synthetic ! {TAIL}  m. ! jsonl name=k", "'k'.* writes to 'results.jsonl', and so does 'j'"),
+    ("synthetic ! coco path=c", "'coco'.* writes down what a model found, and there is no model"),
     # Circles, also behind something that is none.
     (
         f"synthetic ! {TAIL}  roi name=a crop=0,0,1,1 ! roi name=b crop=0,0,1,1 ! a.  b. ! csv",
