@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import re
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +20,8 @@ __all__ = ["Machine", "apply_machine", "settle_garbage"]
 
 _CURRENT, _FUTURE = 1, 2
 """Flags of mlockall: pages that are there, and those to come."""
+_IPC_LOCK = 14
+"""Number of the capability that knows no limit of locked memory."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +42,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def apply_machine(machine: Machine, say: Callable[[str], None]) -> list[str]:
-    """Sets up this process; threads that are started later have the same.
+    """Sets up this process: the threads that it has, such as those of numerical libraries, and those that are started later.
 
     Args:
         machine: What is wanted.
@@ -52,14 +57,19 @@ def apply_machine(machine: Machine, say: Callable[[str], None]) -> list[str]:
     done: list[str] = []
     if machine.cores is not None:
         cores = _cores(machine.cores)
-        _try(done, say, f"runs on cores {machine.cores}", lambda: os.sched_setaffinity(0, cores))
+        _try(
+            done,
+            say,
+            f"runs on cores {machine.cores}",
+            lambda: _each_thread(lambda thread: os.sched_setaffinity(thread, cores)),
+        )
     if machine.priority is not None:
         rank = os.sched_param(machine.priority)
         _try(
             done,
             say,
             f"runs with realtime priority {machine.priority}",
-            lambda: os.sched_setscheduler(0, os.SCHED_FIFO, rank),
+            lambda: _each_thread(lambda thread: os.sched_setscheduler(thread, os.SCHED_FIFO, rank)),
         )
     if machine.memory is not None:
         _try(done, say, "keeps its memory locked", _lock_memory)
@@ -92,6 +102,16 @@ def _cores(text: str) -> set[int]:
     return cores
 
 
+def _capable(number: int) -> bool:
+    """Whether this process has a capability, by its number."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            found = re.search(r"^CapEff:\s*([0-9a-f]+)$", file.read(), re.MULTILINE)
+    except OSError:
+        return False
+    return found is not None and bool(int(found[1], 16) >> number & 1)
+
+
 def _try(done: list[str], say: Callable[[str], None], what: str, act: Callable[[], object]) -> None:
     """Does something that the system may refuse."""
     try:
@@ -102,12 +122,32 @@ def _try(done: list[str], say: Callable[[str], None], what: str, act: Callable[[
         done.append(what)
 
 
-def _lock_memory() -> None:
-    """Locks all pages of the process.
+def _each_thread(act: Callable[[int], object]) -> None:
+    """Does something with every thread of this process.
+
+    Args:
+        act: Given the number of a thread, 0 for the calling one, which is first.
 
     Raises:
         OSError: The system refuses.
     """
+    act(0)
+    for thread in map(int, os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ()):
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            act(thread)
+
+
+def _lock_memory() -> None:
+    """Locks all pages of the process.
+
+    Raises:
+        OSError: The system refuses, or would refuse more memory later, at a limit that the station may reach in months.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit != resource.RLIM_INFINITY and not _capable(_IPC_LOCK):
+        raise OSError(
+            errno.EPERM, f"no more than {limit / 1e6:.3g} MB may be locked; set that limit (memlock) to unlimited"
+        )
     library = ctypes.CDLL(None, use_errno=True)
     if library.mlockall(_CURRENT | _FUTURE):
         number = ctypes.get_errno()
