@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 MARKS = ("<!-- station -->", "<!-- end of station -->")
 PARTS = tuple(ROWS)
 ENVIRONMENTS = ("ultralytics", "onnx-predictor-yolo", *STREAMS)
+MODELS = {"line", "beside"}
+"""Parts that need the model of ``models.py``."""
 FRAMES = 1_000_000
 
 
@@ -61,8 +64,16 @@ def calls(quick: bool, frames: int) -> dict[str, str]:
     }
 
 
-def prepare(wanted: list[str], install: bool) -> None:
-    """Makes the peers' environments before any clock runs; one that cannot be made is told with the part's figures."""
+def prepare(wanted: list[str], quick: bool, install: bool) -> None:
+    """Makes what the parts need before any clock runs.
+
+    The model is made in a process of its own, which has torch in it. A peer whose environment cannot be made is told with
+    the part's figures.
+    """
+    if not quick and MODELS & set(wanted):
+        answer = subprocess.run([sys.executable, str(HERE / "models.py")], stdout=subprocess.DEVNULL)
+        if answer.returncode:
+            raise SystemExit("error: models.py failed; its own words are above")
     if not install:
         os.environ[ONLY_READY] = "1"
     for name in ENVIRONMENTS if install and "beside" in wanted else ():
@@ -103,7 +114,7 @@ def main(words: list[str] | None = None) -> None:
         "parts": {},
     }
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
-    prepare(wanted.wanted, not wanted.quick if wanted.install is None else wanted.install)
+    prepare(wanted.wanted, wanted.quick, not wanted.quick if wanted.install is None else wanted.install)
     results["peers"] = {name: versions(name) for name in ENVIRONMENTS}
     called = calls(wanted.quick, wanted.frames)
     for part in wanted.wanted:
