@@ -116,7 +116,7 @@ class Bus:
     def _tell(self, listener: Callable[[Event], None], event: Event) -> None:
         try:
             listener(event)
-        except Exception:
+        except (Exception, SystemExit):
             with self._lock:
                 if listener in self._listeners:
                     self._listeners.remove(listener)

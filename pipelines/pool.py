@@ -11,8 +11,12 @@ from lineside.pipelines.frame import Pixels
 __all__ = ["BufferPool"]
 
 
+_MOST_FREE = 16
+"""So many are kept for the next time: what a disk that stood still once had piled up is given back to the system."""
+
+
 class BufferPool:
-    """Lends arrays of one shape. As many exist as were ever lent at once, which the graph's queues bound.
+    """Lends arrays of one shape. As many exist as are lent, which the graph's queues bound, and a few more.
 
     A change of shape forgets the old buffers: those still lent are dropped when they come back.
     """
@@ -35,5 +39,5 @@ class BufferPool:
     def give(self, pixels: Pixels) -> None:
         """Takes an array back."""
         with self._lock:
-            if pixels.shape == self._shape:
+            if pixels.shape == self._shape and len(self._free) < _MOST_FREE:
                 self._free.append(pixels)

@@ -44,6 +44,13 @@ class Recipe:
     loans: int | None = None
     file: str = ""
 
+    @property
+    def most(self) -> int | None:
+        """Pictures that may be held at once before they are copied; few as well where NVIDIA's converter gives them, which has
+        four buffers itself.
+        """
+        return _FEW if self.loans is None and "nvvidconv" in self.text else self.loans
+
 
 @dataclass(frozen=True)
 class Size:

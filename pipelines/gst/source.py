@@ -91,7 +91,7 @@ class GstSource:
                 recipe.values,
                 newest=recipe.live,
                 buffers=self._buffers,
-                loans=recipe.loans,
+                loans=recipe.most,
                 secrets=recipe.secrets,
             )
             pipeline.start()

@@ -200,3 +200,13 @@ def test_a_line_finds_saves_and_films_the_same_as_in_pixels(bundle: Path, tmp_pa
         (good, ours), (_, wanted) = (film.read() for film in films)
         assert good
         np.testing.assert_array_equal(ours, wanted)
+
+
+def test_what_a_jam_has_piled_up_is_given_back_to_the_system() -> None:
+    pool = BufferPool()
+    lent = [pool.take((8, 8)) for _ in range(100)]
+    known = {id(pixels) for pixels in lent}
+    for pixels in lent:
+        pool.give(pixels)
+    again = [pool.take((8, 8)) for _ in range(100)]
+    assert 0 < sum(id(pixels) in known for pixels in again) <= 16
