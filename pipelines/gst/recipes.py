@@ -46,9 +46,7 @@ class Recipe:
 
     @property
     def most(self) -> int | None:
-        """Pictures that may be held at once before they are copied; few as well where NVIDIA's converter gives them, which has
-        four buffers itself.
-        """
+        """Pictures that may be held at once before they are copied; few too where NVIDIA's converter has four buffers."""
         return _FEW if self.loans is None and "nvvidconv" in self.text else self.loans
 
 
