@@ -7,8 +7,8 @@ import threading
 from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 from typing import Any
 
+from lineside.pipelines.foreign import Functions
 from lineside.pipelines.gst.structs import GError, Value
-from lineside.runtime.errors import MissingPackage
 
 __all__ = ["Refused", "call", "library", "names_of"]
 
@@ -109,23 +109,8 @@ class Refused(Exception):
         self.held = held
 
 
-class _Loaded:
-    """The functions by name."""
-
-    def __init__(self) -> None:
-        libraries = _open()
-        fallible = {name: (*words, _ERROR) for name, words in _FALLIBLE.items()}
-        for name, (returned, *taken) in {**_PLAIN, **fallible, **_LATER}.items():
-            function = next((getattr(it, name) for it in libraries if hasattr(it, name)), None)
-            if function is None and name not in _LATER:
-                raise MissingPackage(f"Aravis here is too old: it has no {name}; version 0.8.20 or later is needed")
-            if function is not None:
-                function.restype, function.argtypes = returned, taken
-            setattr(self, name, function)
-
-
 _lock = threading.Lock()
-_loaded: Any = None
+_loaded: Functions | None = None
 
 
 def library() -> Any:
@@ -137,18 +122,16 @@ def library() -> Any:
     global _loaded
     with _lock:
         if _loaded is None:
-            _loaded = _Loaded()
+            fallible = {name: (*words, _ERROR) for name, words in _FALLIBLE.items()}
+            _loaded = Functions(
+                _LIBRARIES,
+                {**_PLAIN, **fallible, **_LATER},
+                optional=_LATER,
+                what="Aravis, which talks to industrial cameras,",
+                install="apt-get install libaravis-0.8-0",
+                needs="version 0.8.20 or later",
+            )
         return _loaded
-
-
-def _open() -> list[ctypes.CDLL]:
-    try:
-        return [ctypes.CDLL(name) for name in _LIBRARIES]
-    except OSError as error:
-        raise MissingPackage(
-            f"Aravis, which talks to industrial cameras, is not installed ({error}); install it with: "
-            "apt-get install libaravis-0.8-0"
-        ) from None
 
 
 def call(name: str, *arguments: Any) -> Any:

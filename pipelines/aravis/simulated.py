@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import itertools
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from ctypes import CFUNCTYPE, c_char_p, c_int, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, c_char_p, c_int, c_uint32, c_void_p, memmove
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lineside.pipelines.foreign import Functions
 from lineside.pipelines.frame import Pixels
-from lineside.pipelines.gst.library import bind
 from lineside.pipelines.units import parse_time
-from lineside.runtime.errors import LinesideError, MissingPackage, SourceError
+from lineside.runtime.errors import LinesideError, SourceError
 
 __all__ = ["main", "simulated"]
 
@@ -43,23 +42,6 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 _EIGHT_BITS = 0x0108 << 16
 """Pixel formats that begin with this have a byte per pixel."""
-
-
-class _Loaded:
-    """The functions by name."""
-
-    def __init__(self) -> None:
-        try:
-            bind(self, [ctypes.CDLL(name) for name in _LIBRARIES], _SIGNATURES)
-        except OSError as error:
-            raise MissingPackage(
-                f"Aravis, which simulates the camera, is not installed ({error}); install it with: "
-                "apt-get install libaravis-0.8-0"
-            ) from None
-        except StopIteration:
-            raise MissingPackage(
-                "Aravis here is too old to simulate a camera with pictures; 0.8.20 or later can"
-            ) from None
 
 
 class _Reel:
@@ -102,7 +84,13 @@ def simulated(address: str, serial: str, pictures: list[Pixels]) -> Iterator[str
         MissingPackage: Aravis is not installed.
         SourceError: No camera can be simulated there: its port is taken, or the address is none of this machine.
     """
-    arv: Any = _Loaded()
+    arv = Functions(
+        _LIBRARIES,
+        _SIGNATURES,
+        what="Aravis, which simulates the camera,",
+        install="apt-get install libaravis-0.8-0",
+        needs="version 0.8.20 or later",
+    )
     camera = arv.arv_gv_fake_camera_new(address.encode(), serial.encode())
     if not camera or not arv.arv_gv_fake_camera_is_running(camera):
         raise SourceError(
@@ -115,7 +103,7 @@ def simulated(address: str, serial: str, pictures: list[Pixels]) -> Iterator[str
         place = arv.arv_buffer_get_data(buffer, None)
         height, width = arv.arv_buffer_get_image_height(buffer), arv.arv_buffer_get_image_width(buffer)
         if form & 0xFFFF0000 == _EIGHT_BITS:  # the camera has seen to it that so many bytes have room there
-            ctypes.memmove(place, np.ascontiguousarray(reel.next((height, width))).ctypes.data, height * width)
+            memmove(place, np.ascontiguousarray(reel.next((height, width))).ctypes.data, height * width)
 
     shown = _FILL(fill)
     if pictures:

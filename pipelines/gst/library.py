@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Iterable, Mapping
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_ulong, c_void_p
 from typing import Any
 
+from lineside.pipelines.foreign import Functions
 from lineside.pipelines.gst.structs import GError, Value, VideoFrame, VideoInfo
 from lineside.runtime.errors import MissingPackage, SourceError
 
 __all__ = [
     "NONE",
     "TIME",
-    "bind",
     "factory_of",
     "have",
     "library",
@@ -105,33 +104,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 
 
-class _Loaded:
-    """The functions by name, and the process that GStreamer was started in."""
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        bind(self, _open(), _SIGNATURES)
-
-
-def bind(target: object, libraries: Iterable[ctypes.CDLL], signatures: Mapping[str, tuple[Any, ...]]) -> None:
-    """Sets C functions as attributes by their names.
-
-    Args:
-        target: What gets them.
-        libraries: Where they are looked for, in turn.
-        signatures: By name what each returns, and what it takes.
-
-    Raises:
-        StopIteration: No library has one of them.
-    """
-    for name, (returned, *taken) in signatures.items():
-        function = next(getattr(it, name) for it in libraries if hasattr(it, name))
-        function.restype, function.argtypes = returned, taken
-        setattr(target, name, function)
-
-
 _lock = threading.Lock()
-_loaded: Any = None
+_loaded: Functions | None = None
+_process = 0
+"""The process that it was started in."""
 
 
 def library() -> Any:
@@ -142,11 +118,11 @@ def library() -> Any:
         SourceError: This process was forked from one that had started GStreamer. Its threads do not live on in the
             child, where every pipeline would silently give nothing.
     """
-    global _loaded
+    global _loaded, _process
     with _lock:
         if _loaded is None:
-            _loaded = _started()
-        if _loaded.process != os.getpid():
+            _loaded, _process = _started(), os.getpid()
+        if _process != os.getpid():
             raise SourceError(
                 "this process was forked from one that uses GStreamer, where GStreamer gives no pictures and says "
                 "nothing; start processes with multiprocessing's 'spawn'"
@@ -154,24 +130,21 @@ def library() -> Any:
         return _loaded
 
 
-def _started() -> _Loaded:
-    loaded: Any = _Loaded()
+def _started() -> Functions:
+    loaded = Functions(
+        _LIBRARIES,
+        _SIGNATURES,
+        what="GStreamer",
+        install="apt-get install gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad "
+        "gstreamer1.0-libav",
+        needs="version 1.20 or later",
+    )
     error = POINTER(GError)()
     if not loaded.gst_init_check(None, None, byref(error)):
         reason = (error.contents.message or b"").decode(errors="replace") if error else "it gives no reason"
         raise MissingPackage(f"GStreamer does not start: {reason}; install it anew with apt-get install --reinstall "
                              "libgstreamer1.0-0 gstreamer1.0-plugins-base")  # fmt: skip
-    return loaded  # type: ignore[no-any-return]
-
-
-def _open() -> list[ctypes.CDLL]:
-    try:
-        return [ctypes.CDLL(name) for name in _LIBRARIES]
-    except OSError as error:
-        raise MissingPackage(
-            f"GStreamer is not installed ({error}); install it with: apt-get install gstreamer1.0-plugins-base "
-            "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
-        ) from None
+    return loaded
 
 
 def version() -> tuple[int, int, int]:

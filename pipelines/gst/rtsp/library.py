@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from ctypes import POINTER, c_char_p, c_int, c_uint, c_void_p
 from typing import Any
 
-from lineside.pipelines.gst.library import bind, library
+from lineside.pipelines.foreign import Functions
+from lineside.pipelines.gst.library import library
 from lineside.pipelines.gst.structs import GError
-from lineside.runtime.errors import MissingPackage
 
 __all__ = ["rtsp_library"]
 
@@ -59,22 +58,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 
 
-class _Loaded:
-    """The functions by name."""
-
-    def __init__(self) -> None:
-        try:
-            libraries = [ctypes.CDLL(name) for name in _LIBRARIES]
-        except OSError as error:
-            raise MissingPackage(
-                f"GStreamer's RTSP server is not installed ({error}); install it with: "
-                "apt-get install libgstrtspserver-1.0-0"
-            ) from None
-        bind(self, libraries, _SIGNATURES)
-
-
 _lock = threading.Lock()
-_loaded: Any = None
+_loaded: Functions | None = None
 
 
 def rtsp_library() -> Any:
@@ -88,5 +73,11 @@ def rtsp_library() -> Any:
     library()
     with _lock:
         if _loaded is None:
-            _loaded = _Loaded()
+            _loaded = Functions(
+                _LIBRARIES,
+                _SIGNATURES,
+                what="GStreamer's RTSP server",
+                install="apt-get install libgstrtspserver-1.0-0",
+                needs="version 1.20 or later",
+            )
         return _loaded
