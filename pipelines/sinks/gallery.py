@@ -160,6 +160,8 @@ class Gallery:
         self._floor.check()
         picture = self._overlay.draw(frame.bgr(), frame.detections if self._draw else None)
         ending, data = encoded(picture)
+        if self._folders.due:
+            self._files.sync()  # What ends is measured and perhaps removed: nobody may be at it any more.
         try:
             folder = self._folders.current()
         except OSError as error:

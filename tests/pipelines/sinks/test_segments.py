@@ -20,7 +20,7 @@ from lineside.pipelines.sinks import csv as csv_sink
 from lineside.pipelines.sinks import jsonl
 from lineside.pipelines.sinks.disk import SystemDisk
 from lineside.pipelines.sinks.folders import dated_folders
-from lineside.pipelines.sinks.gallery import GalleryFolder
+from lineside.pipelines.sinks.gallery import Choice, Gallery, GalleryFolder
 from lineside.pipelines.sinks.gallery import make as make_gallery
 from lineside.pipelines.sinks.lasting import Lasting, Rules
 from lineside.pipelines.sinks.pictures import PictureFiles
@@ -445,3 +445,17 @@ def test_pictures_that_wait_for_a_sync_are_not_more_than_a_few(tmp_path: Path) -
     assert all(it.with_suffix("").suffix == ".jpg" for it in tmp_path.glob("*.part")), (
         "without a name, for the next start"
     )
+
+
+def test_a_folder_of_pictures_that_ends_is_finished(tmp_path: Path) -> None:
+    """So that nobody gives names in it while it is measured, or removed."""
+    clock = Clock()
+    sink = Gallery(tmp_path / "shots", Rules(rotate_s=60.0, sync_s=3600.0), Choice(), now=clock)
+    sink.open(STREAM)
+    sink.write(inspected(0))
+    (first,) = dated_folders(tmp_path / "shots")
+    assert [it.suffix for it in first.iterdir()] == [".part"]
+    clock.time += 60
+    sink.write(inspected(1))
+    assert [it.suffix for it in first.iterdir()] == [".jpg"] and len(dated_folders(tmp_path / "shots")) == 2
+    sink.close()
