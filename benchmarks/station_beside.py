@@ -40,7 +40,7 @@ PROGRAMS = {
     "Roboflow InferencePipeline": ("roboflow", "stream_roboflow.py"),
 }
 """Environment and script of each program; None: the environment that runs this."""
-FIRST, SETTLE = 180.0, 2.0
+FIRST, SETTLE = 300.0, 2.0
 """Seconds within which a first result has to come, and that are then left out."""
 FRESH = 1.0
 """A picture that is younger than this, in seconds, is fresh."""

@@ -25,7 +25,7 @@ ONLY_READY = "LINESIDE_BENCHMARK_READY"
 PEERS = ("opencv", "onnx-predictor-yolo", "edgefirst", "ultralytics")
 """From small to large: the last one brings torch, 1 to 6 GB on disk."""
 STREAMS = ("roboflow",)
-"""Those that ``station.py`` alone needs, and that are made for it alone: half a gigabyte to several."""
+"""Those that ``station.py`` alone needs, half a gigabyte."""
 OURS = {"lineside": "cpu", "lineside-demo": "cpu,station"}
 """Environments of ours and the extras in them."""
 STAND_IN = """def nms(boxes, scores, iou_threshold):

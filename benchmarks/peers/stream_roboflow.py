@@ -6,18 +6,14 @@ account, and what it does around the model is what is looked at.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
-
-os.environ.setdefault("TELEMETRY_OPT_OUT", "True")
-os.environ.setdefault("METRICS_ENABLED", "False")
 
 import cv2
 import numpy as np
 import onnxruntime
-from inference import InferencePipeline
 from stamps import say
+from streamvision.stream.pipeline import InferencePipeline
 
 SIDE = 640
 
