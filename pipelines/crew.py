@@ -94,7 +94,11 @@ class Crew:
         try:
             most = self._model.batch if isinstance(self._model, Batched) else 1
             while taken := self.inlet.take(most, patience_ns=self._patience_ns):
-                self._work([(self._members[link], frame) for link, frame in taken])
+                work = [(self._members[link], frame) for link, frame in taken]
+                try:
+                    self._work(work)
+                except FAULTS as error:  # no fault of one frame may cost the model a lane
+                    work[0][0].flow.fault(error)
         finally:
             with self._lock:
                 self._left -= 1

@@ -69,7 +69,11 @@ class Drain:
         while taken := self.inlet.take():
             ((link, frame),) = taken
             member = self._members[link]
-            member.giver.written(frame, self.sink.name, self._write(frame, member.chain))
+            try:
+                member.giver.written(frame, self.sink.name, self._write(frame, member.chain))
+            except FAULTS as error:  # no fault of one frame may cost the sink its thread
+                message = f"{self.sink.name}: a frame cannot be given back: {reason(error)}"
+                self._bus.often("error", self.sink.name, "fault", message)
         self.finishing = True
         self._close(partial(self.sink.close, self._missing()))
         for transform in (transform for member in self._members.values() for transform in member.chain):

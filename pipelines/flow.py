@@ -197,7 +197,10 @@ class Flow:
                 self._head += 1
             if waited_for:
                 self._inlet.wake()
-            self._decide(head)
+            try:
+                self._decide(head)
+            except FAULTS as error:
+                self.fault(error)
         if over:
             self.outlets.close()
 
@@ -232,6 +235,10 @@ class Flow:
             self.outlets.give(frame, failed=True)
         else:
             self.outlets.give(frame, failed=frame.error is not None)
+
+    def fault(self, error: BaseException) -> None:
+        """A frame cannot be handed on, because somebody has meddled with it; it stays in flight, and the rest goes on."""
+        self._bus.often("error", self.name, "fault", f"{self.name}: a frame cannot be handed on: {reason(error)}")
 
     def written(self, frame: Frame, sink: str, error: str | None = None) -> None:
         """A sink is through with a frame, and has room for another; see `Outlets.written`."""

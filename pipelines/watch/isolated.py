@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -81,7 +82,7 @@ class Isolated:
             # In a session of its own: Ctrl-C is for the station, which ends its sources itself.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, start_new_session=True,
+                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=_aside(), start_new_session=True,
             )  # fmt: skip
         options = msgspec.to_builtins(self._options)
         with contextlib.suppress(OSError):  # it has died already, which is said below
@@ -193,6 +194,15 @@ class Isolated:
                 self._process.wait()
             self._process = None
         self._memory = None
+
+
+def _aside() -> int:
+    """Where the process prints, if it does: standard error, as standard output is for results."""
+    try:
+        os.fstat(2)
+    except OSError:
+        return subprocess.DEVNULL
+    return 2
 
 
 def _give_back(pool: BufferPool, block: Pixels | None, picture: object) -> None:

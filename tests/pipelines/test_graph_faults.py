@@ -268,3 +268,27 @@ def test_no_event_tells_a_secret() -> None:
     Graph(Counting(3, gate=lose), Work(), [Keep()], bus=bus).run()
     (failure,) = [event.message for event in heard if event.kind == "source failed"]
     assert "10.0.0.1" in failure and "geheim" not in failure
+
+
+@pytest.mark.parametrize("field", ["outcome", "sequence", "clock"])
+def test_an_element_that_meddles_with_a_frame_costs_nobody_a_thread(field: str) -> None:
+    def meddle(frame: Frame) -> None:
+        if frame.sequence == 3:
+            setattr(frame, field, {"outcome": "failed", "sequence": 999, "clock": None}[field])
+
+    bus, keep = Bus(), Keep()
+    heard = heard_on(bus)
+    runner = Runner(bus)
+    runner.add_source("line", Counting(40, live=True))
+    runner.add_source("other", Counting(40, live=True), rename=True)
+    runner.add_model("model", Work(lambda frame: meddle(frame) if frame.source != "other" else None))
+    runner.add_sink(keep)
+    for name in ("line", "other"):
+        runner.add_look(Look(name, "model", [Way("keep", Policy("every", 99))], Policy("every", 99)))
+    runner.start()
+    assert runner.join(5.0) or runner.close(drain=0.0, grace=LONG)
+    counts = runner.snapshot()
+    assert all(it.balanced for it in counts.values())
+    assert counts[BranchName("other", "model")].inspected == 40
+    assert counts[BranchName("line", "model")].in_flight >= 1
+    assert "fault" in [event.kind for event in heard] and keep.closed == 1
