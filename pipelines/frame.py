@@ -266,7 +266,9 @@ class Frame:
                 return
             pixels, self.pixels = self.pixels if self._original is None else self._original, None
             self._original = None
-        if self._converted is not None and not self._forked:
-            self._converted.release()
+            # Forgotten also by who keeps the frame: its source may wait for the last view of the picture to go.
+            converted, self._converted = self._converted, None
+        if converted is not None and not self._forked:
+            converted.release()
         if self._recycle is not None and pixels is not None:
             self._recycle(pixels)

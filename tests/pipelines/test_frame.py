@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,20 @@ def test_forks_share_the_conversion_and_its_life() -> None:
     assert grandchild.bgr() is pixels and Frame(yuv(seed=1), pool=pool).bgr() is not pixels
     grandchild.release()
     assert Frame(yuv(seed=2), pool=pool).bgr() is pixels, "used again once the last fork has let go"
+
+
+def test_a_frame_that_is_kept_keeps_no_picture_once_it_is_released() -> None:
+    """A camera's buffer goes back with the last view of it."""
+    picture = yuv()
+    gone = weakref.ref(picture)
+    frame = Frame(picture)
+    fork = frame.fork()
+    fork.bgr()
+    del picture
+    fork.release()
+    assert gone() is not None
+    frame.release()
+    assert gone() is None
 
 
 def test_a_station_converts_each_frame_once_however_many_draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
