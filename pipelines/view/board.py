@@ -31,14 +31,15 @@ class Board:
     Args:
         facts: The station.
         painter: Who encodes pictures.
+        old: Seconds after which a picture counts as old, see `Tile`.
 
     Attributes:
         tiles: A tile for each branch that leads here.
         doors: Pages that want to be told what happens; they get no pictures here.
     """
 
-    def __init__(self, facts: Facts, painter: Painter) -> None:
-        self.tiles = [Tile(number, reach, painter) for number, reach in enumerate(facts.reaching)]
+    def __init__(self, facts: Facts, painter: Painter, *, old: float) -> None:
+        self.tiles = [Tile(number, reach, painter, old=old) for number, reach in enumerate(facts.reaching)]
         self.doors = Hub(painter)
         self._facts = facts
         self._models: dict[str, Segment] = {

@@ -12,6 +12,7 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Event
 from lineside.pipelines.facts import Facts
 from lineside.pipelines.frame import Frame
+from lineside.pipelines.units import parse_time
 from lineside.pipelines.view import require
 from lineside.pipelines.view.painter import Painter
 from lineside.runtime.errors import SinkError
@@ -28,39 +29,44 @@ GOODBYE = 1.0
 
 
 class Page(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the page is.
+    """Where the page is, and what it takes for a live picture.
 
     Attributes:
         port: Its port on this machine; 0 takes any free one.
+        old: Age from which a picture is no live one, such as ``2s``; three periods of its camera where those are longer.
     """
 
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    old: Annotated[str, msgspec.Meta(min_length=1)] = "2s"
 
 
 def make(options: Page, place: Place) -> StationView:
     """Makes the sink.
 
     Raises:
+        BadOption: ``old`` is no time.
         MissingPackage: A package of the extra ``station`` is not installed.
     """
     require("cv2", "starlette", "uvicorn", "websockets")
-    return StationView(options, place.name)
+    return StationView(options.port, place.name, old=parse_time(options.old) / 1e9)
 
 
 class StationView:
     """Hands frames to the page. Its `write` copies and encodes nothing: a page can never hold up the graph.
 
     Args:
-        options: Where the page is.
+        port: Port of the page; 0 for any.
         name: Name in the graph.
+        old: Seconds after which a picture counts as old, see `Page`.
     """
 
     takes_failed = False
 
-    def __init__(self, options: Page, name: str) -> None:
+    def __init__(self, port: int, name: str, *, old: float) -> None:
         self.name = name
         self.url = ""
-        self._options = options
+        self._port = port
+        self._old = old
         self._painter = Painter(SHARE)
         self._board: Board | None = None
 
@@ -74,8 +80,8 @@ class StationView:
         from lineside.pipelines.view.board_app import make_board_app
         from lineside.pipelines.view.server import PageServer, bind
 
-        listener = bind("127.0.0.1", self._options.port)
-        board = self._board = Board(facts, self._painter)
+        listener = bind("127.0.0.1", self._port)
+        board = self._board = Board(facts, self._painter, old=self._old)
         server = PageServer(make_board_app(board), listener)
 
         def close() -> None:

@@ -18,10 +18,8 @@ from lineside.pipelines.view.painter import Painter
 
 __all__ = ["Tile"]
 
-PATIENCE = 2.0
-"""Seconds after which a picture counts as old, whatever the pace of its source …"""
 PERIODS = 3.0
-"""… and periods of the source after which it does, where those are longer."""
+"""So many periods of its source make a picture old, where that is longer than what was said."""
 LAWFUL = ("entered", "inspected", "late", "incomplete", "never_inspected", "failed", "in_flight")
 
 
@@ -32,13 +30,15 @@ class Tile:
         number: Its number on the page, from 0.
         reach: Which branch it is, and its deadline.
         painter: Who encodes its pictures.
+        old: Seconds after which a picture counts as old, unless its source is slow.
     """
 
-    def __init__(self, number: int, reach: Reach, painter: Painter) -> None:
+    def __init__(self, number: int, reach: Reach, painter: Painter, *, old: float) -> None:
         self.number = number
         self.name = reach.name
         self.hub = Hub(painter)
         self._deadline = None if reach.deadline_ns is None else reach.deadline_ns / 1e6
+        self._old = old
         self._meter = Meter()
         self._lock = threading.Lock()
         self._captured: int | None = None
@@ -75,7 +75,7 @@ class Tile:
             "state": source,
             "fps": self._meter.rate(ended),
             "age": None if captured is None else _age(captured)["age"],
-            "patience": max(PATIENCE, PERIODS * (period or 0.0)),
+            "patience": max(self._old, PERIODS * (period or 0.0)),
             "latency": self._meter.latency(),
             "counters": None if counts is None else _counters(counts),
             "sinks": {} if counts is None else {name: vars(it) for name, it in counts.sinks.items()},

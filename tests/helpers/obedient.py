@@ -126,11 +126,11 @@ class Viewed:
             yield Watcher(socket)
 
 
-def row(*names: str) -> str:
-    """A launch string of obedient cameras that one model looks at, with a page."""
+def row(*names: str, old: str = "2s") -> str:
+    """A launch string of obedient cameras that one model looks at, with a page whose pictures are old after that time."""
     first, *others = [f"helpers.obedient:Camera name={name} told={name}" for name in names]
     more = "".join(f"  {other} ! m." for other in others)
-    return f"{first} ! segment name=m bundle=tiny.bundle ! view name=page{more}"
+    return f"{first} ! segment name=m bundle=tiny.bundle ! view name=page old={old}{more}"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import { Tile, put, stillness } from "./tiles.js";
 import { say, startLanguage } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const TICK = 250; // ms between two looks at how old the pictures are
+const TICK = 500; // ms between two looks at how old the pictures are
 
 const shown = { masks: true, boxes: false, labels: true };
 let connected = false;

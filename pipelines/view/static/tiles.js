@@ -93,7 +93,8 @@ export class Tile {
     put(this.#badge, connected ? say(STATES[branch.state]) : say("Connection lost"));
     this.#badge.dataset.state = this.root.dataset.state;
     const rate = branch.fps === null || still ? "–" : branch.fps.toFixed(1);
-    const old = age === null ? "–" : say("{age} s old", { age: age < 10 ? age.toFixed(1) : Math.floor(age) });
+    // Whole seconds: a page that nobody touches should have little to draw.
+    const old = age === null ? "–" : say("{age} s old", { age: age < 1 ? "< 1" : Math.floor(age) });
     put(this.#figures, `${say("{rate} frames/s", { rate })} · ${old}`);
     const lost = unseen(branch);
     put(this.#alarm, lost ? say("{count} not inspected", { count: lost.toLocaleString("en") }) : "");

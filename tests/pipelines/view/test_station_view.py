@@ -21,7 +21,7 @@ from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.plan.data import Takt
 from lineside.pipelines.view import hub
 from lineside.pipelines.view.chronicle import LONGEST, MOST_EVENTS, TOGETHER, Chronicle
-from lineside.pipelines.view.station import Page, StationView
+from lineside.pipelines.view.station import StationView
 from lineside.runtime.errors import BadOption, SinkError
 
 PATIENCE = 120.0
@@ -303,7 +303,7 @@ def test_a_page_without_a_station_says_so() -> None:
     from lineside.pipelines.elements import StreamInfo
 
     with pytest.raises(SinkError, match="page: .*station"):
-        StationView(Page(), "page").open(StreamInfo("x", "camera"))
+        StationView(0, "page", old=2.0).open(StreamInfo("x", "camera"))
 
 
 happened = st.lists(
