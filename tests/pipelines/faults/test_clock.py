@@ -9,8 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers.station_process import KEEPING, Running, asked, healthy, rows_in, runs
 from helpers.world import World
+
+pytestmark = pytest.mark.slow
 
 HOUR, DAY = 3600.0, 86400.0
 STEPS = (5 * HOUR, -7 * HOUR, 40 * DAY, -2 * DAY, 0.0)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
 from helpers.gst import needs
 from helpers.station_process import Running, healthy
+
+pytestmark = pytest.mark.slow
 
 
 def test_of_four_cameras_one_is_dead(bundle: Path, tmp_path: Path) -> None:

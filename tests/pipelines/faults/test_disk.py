@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers.running import small_disk
 from helpers.station_process import KEEPING, Ended, Running, asked, healthy, lines_in, rows_in, runs, shots_in
 from helpers.world import World
+
+pytestmark = pytest.mark.slow
 
 SAFE = {
     "base": {"sqlite": {"path": "base.sqlite", **KEEPING}},

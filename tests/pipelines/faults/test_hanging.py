@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from helpers.station_process import KEEPING, SINKS, Running, healthy, lines_in, rows_in, runs
 from helpers.world import World
 
@@ -11,6 +13,8 @@ OWN = '''
 import threading
 
 import numpy as np
+
+pytestmark = pytest.mark.slow
 
 
 def stuck(frames: int = 3):

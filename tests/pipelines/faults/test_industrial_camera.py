@@ -16,6 +16,8 @@ SMALL = {"width": 64, "height": 48, "fps": 25, "format": "Mono8"}
 OWN = '''
 import json
 
+pytestmark = pytest.mark.slow
+
 
 class Whole:
     """Notes of every frame that was inspected whether all of its picture arrived: the simulator's runs in diagonals."""

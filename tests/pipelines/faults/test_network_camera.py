@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from helpers.gst import camera, needs
 from helpers.station_process import PATIENCE, Running, healthy
+
+pytestmark = pytest.mark.slow
 
 USER, PASSWORD = "kim@line 1", "pa:ss/w@rd%41?#ü"
 SECRETS = (

@@ -15,6 +15,7 @@ def installed() -> None:
     needs("decodebin", "qtdemux", "avdec_mpeg4", "avdec_h264", "h264parse")
 
 
+@pytest.mark.slow
 def test_damaged_videos_are_told_and_the_rest_goes_on(bundle: Path, tmp_path: Path) -> None:
     cut = encoded(tmp_path / "cut.mp4", seconds=2)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
