@@ -9,12 +9,12 @@ import pytest
 from helpers.station_process import KEEPING, SINKS, Running, healthy, lines_in, rows_in, runs
 from helpers.world import World
 
+pytestmark = pytest.mark.slow
+
 OWN = '''
 import threading
 
 import numpy as np
-
-pytestmark = pytest.mark.slow
 
 
 def stuck(frames: int = 3):

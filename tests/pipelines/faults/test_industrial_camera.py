@@ -11,12 +11,12 @@ import pytest
 from helpers.industrial import HERE, alone, device, holder, other_address
 from helpers.station_process import KEEPING, SINKS, Running, healthy
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 64, "height": 48, "fps": 25, "format": "Mono8"}
 
 OWN = '''
 import json
-
-pytestmark = pytest.mark.slow
 
 
 class Whole:
