@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
 import lineside
-from lineside.pipelines.catalog import Options, Place
+from lineside.pipelines.catalog import Place
 from lineside.pipelines.inlet import Order
 from lineside.pipelines.segment import Segment
-from lineside.pipelines.settings import Settings, Thresholds
+from lineside.pipelines.settings import Settings
 from lineside.pipelines.units import parse_time
+from lineside.pipelines.use import Count, Use
 
 __all__ = ["Model", "make"]
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Size = Annotated[str, msgspec.Meta(pattern="^[0-9]{2,4}(x[0-9]{2,4})?$")]
 
 
-class Model(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a bundle is used; what is not given is the bundle's own value.
+class Model(Use, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A bundle that looks at frames, and how it is used.
 
     Attributes:
         bundle: The bundle.
-        conf: Lowest score that is kept, exclusive.
-        iou: Overlap above which the weaker of two boxes goes.
-        max_det: Most detections per frame.
-        masks: Resolution of the masks.
-        agnostic: Suppress across classes.
-        engine: Engine that runs the model.
-        mode: One frame soon, or many frames side by side.
-        threads: Threads of one inference.
         lanes: How many frames are worked on side by side.
         imgsz: Input in pixels, one number or HxW, for a dynamic bundle.
         order: Which of several sources is served next: each in turn, or the one of the highest priority.
@@ -39,23 +31,10 @@ class Model(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     bundle: Annotated[str, msgspec.Meta(min_length=1)]
-    conf: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-    iou: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    max_det: Count | None = None
-    masks: Literal["native", "proto", "none"] = "native"
-    agnostic: bool = False
-    engine: Annotated[str, msgspec.Meta(min_length=1)] = "auto"
-    mode: Literal["latency", "throughput"] = "latency"
-    threads: Count | None = None
     lanes: Count | None = None
     imgsz: Size | None = None
     order: Order = "turns"
     patience: str = "2ms"
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """What one frame is decided with."""
-        return Thresholds(self.conf, self.iou, self.max_det, self.masks, self.agnostic)
 
     @property
     def patience_ns(self) -> int:

@@ -28,9 +28,10 @@ from lineside.pipelines.plan.changes import changed
 from lineside.pipelines.plan.file import StationGraph, plan_of
 from lineside.pipelines.plan.text import read_text, tree_of
 from lineside.pipelines.session import Job
-from lineside.pipelines.settings import Settings, Thresholds
+from lineside.pipelines.settings import Settings
 from lineside.pipelines.sources.find import find
 from lineside.pipelines.typed import converted
+from lineside.pipelines.use import Count, Use
 from lineside.runtime.errors import StationError
 from lineside.runtime.sizing import size_of
 
@@ -42,35 +43,18 @@ __all__ = ["SinkKind", "Station", "StationSegment", "job_of", "parse_station", "
 SinkKind = Literal["jsonl", "csv", "xlsx", "coco", "images", "video"]
 """Kinds of results that a station file may name."""
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Sides = Annotated[list[Count], msgspec.Meta(min_length=2, max_length=2)]  # msgspec 0.22 dies of int | tuple with limits
 Name = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*$")]
 Camera = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
-class StationSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StationSegment(Use, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the model is used; what is not given is the bundle's own value.
 
     Attributes:
-        conf: Lowest score that is kept, exclusive.
-        iou: Overlap above which the weaker of two boxes goes.
-        max_det: Most detections per frame.
-        masks: Resolution of the masks.
-        agnostic: Suppress across classes.
-        engine: Engine that runs the model.
-        mode: One frame soon, or many frames side by side.
-        threads: Threads of one inference.
         imgsz: Input in pixels, one number or [height, width], for a dynamic bundle.
     """
 
-    conf: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-    iou: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    max_det: Count | None = None
-    masks: Literal["native", "proto", "none"] = "native"
-    agnostic: bool = False
-    engine: Name = "auto"
-    mode: Literal["latency", "throughput"] = "latency"
-    threads: Count | None = None
     imgsz: Count | Sides | None = None
 
 
@@ -167,7 +151,7 @@ def job_of(station: Station, place: Path, folder: Path | None = None) -> Job:
         bundle=place / station.bundle,
         sources=find([_located(word, place) for word in words]),
         title=words[0] if len(words) == 1 else "",
-        settings=Settings(Thresholds(use.conf, use.iou, use.max_det, use.masks, use.agnostic)),
+        settings=Settings(use.thresholds),
         engine=use.engine,
         mode=use.mode,
         threads=use.threads,

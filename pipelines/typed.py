@@ -77,8 +77,7 @@ def _explained(message: str, kind: type, at: str) -> str:
     where = ".".join(filter(None, (at, path))).replace(".[", "[")
     found = list(_along(inspect.type_info(kind), path))
     if match := re.search(r"unknown field `(.*)`", what):
-        known = next((it.fields for it in found if isinstance(it, inspect.StructType)), ())
-        names = ", ".join(field.encode_name for field in known)
+        names = next((", ".join(_names(it)) for it in found if isinstance(it, inspect.StructType)), "")
         return f"has no use for `{match[1]}`{f' in `{where}`' if where else ''}; known here: {names or 'nothing'}"
     plain = what.replace("`array`", "a list").replace("`object`", "a mapping of names to values")
     choice = [str(value) for it in found if isinstance(it, inspect.LiteralType) for value in _as_declared(it, kind)]
@@ -98,6 +97,13 @@ def _as_declared(found: inspect.LiteralType, kind: Any) -> tuple[Any, ...]:
             left += get_type_hints(hint).values()
         left += get_args(hint)
     return tuple(found.values)
+
+
+def _names(kind: inspect.StructType) -> list[str]:
+    """Names of the fields of a struct, its own before those that it inherits."""
+    order = [name for base in kind.cls.__mro__ for name in vars(base).get("__annotations__", ())]
+    fields = sorted(kind.fields, key=lambda field: order.index(field.name) if field.name in order else len(order))
+    return [field.encode_name for field in fields]
 
 
 def _along(kind: inspect.Type, path: str) -> Iterator[inspect.Type]:

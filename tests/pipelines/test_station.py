@@ -97,7 +97,7 @@ class TestRunning:
 
 WRONG = [
     ({"conf": 0.5}, "no use for `conf`; known here: station, bundle"),
-    ({"segment": {"cnf": 0.5}}, "no use for `cnf` in `segment`; known here: conf, iou"),
+    ({"segment": {"cnf": 0.5}}, "no use for `cnf` in `segment`; known here: imgsz, conf, iou"),
     ({"segment": {"conf": 1.0}}, "at `segment.conf`"),
     ({"segment": {"conf": float("nan")}}, "at `segment.conf`"),
     ({"segment": {"conf": "high"}}, "at `segment.conf`"),
