@@ -16,6 +16,8 @@ def printable(name: str) -> str:
     hold; a name in GBK from a memory stick must not cost a frame. Backslashes right before such a byte, or before a
     text that looks like one, are doubled, so that no two names are written alike.
     """
+    if name.isascii() and "\\" not in name:  # nearly all, and this is asked for every frame
+        return name
     name = _DOUBTFUL.sub(r"\1\1", name)
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 

@@ -21,7 +21,7 @@ from lineside.pipelines.problems import Problems
 from lineside.pipelines.results import RunFolder, usual_sinks
 from lineside.pipelines.segment import Segment, fresh_lanes
 from lineside.pipelines.settings import Settings
-from lineside.pipelines.signals import Signals, catch_signals
+from lineside.pipelines.signals import Signals, catch_signals, patiently
 from lineside.pipelines.sinks import make_sink
 from lineside.pipelines.sources import make_source
 from lineside.pipelines.sources.find import Found
@@ -124,14 +124,14 @@ class Session:
             EngineError: The model cannot be executed.
             SourceError: Nothing at all could be read.
             SinkError: Results cannot be written there.
+            KeyboardInterrupt: A signal came while an element hung in its opening.
         """
         job = self._job
         source = make_source(job.sources, job.title)
         self._choose_sinks()
         try:
-            graph, engine = self._build(source)
+            graph, engine = patiently(lambda: self._started(source), self._signals, grace)
             begin = time.monotonic()
-            graph.start()
         except BaseException:
             self._discard()
             raise
@@ -157,6 +157,12 @@ class Session:
             stopped=self._signals.received[0] if self._signals.received else "",
             problems=tuple(self._problems.messages),
         )
+
+    def _started(self, source: Source) -> tuple[Graph, str]:
+        """The graph at work, and the name of the engine in it."""
+        graph, engine = self._build(source)
+        graph.start()
+        return graph, engine
 
     def _build(self, source: Source) -> tuple[Graph, str]:
         """The graph, and the name of the engine in it."""
