@@ -85,6 +85,11 @@ def print_report(report: Report) -> None:
         for name, branch in report.branches.items()
         for sink, it in branch.counts.sinks.items()
     ]
+    sinks += [
+        (source, sink, *map(str, (it.given, it.written, it.dropped, it.failed)))
+        for source, feed in report.feeds.items()
+        for sink, it in feed.sinks.items()
+    ]
     if sinks:
         print_table("results", ("source", "sink", ">given", ">written", ">dropped", ">failed"), sinks)
     for name, branch in report.branches.items():
