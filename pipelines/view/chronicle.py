@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lineside.pipelines.events import Event
-from lineside.pipelines.secrets import redacted
 
 __all__ = ["LONGEST", "MOST_EVENTS", "Chronicle"]
 
@@ -29,7 +28,7 @@ class Entry:
         kind: Level, element and kind of the event.
         since: The first time, seconds since 1970.
         when: The newest time.
-        text: What was said then, without credentials and of bounded length.
+        text: What was said then, of bounded length; the bus has taken credentials out.
         count: How often.
     """
 
@@ -56,7 +55,7 @@ class Chronicle:
     def hear(self, event: Event) -> None:
         """Takes an event down; one that repeats another soon after it is counted there, and is the newest again."""
         kind: _Kind = (event.level, event.element, event.kind)
-        text = _short(redacted(event.message[: 2 * LONGEST]))
+        text = _short(event.message)
         with self._lock:
             self._heard += 1
             before = self._entries.get(self._newest.get(kind, 0))
