@@ -78,7 +78,7 @@ def test_each_source_has_its_accounts_and_the_results_are_thrown_away(cli, stati
 
 def test_tables_limits_and_a_folder_for_the_results(cli, station: Path, tmp_path: Path) -> None:
     out = tmp_path / "kept"
-    done = cli("profile", station, "--duration", "5s", "--max-p99", "1ns", "--out", out)
+    done = cli("profile", station, "--duration", "5s", "--max-p99", "1ns", "--out", out, "--set", "top.count=2")
     assert done.returncode == 1 and "top > model: p99 is" in done.stderr
     for text in (
         "two sides",
@@ -91,10 +91,10 @@ def test_tables_limits_and_a_folder_for_the_results(cli, station: Path, tmp_path
         assert text in done.stdout, text
     assert not (tmp_path / "elsewhere").exists()
     lines = [json.loads(line) for line in (out / "lines" / "lines.jsonl").read_text().splitlines()]
-    assert [line["frame"] for line in lines if line["source"] == "top"] == [0, 1, 2]
+    assert [line["frame"] for line in lines if line["source"] == "top"] == [0, 1]
     assert (out / "table.csv").is_file()
     done = cli("profile", station, "--duration", "5s", "--max-miss", "50%")
-    assert done.returncode == 1 and "side > model: 100.000%" in done.stderr and "top >" not in done.stderr
+    assert done.returncode == 1 and "side > model: 100.000%" in done.stderr and "error: top" not in done.stderr
 
 
 def test_what_means_nothing_for_a_station_is_refused(cli, station: Path, bundle: Path, tmp_path: Path) -> None:
@@ -115,6 +115,7 @@ def test_what_means_nothing_for_a_station_is_refused(cli, station: Path, bundle:
         (tmp_path / "none.yaml",): "cannot be read",
         (bundle,): "name pictures, videos or synthetic",
         (bundle, "synthetic:64x48", "--out", tmp_path): "--out is for a station",
+        (bundle, "synthetic:64x48", "--set", "top.count=2"): "--set is for a station",
     }
     for words, reason in wrongs.items():
         done = cli("profile", *words)

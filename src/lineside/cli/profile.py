@@ -59,6 +59,10 @@ def command(
     imgsz: Annotated[
         str | None, typer.Option(help="Input in pixels, one number or HxW; needs a bundle exported with --dynamic.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ELEMENT.OPTION=VALUE", help="Changes an element of a station; may be repeated."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="For a station: where its sinks write [default: thrown away].")
     ] = None,
@@ -91,12 +95,13 @@ def command(
     terms = {"takt_ns": takt_ns, "deadline_ns": deadline_ns, "seconds": seconds}
     if what.suffix.lower() not in STATIONS:
         _refuse(context, ("out",), "is for a station: of a bundle nothing is written")
+        _refuse(context, ("changes",), "is for a station", "set")
         use = {"conf": conf, "engine": engine, "mode": mode.value, "threads": threads, "imgsz": imgsz}
         return of_bundle(what, source or [], use, {**terms, "policies": policies}, shown)
     if source:
         raise BadOption(f"{what} is a station file, which names its own sources: leave out {source[0]!r}")
     _refuse(context, _MODEL, f"is for a bundle: {what} says itself how its model is used")
-    station = read_station(what)
+    station = read_station(what, changes or ())
     if isinstance(station, Station):
         _refuse(context, ("out",), "is for a station file with elements and links: of this one nothing is written")
         job = job_of(station, what.parent)
@@ -114,12 +119,12 @@ def _given(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _refuse(context: typer.Context, options: tuple[str, ...], why: str) -> None:
-    """Refuses options that mean nothing here.
+def _refuse(context: typer.Context, options: tuple[str, ...], why: str, called: str = "") -> None:
+    """Refuses options that mean nothing here; ``called`` is what a user calls one that has another name.
 
     Raises:
         BadOption: One of them was given.
     """
     for option in options:
         if _given(context, option):
-            raise BadOption(f"--{option.replace('_', '-')} {why}")
+            raise BadOption(f"--{called or option.replace('_', '-')} {why}")

@@ -107,11 +107,13 @@ def of_station(plan: Plan, file: Path, seconds: float, takt_ns: int | None, resu
     Raises:
         LinesideError: See `lineside.pipelines.profile.station.profile_station`; CheckFailed where a limit is exceeded.
     """
+    from lineside.cli.board import show_station
     from lineside.pipelines.profile.station import profile_station
 
-    profile = profile_station(
-        plan, str(file), file.parent, tell, seconds=seconds, takt_ns=takt_ns, results=results
-    )  # fmt: skip
+    with show_station(plan.name) as (say, show):
+        profile = profile_station(
+            plan, str(file), file.parent, say, show, seconds=seconds, takt_ns=takt_ns, results=results
+        )
     if not shown.as_json:
         _print_station(profile)
     return _judged(profile, shown)
@@ -141,9 +143,10 @@ _COLUMNS = (
 def _print_station(profile: StationProfile) -> None:
     """Prints what became of the parts of each source, then where their time went."""
     from lineside.cli.closing import print_stages
+    from lineside.cli.counting import named
     from lineside.cli.tables import print_table
 
-    runs = {f"{name.source} > {name.model}": run for name, run in profile.accounts.items()}
+    runs = {named(name): run for name, run in profile.accounts.items()}
     if len(runs) > 1:
         runs["all"] = profile.whole
     title = f"{profile.station}, {profile.seconds:.1f} s"
