@@ -77,7 +77,7 @@ def serving(encoder: Encoder, bitrate: int, have: Have = have) -> str:
     name = _chosen(encoder, have)
     encode = _ENCODERS[name][1].format(k=bitrate, b=bitrate * 1000)
     return (
-        f"( appsrc name={INPUT} is-live=true do-timestamp=true format=time block=false max-bytes=0 max-buffers=2 "
+        f"( appsrc name={INPUT} is-live=true format=time block=false max-bytes=0 max-buffers=2 "
         f"leaky-type=downstream ! videoconvert ! {encode} "
         "! rtph264pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency )"
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from lineside.pipelines.frame import Frame, Pixels
 from lineside.pipelines.gst.library import NONE, library
+from lineside.pipelines.gst.structs import Buffer
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.video import fit
 
@@ -24,6 +25,8 @@ _SMOOTH = 0.2
 """Weight of the newest distance between two pictures in the usual one."""
 _RATES = 1, 240
 """Least and largest number of frames per second that an encoder is told."""
+_STEP = 1_000_000
+"""Least time from one picture to the next, ns."""
 _SMALLEST = 32
 """Pixels of the shortest side that every encoder takes."""
 
@@ -61,7 +64,8 @@ class Showing:
         self._distance = 0.0
         self._came: float | None = None
         self._drawn = self._due = self._sent = self._asked = float("-inf")
-        self._media = self._source = 0
+        self._began = 0.0
+        self._media = self._source = self._pts = 0
         self.given = 0
         self.begun = 0
 
@@ -111,7 +115,7 @@ class Showing:
         with self._lock:
             if self._source:
                 self._gst.gst_object_unref(self._source)
-            self._media, self._source = media, source
+            self._media, self._source, self._pts, self._began = media, source, 0, self._now()
             self._due = self._sent = self._asked = float("-inf")
             self.begun += 1
             assert self._last is not None, "a source is shown from its first picture on"
@@ -138,9 +142,22 @@ class Showing:
         if not buffer:
             return
         gst.gst_buffer_fill(buffer, 0, rows.ctypes.data, rows.nbytes)
+        Buffer.from_address(buffer).pts = self._time(now)
         if gst.gst_app_src_push_buffer(self._source, buffer) == 0:  # which takes the buffer; else it is not started yet
             self._sent = now
             self.given += 1
+
+    def _time(self, now: float) -> int:
+        """Time of the next picture in the pipeline's own, in ns; later than that of the one before.
+
+        A pipeline that is just being started may name the time since the computer's start, for which whoever sends the
+        packets would wait; no showing is older than the time since it began. And when the first client plays, the server
+        sets its pipeline's time back, which no encoder understands.
+        """
+        running = self._gst.gst_element_get_current_running_time(self._source)
+        sound = running <= (now - self._began) * 1e9
+        self._pts = max(int(running) if sound else 0, self._pts + _STEP)
+        return self._pts
 
     def _in_rows(self, picture: Pixels) -> Pixels:
         """A picture in the size of this showing, its rows as GStreamer has them: a multiple of four bytes long."""
