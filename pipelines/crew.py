@@ -92,8 +92,9 @@ class Crew:
     def _lane(self) -> None:
         """Thread of one lane."""
         try:
-            most = self._model.batch if isinstance(self._model, Batched) else 1
-            while taken := self.inlet.take(most, patience_ns=self._patience_ns):
+            several = self._model if isinstance(self._model, Batched) else None
+            # Asked for each run: another bundle may have taken over meanwhile.
+            while taken := self.inlet.take(several.batch if several else 1, patience_ns=self._patience_ns):
                 work = [(self._members[link], frame) for link, frame in taken]
                 try:
                     self._work(work)

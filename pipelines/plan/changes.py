@@ -9,6 +9,7 @@ import msgspec
 
 from lineside.pipelines.catalog import struct_of
 from lineside.pipelines.own import located
+from lineside.pipelines.plan.text import discreet
 from lineside.pipelines.typed import converted
 from lineside.runtime.errors import StationError
 
@@ -34,19 +35,25 @@ def changed(graph: StationGraph, changes: Sequence[str], folder: Path) -> Statio
             may be secrets.
     """
     elements = dict(graph.elements)
-    for change in changes:
-        place, equals, value = change.partition("=")
-        name, dot, option = place.partition(".")
-        if not (equals and dot and name and option):
-            raise StationError(f"--set {place}: write ELEMENT.OPTION=VALUE, such as line.fps=5")
-        if name not in elements:
-            raise StationError(f"--set {place}: the station has no element '{name}'; there are: {', '.join(elements)}")
-        said = elements[name]
-        if len(said) == 1:  # else whoever reads the file says what is wrong
-            ((kind, options),) = said.items()
-            found = _read(located(kind, folder), name, option, value)
-            elements[name] = {kind: {**(options or {}), option: found}}
+    with discreet():
+        for change in changes:
+            _change(elements, change, folder)
     return msgspec.structs.replace(graph, elements=elements)
+
+
+def _change(elements: dict[str, dict[str, dict[str, Any] | None]], change: str, folder: Path) -> None:
+    """Changes one option."""
+    place, equals, value = change.partition("=")
+    name, dot, option = place.partition(".")
+    if not (equals and dot and name and option):
+        raise StationError(f"--set {place}: write ELEMENT.OPTION=VALUE, such as line.fps=5")
+    if name not in elements:
+        raise StationError(f"--set {place}: the station has no element '{name}'; there are: {', '.join(elements)}")
+    said = elements[name]
+    if len(said) == 1:  # else whoever reads the file says what is wrong
+        ((kind, options),) = said.items()
+        found = _read(located(kind, folder), name, option, value)
+        elements[name] = {kind: {**(options or {}), option: found}}
 
 
 def _read(kind: str, name: str, option: str, word: str) -> Any:

@@ -128,6 +128,14 @@ def test_a_secret_in_the_wrong_place_of_a_file_is_not_repeated(text: str) -> Non
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize("change", ["rtsp://ada:geheim@x", "rtsp://ada:geheim@x/=1", "top.url.rtsp://ada:geheim@x=1"])
+def test_a_secret_in_the_wrong_place_of_a_change_is_not_repeated(change: str) -> None:
+    text = "station: 1\nelements: {top: {rtsp: {url: 'rtsp://x'}}}\nlinks: top ! segment bundle=b ! jsonl"
+    with pytest.raises(StationError) as caught:
+        parse_station(text.encode(), "s.yaml", changes=[change])
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_picture_of_a_plan_is_one_whatever_its_names_are() -> None:
     text = (
         'station: 1\nname: "line \\x01 \\udcff < & \\uffff"\nelements: {top: {pictures: {path: "\\udcff"}}}\n'
