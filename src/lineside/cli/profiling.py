@@ -135,7 +135,7 @@ def _judged(profile: Profile | StationProfile, shown: Shown) -> int:
 
 
 _COLUMNS = (
-    "source", ">a part every", ">deadline", ">parts", ">in time", ">late", ">dropped", ">incomplete",
+    "source", ">takt", ">deadline", ">parts", ">in time", ">late", ">dropped", ">incomplete",
     ">never inspected", ">failed", ">missed",
 )  # fmt: skip
 
