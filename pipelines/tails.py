@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from lineside.pipelines.names import shortened
 from lineside.runtime.errors import BadOption
 
 __all__ = ["Machine", "apply_machine", "settle_garbage"]
@@ -35,7 +36,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         garbage: ``freeze`` lets the collector leave alone what lives at the start, so that its pauses stay short.
     """
 
-    cores: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$")] | None = None
+    cores: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$")] | None = None
     priority: Annotated[int, msgspec.Meta(ge=1, le=99)] | None = None
     memory: Literal["lock"] | None = None
     garbage: Literal["freeze"] | None = None
@@ -93,13 +94,11 @@ def _cores(text: str) -> set[int]:
     Raises:
         BadOption: There is no such core.
     """
-    cores: set[int] = set()
-    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
-        cores.update(range(int(first), int(last or first) + 1))
     count = os.cpu_count() or 1
-    if not cores or max(cores) >= count:
-        raise BadOption(f"cores={text}: this machine has the cores 0 to {count - 1}")
-    return cores
+    ranges = [(int(first), int(last or first)) for first, last in re.findall(r"(\d+)(?:-(\d+))?", text)]
+    if not ranges or any(not first <= last < count for first, last in ranges):  # before a range of billions is made
+        raise BadOption(f"cores={shortened(text, 40)}: this machine has the cores 0 to {count - 1}")
+    return {core for first, last in ranges for core in range(first, last + 1)}
 
 
 def _capable(number: int) -> bool:
