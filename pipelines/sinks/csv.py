@@ -12,10 +12,11 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import COLUMNS, rows
 from lineside.pipelines.sinks.growing import RecordFile
-from lineside.pipelines.sinks.lasting import Lasting, tell_of
+from lineside.pipelines.sinks.lasting import Lasting
 from lineside.pipelines.sinks.part import PartFile
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import whole_rows
+from lineside.pipelines.sinks.world import world_of
 
 __all__ = ["Csv", "CsvFile", "make"]
 
@@ -33,7 +34,7 @@ class CsvFile(Lasting, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def make(options: CsvFile, place: Place) -> Csv:
     """Makes the sink of a station."""
     path = place.path(options.path)
-    segments = Segments(path, options.rules(), whole=whole_rows, header=_lines([COLUMNS]), tell=tell_of(place))
+    segments = Segments(path, options.rules(), whole=whole_rows, header=_lines([COLUMNS]), world=world_of(place))
     return Csv(path, segments.open, place.name)
 
 

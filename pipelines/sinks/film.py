@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -19,13 +18,11 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.sinks.boxes import fragments, whole_fragments, whole_jpegs
-from lineside.pipelines.sinks.disk import Disk
-from lineside.pipelines.sinks.floor import Tell
-from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.images import encoded
-from lineside.pipelines.sinks.lasting import Lasting, Rules, tell_of
+from lineside.pipelines.sinks.lasting import Lasting, Rules
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.video import find_ffmpeg, fit
+from lineside.pipelines.sinks.world import World, world_of
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Film", "FilmFile", "make"]
@@ -64,7 +61,7 @@ def make(options: FilmFile, place: Place) -> Film:
     if options.codec == "h264" and ffmpeg is None:
         raise SinkError("there is no program ffmpeg that encodes H.264; install ffmpeg, or choose codec=mjpeg")
     path, rules = place.path(options.path), options.rules()
-    return Film(path, rules, ffmpeg, fps=options.fps, draw=options.draw, tell=tell_of(place), name=place.name)
+    return Film(path, rules, ffmpeg, fps=options.fps, draw=options.draw, world=world_of(place), name=place.name)
 
 
 class Film:
@@ -79,9 +76,7 @@ class Film:
         ffmpeg: Program and encoder; None for Motion JPEG.
         fps: Frames per second; 0 for those of the source.
         draw: Whether to draw what was found.
-        disk: The disk.
-        tell: Told what happens to the files.
-        now: Wall clock in seconds since 1970.
+        world: What it has around it.
         name: Name of the sink.
     """
 
@@ -95,16 +90,14 @@ class Film:
         *,
         fps: float = 0.0,
         draw: bool = True,
-        disk: Disk | None = None,
-        tell: Tell = quiet,
-        now: Callable[[], float] = time.time,
+        world: World = World(),
         name: str = "",
     ) -> None:
         self.name = name or "video"
         self._ffmpeg = ffmpeg
         whole: Callable[[Path], int] = whole_fragments if ffmpeg else whole_jpegs
         self._path = path if ffmpeg else path.with_suffix(".mjpeg")
-        self._files = Segments(self._path, rules, whole=whole, disk=disk, tell=tell, now=now)
+        self._files = Segments(self._path, rules, whole=whole, world=world)
         self._fps = fps
         self._draw = draw
         self._live = False

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 from lineside.pipelines.names import printable
 from lineside.pipelines.sinks.ages import Ages
-from lineside.pipelines.sinks.disk import Disk, make_folders, remove_tree
-from lineside.pipelines.sinks.floor import Tell
+from lineside.pipelines.sinks.disk import make_folders, remove_tree
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.naming import stamp
 from lineside.pipelines.sinks.retention import Kept, expired, kept
+from lineside.pipelines.sinks.world import World
 from lineside.runtime.errors import SinkError
 
 __all__ = ["DatedFolders", "dated_folders"]
@@ -35,28 +34,14 @@ class DatedFolders:
     Args:
         path: The folder that holds them.
         rules: When a new one begins, and how long they stay.
-        disk: The disk.
-        tell: Told what was removed.
-        now: Wall clock in seconds since 1970.
-        steady: Monotonic clock in seconds.
+        world: What it has around it.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        rules: Rules,
-        *,
-        disk: Disk,
-        tell: Tell,
-        now: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: Path, rules: Rules, world: World = World()) -> None:
         self.path = path
         self._rules = rules
-        self._disk = disk
-        self._tell = tell
-        self._now = now
-        self._ages = Ages(now, steady)
+        self._disk, self._tell, self._now = world.disk, world.tell, world.now
+        self._ages = Ages(world.now, world.steady)
         self._current: Path | None = None
         self._period = 0
         self._sizes: dict[Path, Kept] = {}

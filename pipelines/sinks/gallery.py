@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,26 +12,22 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import shortened
 from lineside.pipelines.overlay import Overlay
-from lineside.pipelines.sinks.disk import Disk, SystemDisk
-from lineside.pipelines.sinks.floor import Floor, Tell
+from lineside.pipelines.sinks.floor import Floor
 from lineside.pipelines.sinks.folders import DatedFolders
-from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.images import encoded
-from lineside.pipelines.sinks.lasting import Keeping, Rules, seconds, tell_of
+from lineside.pipelines.sinks.lasting import Dated, Rules
 from lineside.pipelines.sinks.naming import stamp
 from lineside.pipelines.sinks.pictures import PictureFiles, mend_pictures, whole_picture
 from lineside.pipelines.sinks.syncer import Syncer
+from lineside.pipelines.sinks.world import World, world_of
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Choice", "Gallery", "GalleryFolder", "make"]
 
 Share = Annotated[int, msgspec.Meta(ge=1)]
 
-_LATEST_SYNC = 30.0
-"""Seconds after which pictures are synced where that is left to the system: they have no name before."""
 
-
-class GalleryFolder(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GalleryFolder(Dated, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pictures with what was found drawn onto them.
 
     Attributes:
@@ -42,7 +36,6 @@ class GalleryFolder(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         nth: Of those, one in so many is written.
         per_minute: At most so many a minute are written; 0 for any number.
         draw: Whether to draw what was found; without it the picture is written as it came.
-        rotate: How long one folder lasts, such as ``1h``.
     """
 
     path: str = "images"
@@ -50,20 +43,13 @@ class GalleryFolder(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nth: Share = 1
     per_minute: Annotated[int, msgspec.Meta(ge=0)] = 0
     draw: bool = True
-    rotate: str = "1h"
-
-    def rules(self) -> Rules:
-        """See `Keeping.rules`."""
-        kept = super().rules()
-        sync = _LATEST_SYNC if kept.sync_s is None else kept.sync_s
-        return Rules(seconds(self.rotate), None, kept.keep_s, kept.keep_bytes, sync, kept.floor)
 
 
 def make(options: GalleryFolder, place: Place) -> Gallery:
     """Makes the sink of a station."""
     choice = Choice(found=options.only == "found", nth=options.nth, per_minute=options.per_minute)
     return Gallery(
-        place.path(options.path), options.rules(), choice, draw=options.draw, tell=tell_of(place), name=place.name
+        place.path(options.path), options.rules(), choice, draw=options.draw, world=world_of(place), name=place.name
     )
 
 
@@ -109,9 +95,7 @@ class Gallery:
         rules: When a new folder begins, retention, syncs, floor.
         choice: Which frames are written.
         draw: Whether to draw what was found.
-        disk: The disk.
-        tell: Told what happens to the files.
-        now: Wall clock in seconds since 1970.
+        world: What it has around it.
         name: Name of the sink.
     """
 
@@ -124,19 +108,16 @@ class Gallery:
         choice: Choice,
         *,
         draw: bool = True,
-        disk: Disk | None = None,
-        tell: Tell = quiet,
-        now: Callable[[], float] = time.time,
+        world: World = World(),
         name: str = "",
     ) -> None:
         self.name = name or "images"
         self._choice = choice
         self._draw = draw
-        self._disk: Disk = disk or SystemDisk()
-        self._tell = tell
-        self._folders = DatedFolders(path, rules, disk=self._disk, tell=tell, now=now)
-        self._files = PictureFiles(self._disk, tell)
-        self._floor = Floor(path, rules.floor, self._disk, tell)
+        self._disk, self._tell = world.disk, world.tell
+        self._folders = DatedFolders(path, rules, world)
+        self._files = PictureFiles(world.disk, world.tell)
+        self._floor = Floor(path, rules.floor, world.disk, world.tell)
         self._syncer = Syncer(rules.sync_s, self.sync, self.name)
         self._overlay: Overlay | None = None
 

@@ -20,14 +20,14 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import rows
 from lineside.pipelines.sinks.coco import Coco, picture_of
-from lineside.pipelines.sinks.disk import SystemDisk, remove_tree
-from lineside.pipelines.sinks.floor import Tell
-from lineside.pipelines.sinks.growing import named, quiet
-from lineside.pipelines.sinks.lasting import Lasting, Rules, tell_of
+from lineside.pipelines.sinks.disk import remove_tree
+from lineside.pipelines.sinks.growing import named
+from lineside.pipelines.sinks.lasting import Lasting, Rules
 from lineside.pipelines.sinks.naming import PART, Naming
 from lineside.pipelines.sinks.retention import Retention
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import read_lines, whole_lines
+from lineside.pipelines.sinks.world import World, world_of
 from lineside.pipelines.sinks.xlsx import Xlsx
 from lineside.runtime.errors import SinkError
 
@@ -79,7 +79,7 @@ def xlsx(options: Workbooks, place: Place) -> Journaled:
 
     name = place.name or "xlsx"
     return Journaled(
-        place.path(options.path), options.rules(), _rows, build, takes_failed=True, tell=tell_of(place), name=name
+        place.path(options.path), options.rules(), _rows, build, takes_failed=True, world=world_of(place), name=name
     )
 
 
@@ -98,7 +98,7 @@ def coco(options: CocoFiles, place: Place) -> Journaled:
             file.close(missing)
 
     name = place.name or "coco"
-    return Journaled(place.path(options.path), options.rules(), _annotations, build, tell=tell_of(place), name=name)
+    return Journaled(place.path(options.path), options.rules(), _annotations, build, world=world_of(place), name=name)
 
 
 def _rows(frame: Frame, number: int) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Journaled:
         entry: What a journal says of a frame.
         build: Makes a file of a journal, whole or not at all.
         takes_failed: See `Sink`.
-        tell: Told what happens to the files.
+        world: What it has around it.
         name: Name of the sink.
     """
 
@@ -133,7 +133,7 @@ class Journaled:
         build: Build,
         *,
         takes_failed: bool = False,
-        tell: Tell = quiet,
+        world: World = World(),
         name: str = "",
     ) -> None:
         self.name = name
@@ -141,10 +141,9 @@ class Journaled:
         self._path = path
         self._entry = entry
         self._build = build
-        self._tell = tell
-        self._disk = SystemDisk()
+        self._disk, self._tell = world.disk, world.tell
         self._files = Naming(path)
-        self._retention = Retention(self._files.segments, rules, path, disk=self._disk, tell=tell)
+        self._retention = Retention(self._files.segments, rules, path, world)
         self._journals = Naming(path.with_name(path.name + ENDING))
         # Retention is about the files: a journal goes when its file is there.
         journal = Rules(rules.rotate_s, rules.rotate_bytes, None, None, rules.sync_s, rules.floor)
@@ -152,7 +151,7 @@ class Journaled:
             self._journals.path,
             journal,
             whole=whole_lines,
-            tell=tell,
+            world=world,
             finished=lambda path: self._ended.put(path),
             # A file is made of the journal of its name and of no other.
             taken=lambda path: self._target(path).exists(),

@@ -12,10 +12,11 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.records import record
 from lineside.pipelines.sinks.growing import RecordFile
-from lineside.pipelines.sinks.lasting import Lasting, tell_of
+from lineside.pipelines.sinks.lasting import Lasting
 from lineside.pipelines.sinks.part import PartFile
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import whole_lines
+from lineside.pipelines.sinks.world import world_of
 
 __all__ = ["JsonLines", "JsonLinesFile", "make"]
 
@@ -33,7 +34,7 @@ class JsonLinesFile(Lasting, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def make(options: JsonLinesFile, place: Place) -> JsonLines:
     """Makes the sink of a station."""
     path = place.path(options.path)
-    segments = Segments(path, options.rules(), whole=whole_lines, tell=tell_of(place))
+    segments = Segments(path, options.rules(), whole=whole_lines, world=world_of(place))
     return JsonLines(path, segments.open, place.name)
 
 

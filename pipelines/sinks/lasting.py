@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lineside.pipelines.catalog import Options, Place
@@ -11,7 +11,10 @@ from lineside.pipelines.sinks.floor import Tell
 from lineside.pipelines.units import parse_bytes, parse_time
 from lineside.runtime.errors import BadOption
 
-__all__ = ["Keeping", "Lasting", "Rules", "seconds", "tell_of"]
+__all__ = ["Dated", "Keeping", "Lasting", "Rules", "seconds", "tell_of"]
+
+_LATEST_SYNC = 30.0
+"""Seconds after which small files are synced where that is left to the system: they have no name before."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,22 @@ class Keeping(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
+class Dated(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What holds for many small files, in folders by UTC time.
+
+    Attributes:
+        rotate: How long one folder lasts, such as ``1h``.
+    """
+
+    rotate: str = "1h"
+
+    def rules(self) -> Rules:
+        """See `Keeping.rules`."""
+        kept = super().rules()
+        sync = _LATEST_SYNC if kept.sync_s is None else kept.sync_s
+        return replace(kept, rotate_s=seconds(self.rotate), sync_s=sync)
+
+
 class Lasting(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What holds for files that grow.
 
@@ -89,14 +108,8 @@ class Lasting(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def rules(self) -> Rules:
         """See `Keeping.rules`."""
         kept = super().rules()
-        rules = Rules(
-            rotate_s=seconds(self.rotate),
-            rotate_bytes=parse_bytes(self.rotate_size) if self.rotate_size else None,
-            keep_s=kept.keep_s,
-            keep_bytes=kept.keep_bytes,
-            sync_s=kept.sync_s,
-            floor=kept.floor,
-        )
+        size = parse_bytes(self.rotate_size) if self.rotate_size else None
+        rules = replace(kept, rotate_s=seconds(self.rotate), rotate_bytes=size)
         if rules.rotate_bytes == 0:
             raise BadOption("rotate_size=0 makes no segment; leave it empty for one file")
         if (self.keep or self.keep_size) and not rules.rotates:

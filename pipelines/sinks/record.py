@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +16,26 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
 from lineside.pipelines.sessions import INDEX, Recorded, content, index_of, read_index, stacked, whole_index
-from lineside.pipelines.sinks.disk import Disk, SystemDisk
-from lineside.pipelines.sinks.floor import Floor, Tell
+from lineside.pipelines.sinks.floor import Floor
 from lineside.pipelines.sinks.folders import DatedFolders
-from lineside.pipelines.sinks.growing import quiet
-from lineside.pipelines.sinks.lasting import Keeping, Rules, seconds, tell_of
+from lineside.pipelines.sinks.lasting import Dated, Rules
 from lineside.pipelines.sinks.mend import mend
 from lineside.pipelines.sinks.naming import PART
 from lineside.pipelines.sinks.pictures import PictureFiles, mend_pictures
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.syncer import Syncer
+from lineside.pipelines.sinks.world import World, world_of
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Record", "Session", "make"]
 
-_LATEST_SYNC = 30.0
-"""Seconds after which pictures are synced where that is left to the system: they have no name before."""
 
-
-class Session(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Session(Dated, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every frame, without loss, with its own times: what `replay` plays again.
 
     Attributes:
         path: The folder; frames lie in it in folders by UTC time.
-        rotate: How long one of those lasts, such as ``10m``.
         compression: How hard the PNG encoder tries, 0 (fast, large) to 9.
     """
 
@@ -50,18 +43,12 @@ class Session(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rotate: str = "10m"
     compression: int = 1
 
-    def rules(self) -> Rules:
-        """See `Keeping.rules`."""
-        kept = super().rules()
-        sync = _LATEST_SYNC if kept.sync_s is None else kept.sync_s
-        return Rules(seconds(self.rotate), None, kept.keep_s, kept.keep_bytes, sync, kept.floor)
-
 
 def make(options: Session, place: Place) -> Record:
     """Makes the sink of a station."""
     rules = options.rules()
     path = place.path(options.path)
-    return Record(path, rules, compression=options.compression, tell=tell_of(place), name=place.name)
+    return Record(path, rules, compression=options.compression, world=world_of(place), name=place.name)
 
 
 class Record:
@@ -74,9 +61,7 @@ class Record:
         path: The folder.
         rules: When a new folder begins, retention, syncs, floor.
         compression: Of PNG, 0 to 9.
-        disk: The disk.
-        tell: Told what happens to the files.
-        now: Wall clock in seconds since 1970.
+        world: What it has around it.
         name: Name of the sink.
     """
 
@@ -88,19 +73,15 @@ class Record:
         rules: Rules,
         *,
         compression: int = 1,
-        disk: Disk | None = None,
-        tell: Tell = quiet,
-        now: Callable[[], float] = time.time,
+        world: World = World(),
         name: str = "",
     ) -> None:
         self.name = name or "record"
         self._compression = compression
-        self._disk: Disk = disk or SystemDisk()
-        self._tell = tell
-        self._now = now
-        self._folders = DatedFolders(path, rules, disk=self._disk, tell=tell, now=now)
-        self._floor = Floor(path, rules.floor, self._disk, tell)
-        self._pictures = PictureFiles(self._disk, tell)
+        self._disk, self._tell, self._world = world.disk, world.tell, world
+        self._folders = DatedFolders(path, rules, world)
+        self._floor = Floor(path, rules.floor, world.disk, world.tell)
+        self._pictures = PictureFiles(world.disk, world.tell)
         self._syncer = Syncer(rules.sync_s, self.sync, self.name)
         self._encoder = msgspec.json.Encoder()
         self._lock = threading.Lock()  # Of the index, which is another one after each stretch of time.
@@ -160,9 +141,7 @@ class Record:
             self._folder = self._folders.current()
         except OSError as error:
             raise SinkError(f"cannot write to {self._folders.path}: {error.strerror}; free some space") from error
-        index = Segments(
-            self._folder / INDEX, Rules(), whole=whole_index, disk=self._disk, tell=self._tell, now=self._now
-        ).open()
+        index = Segments(self._folder / INDEX, Rules(), whole=whole_index, world=self._world).open()
         with self._lock:
             self._index, self._count = index, 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 from lineside.pipelines.names import printable
 from lineside.pipelines.sinks.ages import Ages
 from lineside.pipelines.sinks.disk import Disk, remove_tree
-from lineside.pipelines.sinks.floor import Tell
 from lineside.pipelines.sinks.lasting import Rules
+from lineside.pipelines.sinks.world import World
 
 __all__ = ["Kept", "Retention", "expire", "expired", "kept"]
 
@@ -100,30 +99,17 @@ class Retention:
         segments: Gives the finished ones, oldest first.
         rules: How long they stay, and how much of them.
         path: What they are called in messages.
-        disk: The disk.
-        tell: Told what was removed, and what could not be.
-        now: Wall clock in seconds since 1970.
-        steady: Monotonic clock in seconds.
+        world: What it has around it.
     """
 
     def __init__(
-        self,
-        segments: Callable[[], Sequence[Path]],
-        rules: Rules,
-        path: Path,
-        *,
-        disk: Disk,
-        tell: Tell,
-        now: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
+        self, segments: Callable[[], Sequence[Path]], rules: Rules, path: Path, world: World = World()
     ) -> None:
         self._segments = segments
         self._rules = rules
         self._path = path
-        self._disk = disk
-        self._tell = tell
-        self._ages = Ages(now, steady)
-        self._steady = steady
+        self._disk, self._tell, self._steady = world.disk, world.tell, world.steady
+        self._ages = Ages(world.now, world.steady)
         self._looked = -math.inf
 
     @property

@@ -10,19 +10,19 @@ import errno
 import math
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
-from lineside.pipelines.sinks.floor import Floor, Tell
-from lineside.pipelines.sinks.growing import Growing, named, quiet, refused
+from lineside.pipelines.sinks.disk import make_folders
+from lineside.pipelines.sinks.floor import Floor
+from lineside.pipelines.sinks.growing import Growing, named, refused
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.mend import mend
 from lineside.pipelines.sinks.naming import PART, Naming
 from lineside.pipelines.sinks.retention import Retention
 from lineside.pipelines.sinks.syncer import Syncer
+from lineside.pipelines.sinks.world import World
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Segments"]
@@ -44,10 +44,7 @@ class Segments:
         rules: When segments end, how long they stay, when they are synced, and how much room is left to others.
         whole: How many bytes from its beginning a file's whole records take.
         header: What each segment begins with.
-        disk: The disk.
-        tell: Told what happens to the files.
-        now: Wall clock in seconds since 1970.
-        steady: Monotonic clock in seconds.
+        world: What it has around it.
         finished: Gets each finished segment, also those that were left behind by an earlier process; in the thread of
             the sink.
         taken: See `Naming`.
@@ -60,10 +57,7 @@ class Segments:
         *,
         whole: Callable[[Path], int],
         header: bytes = b"",
-        disk: Disk | None = None,
-        tell: Tell = quiet,
-        now: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
+        world: World = World(),
         finished: Callable[[Path], None] = lambda path: None,
         taken: Callable[[Path], bool] = lambda path: False,
     ) -> None:
@@ -72,18 +66,14 @@ class Segments:
         self._rules = rules
         self._whole = whole
         self._header = header
-        self._disk: Disk = disk or SystemDisk()
-        self._tell = tell
-        self._now = now
+        self._disk, self._tell, self._now = world.disk, world.tell, world.now
         self._finished = finished
-        self._floor = Floor(path.parent, rules.floor, self._disk, tell)
+        self._floor = Floor(path.parent, rules.floor, world.disk, world.tell)
         self._syncer = Syncer(rules.sync_s, self.sync, path.name)
         self._hold = threading.Lock()  # Whoever has it may count on the handle of the growing segment.
         self._growing: Growing | None = None
         self._lost = False
-        self._retention = Retention(
-            self._naming.segments, rules, path, disk=self._disk, tell=tell, now=now, steady=steady
-        )
+        self._retention = Retention(self._naming.segments, rules, path, world)
 
     def open(self) -> Segments:
         """Puts in order what an earlier process left, and begins the first segment.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +16,13 @@ from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.names import printable
 from lineside.pipelines.sinks.ages import Ages
-from lineside.pipelines.sinks.disk import Disk, SystemDisk, make_folders
-from lineside.pipelines.sinks.floor import Floor, Tell
-from lineside.pipelines.sinks.growing import quiet
-from lineside.pipelines.sinks.lasting import Keeping, Rules, tell_of
+from lineside.pipelines.sinks.disk import make_folders
+from lineside.pipelines.sinks.floor import Floor
+from lineside.pipelines.sinks.lasting import Keeping, Rules
 from lineside.pipelines.sinks.naming import stamp
 from lineside.pipelines.sinks.syncer import Syncer
 from lineside.pipelines.sinks.tables import add_event, add_frame, prepare, thin_out
+from lineside.pipelines.sinks.world import World, world_of
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Database", "Sqlite", "make"]
@@ -50,7 +49,7 @@ class Database(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def make(options: Database, place: Place) -> Sqlite:
     """Makes the sink of a station."""
     path = place.path(options.path)
-    return Sqlite(path, options.rules(), masks=options.masks, tell=tell_of(place), name=place.name)
+    return Sqlite(path, options.rules(), masks=options.masks, world=world_of(place), name=place.name)
 
 
 class Sqlite:
@@ -66,10 +65,7 @@ class Sqlite:
         path: Name of the file.
         rules: Retention, syncs, floor.
         masks: Whether the masks' run lengths are written.
-        disk: The disk, for syncs and room; SQLite writes by itself.
-        tell: Told what happens to the file.
-        now: Wall clock in seconds since 1970.
-        steady: Monotonic clock in seconds.
+        world: What it has around it; its disk is for syncs and room, SQLite writes by itself.
         name: Name of the sink.
     """
 
@@ -81,21 +77,16 @@ class Sqlite:
         rules: Rules,
         *,
         masks: bool = False,
-        disk: Disk | None = None,
-        tell: Tell = quiet,
-        now: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
+        world: World = World(),
         name: str = "",
     ) -> None:
         self.name = name or "sqlite"
         self._path = path
         self._rules = rules
         self._masks = masks
-        self._disk: Disk = disk or SystemDisk()
-        self._tell = tell
-        self._now = now
-        self._ages = Ages(now, steady)
-        self._floor = Floor(path.parent, rules.floor, self._disk, tell)
+        self._disk, self._tell, self._now = world.disk, world.tell, world.now
+        self._ages = Ages(world.now, world.steady)
+        self._floor = Floor(path.parent, rules.floor, world.disk, world.tell)
         self._lock = threading.Lock()  # Of the connection: the sink's thread and that of the syncs use it.
         self._base: sqlite3.Connection | None = None
         self._syncer = Syncer(rules.sync_s or 1.0, self._tick, self.name)

@@ -37,6 +37,7 @@ from lineside.pipelines.sinks.record import Record
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.sqlite import Sqlite
 from lineside.pipelines.sinks.whole import read_lines, whole_lines, whole_rows
+from lineside.pipelines.sinks.world import World
 from lineside.pipelines.sources.replay import Replay
 from lineside.runtime.errors import SourceError
 
@@ -71,7 +72,7 @@ class Case(NamedTuple):
 
 
 def segments(path: Path, disk: Disk, clock: Clock, **kind: Any) -> Segments:
-    return Segments(path, Rules(rotate_s=10.0, rotate_bytes=6000), disk=disk, now=clock, **kind)
+    return Segments(path, Rules(rotate_s=10.0, rotate_bytes=6000), world=World(disk=disk, now=clock), **kind)
 
 
 def jsonl(folder: Path, disk: Disk, clock: Clock) -> Made:
@@ -113,7 +114,7 @@ def rows_found(folder: Path) -> list[Hashable]:
 
 
 def images(folder: Path, disk: Disk, clock: Clock) -> Made:
-    sink = Gallery(folder, Rules(rotate_s=10.0), Choice(), disk=disk, now=clock)
+    sink = Gallery(folder, Rules(rotate_s=10.0), Choice(), world=World(disk=disk, now=clock))
     return Made(sink, sink.sync)
 
 
@@ -127,7 +128,7 @@ def images_found(folder: Path) -> list[Hashable]:
 
 
 def session(folder: Path, disk: Disk, clock: Clock) -> Made:
-    sink = Record(folder, Rules(rotate_s=10.0), disk=disk, now=clock)
+    sink = Record(folder, Rules(rotate_s=10.0), world=World(disk=disk, now=clock))
     return Made(sink, sink.sync)
 
 
@@ -146,7 +147,7 @@ def replayed(folder: Path) -> list[Hashable]:
 
 
 def film(folder: Path, disk: Disk, clock: Clock) -> Made:
-    sink = Film(folder / "r.mp4", Rules(rotate_s=10.0), None, fps=1.0, disk=disk, now=clock)
+    sink = Film(folder / "r.mp4", Rules(rotate_s=10.0), None, fps=1.0, world=World(disk=disk, now=clock))
     return Made(sink, sink.sync)
 
 
@@ -302,7 +303,9 @@ def test_after_a_loss_of_power_the_database_is_whole_and_has_all_that_was_synced
         place.mkdir()
         # What processes share with each other (-shm) is made anew by whoever comes first.
         Wreck(done).build(rng, "ordered", root, place, but="-shm")
-        sink = Sqlite(place / "r.sqlite", Rules(), tell=lambda level, kind, text, told=told: told.append(kind))
+        sink = Sqlite(
+            place / "r.sqlite", Rules(), world=World(tell=lambda level, kind, text, told=told: told.append(kind))
+        )
         sink.open(STREAM)
         sink.write(inspected(NEW))
         sink.close()

@@ -27,6 +27,7 @@ from lineside.pipelines.sinks.pictures import PictureFiles
 from lineside.pipelines.sinks.record import Record
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import whole_lines, whole_rows
+from lineside.pipelines.sinks.world import World
 from lineside.pipelines.sources.replay import Replay
 from lineside.runtime.errors import SinkError
 
@@ -67,8 +68,8 @@ class Told:
         return [kind for kind, _ in self.events]
 
 
-def segments(folder: Path, rules: Rules, **more: Any) -> Segments:
-    return Segments(folder / "r.jsonl", rules, whole=whole_lines, **more).open()
+def segments(folder: Path, rules: Rules, **world: Any) -> Segments:
+    return Segments(folder / "r.jsonl", rules, whole=whole_lines, world=World(**world)).open()
 
 
 def test_segments_end_at_whole_hours_and_are_named_after_their_beginning(tmp_path: Path) -> None:
@@ -416,7 +417,7 @@ def test_folders_of_pictures_go_by_age(tmp_path: Path) -> None:
 
 def test_the_oldest_folders_of_a_session_go_when_there_are_too_many_bytes(tmp_path: Path) -> None:
     clock, told = Clock(), Told()
-    sink = Record(tmp_path, Rules(rotate_s=10.0, keep_bytes=12_000), now=clock, tell=told)
+    sink = Record(tmp_path, Rules(rotate_s=10.0, keep_bytes=12_000), world=World(now=clock, tell=told))
     sink.open(STREAM)
     for number in range(60):
         sink.write(inspected(number))
@@ -450,7 +451,7 @@ def test_pictures_that_wait_for_a_sync_are_not_more_than_a_few(tmp_path: Path) -
 def test_a_folder_of_pictures_that_ends_is_finished(tmp_path: Path) -> None:
     """So that nobody gives names in it while it is measured, or removed."""
     clock = Clock()
-    sink = Gallery(tmp_path / "shots", Rules(rotate_s=60.0, sync_s=3600.0), Choice(), now=clock)
+    sink = Gallery(tmp_path / "shots", Rules(rotate_s=60.0, sync_s=3600.0), Choice(), world=World(now=clock))
     sink.open(STREAM)
     sink.write(inspected(0))
     (first,) = dated_folders(tmp_path / "shots")

@@ -16,14 +16,13 @@ from helpers.station_process import asked
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Event
 from lineside.pipelines.sinks.ages import Ages
-from lineside.pipelines.sinks.disk import SystemDisk
 from lineside.pipelines.sinks.folders import DatedFolders
-from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.naming import Naming
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.sqlite import Sqlite
 from lineside.pipelines.sinks.whole import whole_lines
+from lineside.pipelines.sinks.world import World
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -98,7 +97,7 @@ def names(folder: Path) -> list[int]:
 def fill(folder: Path, clocks: Clocks, rules: Rules, steps: dict[int, float], count: int = 10) -> None:
     """A segment for each number; before some the clock is set by so many seconds."""
     files = Segments(
-        folder / "r.jsonl", rules, whole=whole_lines, now=lambda: clocks.wall, steady=lambda: clocks.steady
+        folder / "r.jsonl", rules, whole=whole_lines, world=World(now=lambda: clocks.wall, steady=lambda: clocks.steady)
     )
     files.open()
     for number in range(count):
@@ -134,9 +133,7 @@ def test_of_too_many_bytes_those_written_first_go(tmp_path: Path, step: float) -
 def test_of_too_many_folders_those_filled_first_go(tmp_path: Path) -> None:
     clocks = Clocks()
     rules = Rules(rotate_s=60.0, keep_bytes=250)
-    folders = DatedFolders(
-        tmp_path, rules, disk=SystemDisk(), tell=quiet, now=lambda: clocks.wall, steady=lambda: clocks.steady
-    )
+    folders = DatedFolders(tmp_path, rules, World(now=lambda: clocks.wall, steady=lambda: clocks.steady))
     assert not list(folders.open())
     for number in range(8):
         clocks.wall -= 5 * HOUR if number == 4 else 0
@@ -161,7 +158,9 @@ def test_names_of_one_second_come_in_their_order(tmp_path: Path) -> None:
 
 def test_a_database_is_thinned_out_after_its_clock_was_set_back(tmp_path: Path) -> None:
     clocks, path = Clocks(), tmp_path / "r.sqlite"
-    sink = Sqlite(path, Rules(keep_s=DAY, sync_s=0.01), now=lambda: clocks.wall, steady=lambda: clocks.steady)
+    sink = Sqlite(
+        path, Rules(keep_s=DAY, sync_s=0.01), world=World(now=lambda: clocks.wall, steady=lambda: clocks.steady)
+    )
     sink.open(StreamInfo("top", "camera", live=True))
 
     def said(kind: str) -> None:

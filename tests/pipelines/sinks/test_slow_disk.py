@@ -23,6 +23,7 @@ from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.record import Record
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.whole import whole_lines
+from lineside.pipelines.sinks.world import World
 from lineside.pipelines.sources.replay import Replay
 
 LONG = 60.0
@@ -63,15 +64,17 @@ class Camera:
 
 
 def jsonl(folder: Path, disk: SystemDisk) -> Any:
-    return JsonLines(folder / "r.jsonl", Segments(folder / "r.jsonl", Rules(), whole=whole_lines, disk=disk).open)
+    return JsonLines(
+        folder / "r.jsonl", Segments(folder / "r.jsonl", Rules(), whole=whole_lines, world=World(disk=disk)).open
+    )
 
 
 def images(folder: Path, disk: SystemDisk) -> Any:
-    return Gallery(folder, Rules(), Choice(), disk=disk)
+    return Gallery(folder, Rules(), Choice(), world=World(disk=disk))
 
 
 def record(folder: Path, disk: SystemDisk) -> Any:
-    return Record(folder, Rules(), disk=disk)
+    return Record(folder, Rules(), world=World(disk=disk))
 
 
 def frames_in(folder: Path) -> list[int]:

@@ -20,6 +20,7 @@ from lineside.pipelines.frame import Frame
 from lineside.pipelines.sinks.disk import SystemDisk
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.sqlite import Database, Sqlite, make
+from lineside.pipelines.sinks.world import World
 from lineside.runtime.errors import SinkError
 
 STREAM = StreamInfo("top", "camera", live=True, fps=25.0)
@@ -137,7 +138,7 @@ def test_a_second_start_goes_on_in_the_same_database(tmp_path: Path) -> None:
 def test_a_damaged_database_is_put_aside(tmp_path: Path) -> None:
     path, told = tmp_path / "r.sqlite", []
     path.write_bytes(b"no database at all" * 100)
-    sink = Sqlite(path, Rules(), tell=lambda level, kind, message: told.append(kind))
+    sink = Sqlite(path, Rules(), world=World(tell=lambda level, kind, message: told.append(kind)))
     sink.open(STREAM)
     sink.write(inspected(0))
     sink.close()
@@ -162,7 +163,7 @@ def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path, make_it: str)
 def test_old_frames_go_with_their_detections(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     clock = [BEGAN]
-    sink = Sqlite(path, Rules(keep_s=3600.0, sync_s=0.01), now=lambda: clock[0], steady=lambda: clock[0])
+    sink = Sqlite(path, Rules(keep_s=3600.0, sync_s=0.01), world=World(now=lambda: clock[0], steady=lambda: clock[0]))
     sink.open(STREAM)
     for number in range(1200):
         frame = inspected(number, size=(8, 8))
@@ -182,7 +183,7 @@ def test_old_frames_go_with_their_detections(tmp_path: Path) -> None:
 
 def test_a_database_stays_below_its_size(tmp_path: Path) -> None:
     path, most = tmp_path / "r.sqlite", 300_000
-    sink = Sqlite(path, Rules(keep_bytes=most, sync_s=0.01), now=lambda: time.monotonic() * 10_000)
+    sink = Sqlite(path, Rules(keep_bytes=most, sync_s=0.01), world=World(now=lambda: time.monotonic() * 10_000))
     sink.open(STREAM)
     for number in range(3000):
         frame = inspected(number % 50, size=(8, 8))
@@ -211,8 +212,7 @@ def test_below_the_floor_frames_are_refused_and_events_wait(tmp_path: Path) -> N
     sink = Sqlite(
         path,
         Rules(floor=1000, sync_s=0.02),
-        disk=disk,
-        tell=lambda level, kind, text: bus.emit(level, "db", kind, text),
+        world=World(disk=disk, tell=lambda level, kind, text: bus.emit(level, "db", kind, text)),
     )
     bus.listen(sink.hear)
     sink.open(STREAM)
@@ -233,14 +233,14 @@ def test_the_log_is_forced_onto_the_disk_in_the_time_that_was_said(tmp_path: Pat
             super().sync(handle)
             synced.set()
 
-    sink = Sqlite(tmp_path / "r.sqlite", Rules(sync_s=0.02), disk=Disk())
+    sink = Sqlite(tmp_path / "r.sqlite", Rules(sync_s=0.02), world=World(disk=Disk()))
     sink.open(STREAM)
     sink.write(inspected(0))
     assert synced.wait(LONG)
     sink.close()
     for text, expected in (("each", True), ("system", False)):
         synced.clear()
-        sink = Sqlite(tmp_path / f"{text}.sqlite", Database(sync=text).rules(), disk=Disk())
+        sink = Sqlite(tmp_path / f"{text}.sqlite", Database(sync=text).rules(), world=World(disk=Disk()))
         sink.open(STREAM)
         sink.write(inspected(0))
         assert synced.is_set() == expected
