@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,9 +19,11 @@ from websockets.sync.client import connect
 from helpers.obedient import Command, Viewed, row, viewed
 from helpers.viewing import GREEN, PALE, RED, Watcher, picture, threads_of_the_view
 from lineside.pipelines.events import Bus, Event
+from lineside.pipelines.frame import DECIDED, Frame
 from lineside.pipelines.plan.data import Takt
-from lineside.pipelines.view import hub
+from lineside.pipelines.view import hub, painter
 from lineside.pipelines.view.chronicle import LONGEST, MOST_EVENTS, TOGETHER, Chronicle
+from lineside.pipelines.view.meter import Meter
 from lineside.pipelines.view.station import StationView
 from lineside.runtime.errors import BadOption, SinkError
 
@@ -90,7 +93,7 @@ def test_a_camera_that_dies_shows_its_age_and_its_state_and_comes_back(
         assert head["source"] == "top" and head["age"] > 3
         inspected = branch(dead, "side")["counters"]["inspected"]
         until(at, lambda now: branch(now, "side")["counters"]["inspected"] > inspected + 5)
-        (said,) = [it for it in at.state()["events"] if it["kind"] == "source backoff"]
+        said = next(it for it in at.state()["events"] if it["kind"] == "source backoff")
         assert (said["element"], said["level"]) == ("top", "warning") and said["count"] > 1
         assert "the cable" in said["text"] and "rtsp://***@10.0.0.7" in said["text"] and "geheim" not in said["text"]
         cameras["top"].dead.clear()
@@ -304,6 +307,43 @@ def test_a_page_without_a_station_says_so() -> None:
 
     with pytest.raises(SinkError, match="page: .*station"):
         StationView(0, "page", old=2.0).open(StreamInfo("x", "camera"))
+
+
+def test_painting_rests_as_long_as_its_share_of_a_core_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rests, over = [0.0], list[float](), threading.Event()
+    monkeypatch.setattr(painter, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Slow:
+        """Pictures of which each takes a tenth of a second."""
+
+        painted = 0
+
+        def due(self) -> float | None:
+            if self.painted == 3:
+                over.set()
+            return None if over.is_set() else 0.0
+
+        def paint(self) -> None:
+            now[0] += 0.1
+            self.painted += 1
+
+    it = painter.Painter(share=0.25)
+    monkeypatch.setattr(it.changed, "wait_for", lambda done, timeout: rests.append(timeout) or done())
+    it.serve(Slow())
+    it.start()
+    assert over.wait(PATIENCE)
+    it.close()
+    assert rests == pytest.approx([0.3, 0.3, 0.3])
+
+
+def test_the_period_of_a_camera_is_its_usual_gap_whatever_the_pauses() -> None:
+    meter = Meter()
+    assert meter.period() is None
+    for moment in [0, 5, 10, 15, 900, 905, 910]:
+        frame = Frame(None, captured=1)
+        frame.stamp(DECIDED, moment * 10**9)
+        meter.take(frame)
+    assert meter.period() == 5.0
 
 
 happened = st.lists(
