@@ -16,11 +16,13 @@ from measure import Load, tail
 from station_parts import SIZE, Pixels, bundles, pictures, rounded
 
 import lineside
+from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import CAPTURE, TAKEN, Frame
 from lineside.pipelines.graph import Graph
 from lineside.pipelines.segment import Segment
 from lineside.pipelines.sources.memory import Memory
 from lineside.pipelines.sources.paced import Paced
+from lineside.pipelines.watch.supervised import Supervised
 
 WARM_UP = 20
 """Frames that are not counted."""
@@ -28,13 +30,14 @@ REST = 4.0
 """Times that a run takes between two frames."""
 
 
-def idle(bundle: Path, shown: Sequence[Pixels], frames: int) -> dict[str, Any]:
+def idle(bundle: Path, shown: Sequence[Pixels], frames: int, *, watched: bool = False) -> dict[str, Any]:
     """Time from capture to the start of a run where the engine is idle.
 
     Args:
         bundle: The bundle.
         shown: Frames, in turn.
         frames: How many are counted.
+        watched: Whether the source is watched over, as a station's cameras are: one thread more on the way.
 
     Returns:
         ``takt_ms``, and in ms the tails of ``engine`` (capture to the start of the run) and ``lane`` (capture until a
@@ -53,7 +56,8 @@ def idle(bundle: Path, shown: Sequence[Pixels], frames: int) -> dict[str, Any]:
         begin = time.perf_counter()
         model(shown[0])
         takt = max(0.03, REST * (time.perf_counter() - begin))
-        source = Paced(Memory(shown, frames + WARM_UP), round(takt * 1e9))
+        camera = Paced(Memory(shown, frames + WARM_UP), round(takt * 1e9))
+        source = Supervised(lambda: camera, "camera", Bus()) if watched else camera
         Graph(source, Segment(model, owns=False), [], listener=note).run()
     counted = spans[WARM_UP:] or spans
     return {
@@ -72,14 +76,15 @@ def measure(seconds: float = 60.0, frames: int = 2000, quick: bool = False) -> d
         quick: With the demo's model alone.
 
     Returns:
-        By model: ``rate`` as `loop.measure` has it in ``latency`` mode, ``idle`` as above; and the share of the machine
-        that others used.
+        By model: ``rate`` as `loop.measure` has it in ``latency`` mode, ``idle`` as above, of a plain source and of one
+        that is watched over (``idle_watched``); and the share of the machine that others used.
     """
     shown, load = pictures(), Load()
     found = {
         name: {
             "rate": loop.measure(bundle, seconds, pictures=shown, modes=("latency",))["modes"]["latency"],
             "idle": rounded(idle(bundle, shown, frames)),
+            "idle_watched": rounded(idle(bundle, shown, frames, watched=True)),
         }
         for name, bundle in bundles(quick).items()
     }

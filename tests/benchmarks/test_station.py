@@ -47,7 +47,8 @@ def test_what_needs_no_peer_runs_and_leaves_figures(repository: Path, tmp_path: 
     (line,) = parts["line"]["bundles"].values()
     assert line["rate"]["loop_fps"] > 0 and line["idle"]["engine"]["count"] > 0
     for span in ("p50", "p99", "max"):
-        assert 0 < line["idle"]["lane"][span] <= line["idle"]["engine"][span]
+        for idle in (line["idle"], line["idle_watched"]):
+            assert 0 < idle["lane"][span] <= idle["engine"][span]
     assert set(parts["sources"]["aggregate"]) == {"1", "2"}
     assert set(parts["sources"]["fourth"]) == {"none", "healthy", "dead", "slow"}
     soak = parts["soak"]
