@@ -17,7 +17,7 @@ import msgspec
 from lineside.pipelines.names import shortened
 from lineside.runtime.errors import BadOption
 
-__all__ = ["Machine", "apply_machine", "settle_garbage"]
+__all__ = ["Machine", "apply_machine", "settle_garbage", "take_from_realtime"]
 
 _CURRENT, _FUTURE = 1, 2
 """Flags of mlockall: pages that are there, and those to come."""
@@ -30,8 +30,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         cores: Cores that it runs on, such as ``0-3`` or ``2,3``.
-        priority: Realtime priority (SCHED_FIFO, 1 to 99) of its threads; needs the right to it (CAP_SYS_NICE, or rtprio in
-            the system's limits).
+        priority: Realtime priority (SCHED_FIFO, 1 to 99) of its threads and of captures in processes of their own, not of
+            encoders; needs the right to it (CAP_SYS_NICE, or rtprio in the system's limits).
         memory: ``lock`` keeps all pages in memory (mlockall), so that none has to come back from the disk.
         garbage: ``freeze`` lets the collector leave alone what lives at the start, so that its pauses stay short.
     """
@@ -75,6 +75,17 @@ def apply_machine(machine: Machine, say: Callable[[str], None]) -> list[str]:
     if machine.memory is not None:
         _try(done, say, "keeps its memory locked", _lock_memory)
     return done
+
+
+def take_from_realtime(process: int) -> None:
+    """Gives a program that was started from here the usual scheduling: what can wait must not hold up the inspection.
+
+    Args:
+        process: Its number. Threads that it begins later have the same.
+    """
+    with suppress(OSError):
+        if os.sched_getscheduler(process) != os.SCHED_OTHER:
+            os.sched_setscheduler(process, os.SCHED_OTHER, os.sched_param(0))
 
 
 def settle_garbage(machine: Machine) -> None:

@@ -23,6 +23,7 @@ from lineside.pipelines.sinks.lasting import Lasting, Rules
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.video import find_ffmpeg, fit
 from lineside.pipelines.sinks.world import World, world_of
+from lineside.pipelines.tails import take_from_realtime
 from lineside.runtime.errors import SinkError
 
 __all__ = ["Film", "FilmFile", "make"]
@@ -186,6 +187,7 @@ class _Encoder:
             stderr=self._log,
             start_new_session=True,  # So that Ctrl-C on the terminal does not end it before its last frame.
         )
+        take_from_realtime(self._process.pid)
         self._pump = threading.Thread(target=self._take, name="film", daemon=True)
         self._pump.start()
 
