@@ -34,7 +34,7 @@ COVERED = {
     r"sh scripts/(pythons|cross_wheels)\.sh.*": "minutes of compiling: run by hand, docs/machines.md; refusals in test_roots.py",
     r"lineside station configs/stations/demo-(camera|rtsp|gige)\.yaml .*": "tests/pipelines/test_demo_stations.py",
     r"python -m lineside\.pipelines\.aravis\.simulated .*": "the same",
-    r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_rtsp_server.py, where GStreamer is",
+    r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_served_refusals.py, where GStreamer is",
     r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""

@@ -16,12 +16,10 @@ from pathlib import Path
 import pytest
 
 from helpers.documents import ROOT, commands
-from helpers.gst import PATIENCE, needs, until
+from helpers.gst import PATIENCE, until
 from helpers.industrial import alone
-from lineside.pipelines.gst.rtsp.encoders import serving
-from lineside.pipelines.gst.rtsp.library import rtsp_library
+from helpers.served import needs_server
 from lineside.pipelines.station import read_station
-from lineside.runtime.errors import MissingPackage
 
 SHOWN = [command for _, command in commands(ROOT / "docs/station.md")]
 WRITERS = {"jsonl": "lines*.jsonl*", "csv": "table*.csv*", "sqlite": "parts.db", "images": "pictures/**/*.jpg"}
@@ -89,12 +87,7 @@ def runs(words: list[str], desk: Path) -> None:
 
 
 def test_from_a_network_camera(desk: Path) -> None:
-    needs("rtspsrc", "decodebin", "avdec_h264")
-    try:
-        serving("auto", 1000)
-        rtsp_library()
-    except MissingPackage as error:
-        pytest.skip(f"{error} (sh scripts/system.sh test)")
+    needs_server()
     camera = shown(r"lineside station configs/stations/demo-camera\.yaml .*&")
     station = shown(r"lineside station configs/stations/demo-rtsp\.yaml .*")
     with started([*camera, "--set", "live.port=0"], desk) as process:  # the document's may be taken here
