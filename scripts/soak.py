@@ -54,9 +54,10 @@ RETURN = 240.0
 """Seconds that cameras have to come back after the last fault."""
 EVERY = 2.5
 """Seconds between two faults, on average."""
-GROWTH = {"threads": 20, "descriptors": 40, "children": len(CAMERAS) + 1, "memory": 32.0}
+GROWTH = {"threads": 20, "descriptors": 40, "children": len(CAMERAS) + 1, "memory": 48.0}
 """What there may be more of in the end: captures that have moved into processes of their own stay there, pictures that wait
-for a sync hold descriptors, and some threads begin with the first thing that they have to do. Memory in MB."""
+for a sync hold descriptors, and some threads begin with the first thing that they have to do. Memory in MB: pictures from other
+processes are copies, and as many of them stay in the pools as once waited in queues (about 6 MB for a camera)."""
 
 
 @dataclass(frozen=True)
