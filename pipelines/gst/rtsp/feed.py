@@ -15,6 +15,8 @@ _RATES = 1, 240
 """Least and largest number of frames per second that an encoder is told."""
 _STEP = 1_000_000
 """Least time from one picture to the next, ns."""
+_SLACK = 1.0
+"""Seconds that a picture may have been drawn for since its time was taken; a wait of that length does no harm."""
 _SMALLEST = 32
 """Pixels of the shortest side that every encoder takes."""
 
@@ -89,7 +91,7 @@ class Feed:
         sets its pipeline's time back, which no encoder understands.
         """
         running = self._gst.gst_element_get_current_running_time(self._source)
-        sound = running <= (now - self._began) * 1e9
+        sound = running <= (now - self._began + _SLACK) * 1e9
         self._pts = max(int(running) if sound else 0, self._pts + _STEP)
         return self._pts
 

@@ -13,7 +13,8 @@ from helpers.gst import PATIENCE, needs, until
 from helpers.served import apart, client_of, frame_of, half, needs_server, next_like, plain, served, shown_to, watching
 from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.gst.library import library
+from lineside.pipelines.gst.library import NONE, library
+from lineside.pipelines.gst.rtsp.feed import Feed
 from lineside.pipelines.gst.structs import Buffer, Value
 from lineside.pipelines.overlay import Overlay
 from lineside.runtime.errors import SourceError
@@ -143,23 +144,40 @@ def test_two_showings_that_overlap_both_get_pictures() -> None:
 def test_times_are_those_of_the_showing_while_the_pipeline_has_none(base: int) -> None:
     """Before a pipeline plays, its time may count from the start of the computer, or lie before its own beginning."""
     with shown_to("appsink name=out sync=false") as (showing, clock, source):
-        gst = library()
         CDLL("libgstreamer-1.0.so.0").gst_element_set_base_time(c_void_p(source), c_uint64(base))
         for number in range(5):
             clock[0] = 1 + number / 50
             showing.show(frame_of(plain()))
-        parent = CDLL("libgstreamer-1.0.so.0").gst_object_get_parent
-        parent.restype, parent.argtypes = c_void_p, [c_void_p]
-        pipeline = parent(source)
-        out = gst.gst_bin_get_by_name(pipeline, b"out")
-        times = []
-        for _ in range(2):  # of the others, which nobody takes, two stay
-            sample = gst.gst_app_sink_try_pull_sample(out, int(PATIENCE * 1e9))
-            times.append(Buffer.from_address(gst.gst_sample_get_buffer(sample)).pts)
-            gst.gst_mini_object_unref(sample)
+        times = pulled(source, 2)  # of the others, which nobody takes, two stay
         assert 0 < times[0] < times[1] < 2e9
-        for it in (out, pipeline):
-            gst.gst_object_unref(it)
+
+
+def test_times_go_on_with_the_pipelines_however_long_a_picture_is_drawn() -> None:
+    with shown_to("appsink name=out sync=false") as (_, _, source):
+        gst = library()
+        feed = Feed(gst.gst_object_ref(source), (120, 160), 25, 0.0)
+        running = gst.gst_element_get_current_running_time
+        until(lambda: 10_000_000 < running(source) < NONE, "the pipeline runs")
+        began = running(source)
+        assert feed.give(plain(), began / 1e9 - 0.5)  # half a second ago
+        assert began <= pulled(source, 1)[0] <= running(source)
+        feed.close()
+
+
+def pulled(source: int, count: int) -> list[int]:
+    """Times of pictures that have come out of the pipeline of an appsrc, in ns."""
+    gst, parent = library(), CDLL("libgstreamer-1.0.so.0").gst_object_get_parent
+    parent.restype, parent.argtypes = c_void_p, [c_void_p]
+    pipeline = parent(source)
+    out = gst.gst_bin_get_by_name(pipeline, b"out")
+    times = []
+    for _ in range(count):
+        sample = gst.gst_app_sink_try_pull_sample(out, int(PATIENCE * 1e9))
+        times.append(Buffer.from_address(gst.gst_sample_get_buffer(sample)).pts)
+        gst.gst_mini_object_unref(sample)
+    for it in (out, pipeline):
+        gst.gst_object_unref(it)
+    return times
 
 
 def test_nothing_piles_up_in_front_of_an_encoder_that_stands_still() -> None:
