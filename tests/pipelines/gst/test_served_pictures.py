@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from ctypes import CDLL, byref, c_uint64, c_void_p
 
 import numpy as np
@@ -124,6 +125,43 @@ def test_the_rate_may_be_limited() -> None:
         assert 19 <= showing.given <= 21
 
 
+class Counted(Frame):
+    """A frame that knows how often its pixels were asked for: once per drawing."""
+
+    drawn = 0
+
+    def bgr(self) -> np.ndarray:
+        Counted.drawn += 1
+        return super().bgr()
+
+
+def test_while_nobody_watches_one_picture_a_second_is_drawn() -> None:
+    with shown_to("fakesink sync=false") as (showing, clock, _):
+        drawn = []
+        for second in (10, 20):
+            Counted.drawn = 0
+            for number in range(100):
+                clock[0] = second + number / 50
+                showing.show(Counted(plain(), source="top", captured=1))
+            drawn.append(Counted.drawn)
+            showing.end(1)
+        assert drawn == [100, 2]
+
+
+def test_a_player_that_joins_in_can_begin_within_a_second() -> None:
+    """Even where the source is silent: what is repeated each second is a picture that a player can begin with."""
+    needs("x264enc")
+    with shown_to("videoconvert ! x264enc tune=zerolatency key-int-max=999 ! appsink name=out sync=false") as (
+        showing,
+        clock,
+        source,
+    ):
+        for number in range(4):
+            clock[0] = 1 + 1.1 * number
+            showing.look()
+            assert not pulled(source, 1, lambda buffer: buffer.mini.flags & 1 << 13)[0], "a delta unit"
+
+
 def test_two_showings_that_overlap_both_get_pictures() -> None:
     """One that begins before the one before it has ended: without pictures, neither could ever be started or ended."""
     with shown_to("fakesink sync=false") as (showing, clock, _), shown_to("fakesink sync=false") as (_, _, other):
@@ -164,8 +202,8 @@ def test_times_go_on_with_the_pipelines_however_long_a_picture_is_drawn() -> Non
         feed.close()
 
 
-def pulled(source: int, count: int) -> list[int]:
-    """Times of pictures that have come out of the pipeline of an appsrc, in ns."""
+def pulled(source: int, count: int, what: Callable[[Buffer], int] = lambda buffer: int(buffer.pts)) -> list[int]:
+    """What is asked of pictures that have come out of the pipeline of an appsrc: their times in ns."""
     gst, parent = library(), CDLL("libgstreamer-1.0.so.0").gst_object_get_parent
     parent.restype, parent.argtypes = c_void_p, [c_void_p]
     pipeline = parent(source)
@@ -173,7 +211,7 @@ def pulled(source: int, count: int) -> list[int]:
     times = []
     for _ in range(count):
         sample = gst.gst_app_sink_try_pull_sample(out, int(PATIENCE * 1e9))
-        times.append(Buffer.from_address(gst.gst_sample_get_buffer(sample)).pts)
+        times.append(what(Buffer.from_address(gst.gst_sample_get_buffer(sample))))
         gst.gst_mini_object_unref(sample)
     for it in (out, pipeline):
         gst.gst_object_unref(it)
