@@ -67,15 +67,20 @@ class Tile:
         """
         with self._lock:
             captured = self._captured
+        age = None if captured is None else _age(captured)["age"]
         period = self._meter.period()
+        patience = max(self._old, PERIODS * (period or 0.0))
+        fps = self._meter.rate(ended)
+        if fps is None and period and age is not None and age <= patience:
+            fps = 1 / period  # fewer than one in the time that the rate looks at
         return {
             "id": self.number,
             "source": self.name.source,
             "model": self.name.model,
             "state": source,
-            "fps": self._meter.rate(ended),
-            "age": None if captured is None else _age(captured)["age"],
-            "patience": max(self._old, PERIODS * (period or 0.0)),
+            "fps": fps,
+            "age": age,
+            "patience": patience,
             "latency": self._meter.latency(),
             "counters": None if counts is None else _counters(counts),
             "sinks": {} if counts is None else {name: vars(it) for name, it in counts.sinks.items()},
