@@ -134,6 +134,26 @@ def _written(sinks: Iterable[SinkCounts], live: bool) -> bool:
     return not any(sink.failed or (sink.dropped and not live) for sink in sinks)
 
 
+def _give_up(runner: Runner, grace: float, bus: Bus) -> None:
+    """Ends what has not ended in time, and tells which results are therefore in no file."""
+    before = _not_written(runner)
+    runner.close(drain=0.0, grace=grace)
+    for sink, number in _not_written(runner).items():
+        lost = number - before.get(sink, 0)
+        if lost:
+            bus.emit("warning", sink, "given up", f"{sink}: {lost} results that still waited at the end are not in it")
+
+
+def _not_written(runner: Runner) -> dict[str, int]:
+    """How many frames the queue in front of each sink has given up."""
+    found: dict[str, int] = {}
+    counts = [*runner.snapshot().values(), *(passage.counters.snapshot() for passage in runner.passages.values())]
+    for snapshot in counts:
+        for name, sink in snapshot.sinks.items():
+            found[name] = found.get(name, 0) + sink.dropped
+    return found
+
+
 def operate(
     shape: Shape,
     folder: Path,
@@ -200,7 +220,7 @@ def operate(
                 continue
             patience = drain + (_FINISH if runner.finishing() else 0.0)
             if len(signals.received) > 1 or now - stopped >= patience:
-                runner.close(drain=0.0, grace=grace)
+                _give_up(runner, grace, bus)
                 break
         voice.do(partial(show, runner))
     counts = runner.snapshot()

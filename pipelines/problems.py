@@ -9,6 +9,9 @@ from lineside.pipelines.events import Event
 
 __all__ = ["Problems"]
 
+_SAID = {"serving", "mended"}
+"""Kinds that are said and no problem of this run: where something is to be found, and what a run before this one left."""
+
 
 class Problems:
     """Collects warnings and errors from the bus; of each kind and element the first few are kept.
@@ -26,10 +29,10 @@ class Problems:
         self.messages: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        """Listens to one event; one that says where something is to be found is only said."""
-        if event.level == "info":
-            if event.kind == "serving":
-                self._say(event.message)
+        """Listens to one event; of some kinds it is only said."""
+        if event.kind in _SAID:
+            self._say(event.message)
+        if event.kind in _SAID or event.level == "info":
             return
         key = (event.element, event.kind)
         with self._lock:

@@ -23,6 +23,8 @@ _SLICE = 0.2
 """Seconds after which a wait for a frame looks whether anything else has happened."""
 _MOST_BEHIND = 3
 """So many attempts may hang at once; there is no other before one of them has ended, or they would take all memory."""
+_LONGER = 6.0
+"""So many times longer than at first an attempt may take at most."""
 _LEVEL: dict[SourceState, Level] = {"STALLED": "error", "BACKOFF": "warning"}
 
 
@@ -31,7 +33,8 @@ class Limits:
     """When a source counts as frozen, and what is done about it.
 
     Attributes:
-        connect: Longest time from an attempt to its first frame, seconds.
+        connect: Longest time from an attempt to its first frame, seconds; twice as long after each attempt that came to
+            nothing, six times at most, because what is slow would else never be there in time.
         begin: So much more for a process of its own, which has to begin first.
         stall: Longest time between two frames, seconds; infinite for any.
         periods: So many periods of the stream, where that is longer.
@@ -123,7 +126,8 @@ class Supervised:
             why: str | None = f"{len(self._behind)} captures hang; there is no other before one of them has ended"
         else:
             self.attempts += 1
-            self._connect = self._limits.connect + (self._limits.begin if apart else 0.0)
+            longer = min(2.0 ** min(self._backoff.failures, 8), _LONGER)
+            self._connect = self._limits.connect * longer + (self._limits.begin if apart else 0.0)
             build = self._isolate if apart and self._isolate is not None else self._make
             why = yield from self._lived(Attempt(build, self._name))
         if not self._stop.is_set():

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from helpers.media import pictures
+from lineside.pipelines.events import Event
 from lineside.pipelines.operate import operate
 from lineside.pipelines.plan.launch import parse_launch
 from lineside.pipelines.plan.shape import shape_of
+from lineside.pipelines.problems import Problems
 from lineside.pipelines.signals import Signals, patiently
 from lineside.pipelines.voice import Voice
 
@@ -107,6 +109,26 @@ def test_what_a_sink_without_a_model_lost_is_reported(tmp_path: Path) -> None:
         report = operate(shape, tmp_path, lambda sentence: None)
         (sink,) = report.to_dict()["feeds"][0]["sinks"].values()
         assert sink["given"] == 9 and sink[what] >= count and report.complete is (what == "written")
+
+
+def test_results_that_are_given_up_at_the_end_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path / "parts", [(48, 64)])
+    (tmp_path / "own.py").write_text(
+        "import time\n\nclass Slow:\n    def write(self, frame):\n        time.sleep(1.0)\n"
+    )
+    shape = shape_of(parse_launch("synthetic path=parts fps=50 ! own.py:Slow", folder=tmp_path))
+    report = operate(shape, tmp_path, lambda sentence: None, seconds=2.0, drain=0.1, grace=60.0)
+    (sink,) = report.feeds[next(iter(report.feeds))].sinks.values()
+    assert sink.dropped and not report.hanging and not report.complete
+    assert any("results that still waited at the end are not in it" in problem for problem in report.problems)
+
+
+def test_what_a_run_before_left_is_said_and_no_problem_of_this_one() -> None:
+    said: list[str] = []
+    problems = Problems(said.append)
+    problems(Event("warning", "lines", "mended", "lines.jsonl was left behind", 0))
+    problems(Event("warning", "lines", "disk full", "no space", 0))
+    assert said == ["lines.jsonl was left behind", "no space"] and problems.messages == ["no space"]
 
 
 def test_what_is_said_comes_in_order_and_before_the_end() -> None:

@@ -71,13 +71,13 @@ def test_after_a_kill_everything_is_whole_and_after_a_polite_one_everything_is_t
         if end == "TERM":
             counts = ended.counts("side")
             assert ended.report["stopped"] == "SIGTERM" and not ended.report["hanging"]
-            assert all("cut off" in problem for problem in ended.report["problems"]), ended.report["problems"]
+            assert all("still waited" in problem for problem in ended.report["problems"]), ended.report["problems"]
             assert counts["inspected"] == counts["entered"] and counts["in_flight"] == 0
             for name, numbers in now.items():
                 sink = counts["sinks"][name]
                 written = len(numbers) - len(before[name])
                 assert sink["written"] == written, (name, sink)
-                # A sink that is still behind after the time for what is queued gives up the rest, and counts it.
+                # A sink that is still behind after the time for what is queued gives up the rest, and it is counted and told.
                 assert sink["given"] == counts["inspected"] == written + sink["dropped"], (name, sink)
             assert not list(tmp_path.rglob("*.part")), "a polite end leaves nothing unfinished"
             # A film shows a picture again where the next one was late.

@@ -367,3 +367,19 @@ def test_a_source_that_waits_for_triggers_recovers_without_a_frame() -> None:
     watcher.until(lambda: "RUNNING" in watcher.states())
     until(lambda: watcher.source._backoff.failures == 0, "it has run for long enough")
     watcher.stop()
+
+
+class Sleepy(Life):
+    """A source that takes its time: ended before that, it has given nothing."""
+
+    def frames(self) -> Iterator[Frame]:
+        if not self.asked.wait(0.5):
+            yield Frame(PIXELS, pts=0.0, captured=time.monotonic_ns())
+            self.asked.wait()
+
+
+def test_a_source_that_is_slow_to_begin_gets_more_time_with_each_attempt() -> None:
+    watcher = Watcher(lambda: Sleepy(1, "freeze"), replace(QUICK, connect=0.2, stall=60.0))
+    watcher.until(lambda: watcher.frames)
+    watcher.stop()
+    assert watcher.states()[:3] == ["CONNECTING", "BACKOFF", "CONNECTING"]
