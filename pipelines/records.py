@@ -8,7 +8,9 @@ from typing import Any
 from lineside.pipelines.frame import DECIDED, Frame
 from lineside.pipelines.stages import spans
 
-__all__ = ["COLUMNS", "plain", "record", "rows"]
+__all__ = ["COLUMNS", "STATION_COLUMNS", "Row", "plain", "record", "rows", "station_rows"]
+
+Row = tuple[int | float | str | None, ...]
 
 COLUMNS = (
     "frame",
@@ -27,6 +29,10 @@ COLUMNS = (
 )
 """Head of a table with a row per detection: pixels for lengths, square pixels for areas. ``mask_area`` is empty where
 the masks were not asked for."""
+
+STATION_COLUMNS = (*COLUMNS, "track", "source", "model", "outcome", "wall", "trigger", "part", "encoder")
+"""The same in a station, where a table may hold several cameras, models and days: which it was, what became of it, and when
+it was taken, in seconds since 1970. What is not known is empty."""
 
 _PART = ("trigger", "part", "encoder")
 """What a line says about the part, where the source knows it."""
@@ -67,7 +73,7 @@ def record(frame: Frame) -> dict[str, Any]:
     return line
 
 
-def rows(frame: Frame) -> Iterator[tuple[int | float | str | None, ...]]:
+def rows(frame: Frame) -> Iterator[Row]:
     """A row under `COLUMNS` for each detection of a frame."""
     found = frame.detections
     if found is None:
@@ -85,6 +91,14 @@ def rows(frame: Frame) -> Iterator[tuple[int | float | str | None, ...]]:
             round(box[3] - box[1], 2),
             None if found.masks is None else int(found.masks[i].area),
         )
+
+
+def station_rows(frame: Frame) -> Iterator[Row]:
+    """A row under `STATION_COLUMNS` for each detection of a frame."""
+    tracks = None if frame.detections is None else frame.detections.tracks
+    place = (frame.source, frame.model, frame.outcome, round(frame.wall, 3), frame.trigger, frame.part, frame.encoder)
+    for i, row in enumerate(rows(frame)):
+        yield (*row, None if tracks is None else int(tracks[i]), *place)
 
 
 def plain(found: Any) -> Iterator[tuple[list[float], float, int]]:

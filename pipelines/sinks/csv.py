@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.records import COLUMNS, rows
+from lineside.pipelines.records import COLUMNS, STATION_COLUMNS, Row, rows, station_rows
 from lineside.pipelines.sinks.growing import RecordFile
 from lineside.pipelines.sinks.lasting import Lasting
 from lineside.pipelines.sinks.part import PartFile
@@ -34,12 +34,13 @@ class CsvFile(Lasting, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def make(options: CsvFile, place: Place) -> Csv:
     """Makes the sink of a station."""
     path = place.path(options.path)
-    segments = Segments(path, options.rules(), whole=whole_rows, header=_lines([COLUMNS]), world=world_of(place))
-    return Csv(path, segments.open, place.name)
+    header = _lines([STATION_COLUMNS])
+    segments = Segments(path, options.rules(), whole=whole_rows, header=header, world=world_of(place))
+    return Csv(path, segments.open, place.name, station_rows)
 
 
 class Csv:
-    """Writes the columns of `COLUMNS`, UTF-8, a comma between cells, quotes where needed (RFC 4180).
+    """Writes a row per detection, UTF-8, a comma between cells, quotes where needed (RFC 4180).
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front. After a kill the rows so far are in
     ``results.csv.part``.
@@ -49,14 +50,22 @@ class Csv:
         files: Opens what is written to, its head already in it; None for one file, which has its name when it is
             complete.
         name: Name of the sink, where it is not ``csv``.
+        rows: What stands in the table about a frame; `COLUMNS` where nothing is said.
     """
 
     takes_failed = False
 
-    def __init__(self, path: Path, files: Callable[[], RecordFile] | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        files: Callable[[], RecordFile] | None = None,
+        name: str = "",
+        rows: Callable[[Frame], Iterable[Row]] = rows,
+    ) -> None:
         self.name = name or "csv"
         self._path = path
         self._open = files
+        self._rows = rows
         self._file: RecordFile | None = None
 
     def open(self, stream: StreamInfo) -> None:
@@ -70,7 +79,7 @@ class Csv:
     def write(self, frame: Frame) -> None:
         """See `Sink.write`."""
         assert self._file is not None
-        lines = _lines([[_cell(value) for value in row] for row in rows(frame)])
+        lines = _lines([[_cell(value) for value in row] for row in self._rows(frame)])
         if lines:
             self._file.write(lines)
 

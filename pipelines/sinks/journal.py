@@ -18,7 +18,7 @@ import msgspec
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.records import rows
+from lineside.pipelines.records import STATION_COLUMNS, station_rows
 from lineside.pipelines.sinks.coco import Coco, picture_of
 from lineside.pipelines.sinks.disk import remove_tree
 from lineside.pipelines.sinks.growing import named
@@ -69,7 +69,7 @@ def xlsx(options: Workbooks, place: Place) -> Journaled:
     """Makes the sink of a station that writes workbooks."""
 
     def build(journal: Path, path: Path, stream: str) -> None:
-        book = Xlsx(path, options.bundle)
+        book = Xlsx(path, options.bundle, STATION_COLUMNS)
         book.open(StreamInfo(stream, "camera"))
         try:
             for it in read_lines(journal):
@@ -103,7 +103,7 @@ def coco(options: CocoFiles, place: Place) -> Journaled:
 
 def _rows(frame: Frame, number: int) -> dict[str, Any]:
     failed = frame.error is not None
-    return {"rows": [] if failed else list(rows(frame)), "failed": failed, "wall": round(frame.wall, 3)}
+    return {"rows": [] if failed else list(station_rows(frame)), "failed": failed, "wall": round(frame.wall, 3)}
 
 
 def _annotations(frame: Frame, number: int) -> dict[str, Any]:

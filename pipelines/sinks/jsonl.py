@@ -45,7 +45,7 @@ class JsonLines:
 
     Args:
         path: Name of the file.
-        files: Opens what is written to, and adds the wall-clock time of its capture to each line; None for one file,
+        files: Opens what is written to, and adds to each line the wall-clock time of the capture and which model looked; None for one file,
             which has its name when it is complete.
         name: Name of the sink, where it is not ``jsonl``.
     """
@@ -68,7 +68,7 @@ class JsonLines:
         assert self._file is not None
         line = record(frame)
         if self._open is not None:
-            line["wall"] = round(frame.wall, 3)
+            line |= {"model": frame.model, "wall": round(frame.wall, 3)}
         self._file.write(self._encoder.encode(line) + b"\n")
 
     def close(self, missing: int = 0) -> None:

@@ -23,6 +23,7 @@ _TABLES = """
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
     source TEXT NOT NULL,
+    model TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     wall REAL NOT NULL,
     pts REAL NOT NULL,
@@ -48,7 +49,8 @@ CREATE TABLE detections (
     x1 REAL NOT NULL,
     y1 REAL NOT NULL,
     mask_area INTEGER,
-    mask TEXT
+    mask TEXT,
+    track INTEGER
 );
 CREATE INDEX detections_by_frame ON detections (frame);
 CREATE TABLE events (
@@ -109,7 +111,16 @@ def add_frame(base: sqlite3.Connection, frame: Frame, masks: bool) -> None:
     age = (frame.clock[DECIDED] - frame.begin) / 1e6 if DECIDED in frame.clock else None
     height, width = frame.size
     values = (
-        *(frame.source, frame.sequence, round(frame.wall, 6), round(frame.pts, 6), frame.name, width, height),
+        *(
+            frame.source,
+            frame.model,
+            frame.sequence,
+            round(frame.wall, 6),
+            round(frame.pts, 6),
+            frame.name,
+            width,
+            height,
+        ),
         *(frame.outcome, frame.trigger, frame.part, frame.encoder, age, frame.error, frame.note),
     )
     row = base.execute(f"INSERT INTO frames VALUES (NULL{', ?' * len(values)})", values).lastrowid
@@ -121,8 +132,9 @@ def add_frame(base: sqlite3.Connection, frame: Frame, masks: bool) -> None:
         mask = found.masks[i] if found.masks is not None else None
         area = None if mask is None else int(mask.area)
         counts = json.dumps(mask.rle()) if masks and mask is not None else None
-        rows.append((row, number, found.names[number], score, *box, area, counts))
-    base.executemany("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        track = None if found.tracks is None else int(found.tracks[i])
+        rows.append((row, number, found.names[number], score, *box, area, counts, track))
+    base.executemany("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def add_event(base: sqlite3.Connection, event: Event) -> None:

@@ -34,8 +34,16 @@ _TITLES = {
     "width": "Width (px)",
     "height": "Height (px)",
     "mask_area": "Mask area (px²)",
+    "track": "Track",
+    "source": "Source",
+    "model": "Model",
+    "outcome": "Outcome",
+    "wall": "Taken (s since 1970)",
+    "trigger": "Trigger",
+    "part": "Part",
+    "encoder": "Encoder",
 }
-_FORMATS = {"time_s": "0.000", "score": "0.0000", "mask_area": "#,##0"}
+_FORMATS = {"time_s": "0.000", "score": "0.0000", "mask_area": "#,##0", "wall": "0.000"}
 _PIXELS = "0.00"
 
 
@@ -47,14 +55,16 @@ class Xlsx:
     Args:
         path: Name of the file.
         bundle: Name of the bundle, for the summary.
+        columns: Head of the table; it begins with `COLUMNS`.
     """
 
     name = "xlsx"
     takes_failed = True
 
-    def __init__(self, path: Path, bundle: str = "") -> None:
+    def __init__(self, path: Path, bundle: str = "", columns: Sequence[str] = COLUMNS) -> None:
         self._path = path
         self._bundle = bundle
+        self._columns = columns
         self._stream: StreamInfo | None = None
         self._book: Any = None
         self._file: SteadyFile | None = None
@@ -102,13 +112,15 @@ class Xlsx:
         self._bold = self._book.add_format({"bold": True, "bg_color": "#E8EEF4", "bottom": 1})
         self._text = self._book.add_format({"quote_prefix": True})
         self._summary = self._book.add_worksheet("Summary")
-        self._cells = {name: self._book.add_format({"num_format": _FORMATS.get(name, _PIXELS)}) for name in COLUMNS}
+        self._cells = {
+            name: self._book.add_format({"num_format": _FORMATS.get(name, _PIXELS)}) for name in self._columns
+        }
         self._next_sheet()
 
     def _next_sheet(self) -> None:
         self._sheets += 1
         sheet = self._book.add_worksheet("Detections" if self._sheets == 1 else f"Detections {self._sheets}")
-        for column, name in enumerate(COLUMNS):
+        for column, name in enumerate(self._columns):
             sheet.set_column(column, column, 36 if name == "file" else max(10, len(_TITLES[name]) + 2))
             sheet.write_string(0, column, _TITLES[name], self._bold)
         sheet.freeze_panes(1, 0)
@@ -128,7 +140,7 @@ class Xlsx:
         """Takes what was found on one frame.
 
         Args:
-            found: A row under `COLUMNS` for each detection.
+            found: A row under the columns for each detection.
             failed: Whether the frame could not be inspected.
             wall: When it was captured, in seconds since 1970; the first and the last stand in the summary. None for now.
 
@@ -152,7 +164,7 @@ class Xlsx:
             raise _refused(self._path, error.strerror or error) from error
 
     def _write_row(self, row: Sequence[int | float | str | None]) -> None:
-        for column, (name, value) in enumerate(zip(COLUMNS, row, strict=True)):
+        for column, (name, value) in enumerate(zip(self._columns, row, strict=True)):
             if isinstance(value, str):
                 self._sheet.write_string(self._row, column, value, self._text)
             elif isinstance(value, int):
@@ -217,7 +229,7 @@ class Xlsx:
                 self._summary.write_string(row, 1, value, self._text)
             else:
                 self._summary.write_number(row, 1, value)
-        last = (self._row - 1 if self._sheets == 1 else 0, len(COLUMNS) - 1)
+        last = (self._row - 1 if self._sheets == 1 else 0, len(self._columns) - 1)
         if last[0]:
             self._sheet.autofilter(0, 0, *last)
 

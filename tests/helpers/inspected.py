@@ -16,7 +16,7 @@ def inspected(number: int, size: tuple[int, int] = (48, 64), found: int = 2) -> 
     """A frame of a picture of its own, with so many boxes on it, and all that may travel with a frame."""
     rng = np.random.default_rng(number)
     frame = Frame(picture(size, number), source="top", name=f"a,b{number}.png", pts=float(number), captured=1)
-    frame.sequence, frame.outcome = number, "inspected"
+    frame.sequence, frame.outcome, frame.model = number, "inspected", "caps"
     frame.wall, frame.trigger, frame.part, frame.encoder = BEGAN + number, number, f"part {number}", 100 * number
     frame.stamp(TAKEN)
     frame.stamp(DECIDED)

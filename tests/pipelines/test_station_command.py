@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from helpers.documents import ROOT
@@ -52,9 +54,12 @@ station: 1
 elements:
   one: {{pictures: {{path: parts}}}}
   two: {{synthetic: {{path: parts, fps: 50, count: 5}}}}
-  model: {{segment: {{bundle: {bundle}}}}}
+  model: {{segment: {{bundle: {bundle}, conf: 0.01}}}}
   lines: {{jsonl: {{path: lines.jsonl}}}}
-links: [one ! model ! lines, two ! queue policy=every:9 ! model]
+  table: {{csv: {{path: table.csv}}}}
+  book: {{xlsx: {{path: book.xlsx}}}}
+  base: {{sqlite: {{path: base.sqlite}}}}
+links: [one ! model ! lines, two ! queue policy=every:9 ! model, model ! table, model ! book, model ! base]
 """
     )
     done = cli("station", tmp_path / "station.yaml", "--json", "--out", tmp_path / "out")
@@ -67,6 +72,22 @@ links: [one ! model ! lines, two ! queue policy=every:9 ! model]
         *(("two", k) for k in range(5)),
     ]
     assert [line["trigger"] for line in lines if line["source"] == "two"] == [0, 1, 2, 3, 4]
+    assert {line["model"] for line in lines} == {"model"}
+    wanted = sorted(
+        (line["source"], "model", line["frame"], one["score"]) for line in lines for one in line["detections"]
+    )
+    assert wanted
+    with (tmp_path / "out" / "table.csv").open(newline="") as table:
+        rows = [(it["source"], it["model"], int(it["frame"]), float(it["score"])) for it in csv.DictReader(table)]
+    assert sorted(rows) == wanted
+    sheet = openpyxl.load_workbook(next((tmp_path / "out").glob("book*.xlsx")))["Detections"]
+    head, *cells = sheet.iter_rows(values_only=True)
+    assert sorted(tuple(row[head.index(it)] for it in ("Source", "Model", "Frame", "Score")) for row in cells) == wanted
+    with sqlite3.connect(tmp_path / "out" / "base.sqlite") as base:
+        found = base.execute(
+            "SELECT source, model, sequence, score FROM detections JOIN frames ON frame = id"
+        ).fetchall()
+    assert sorted(found) == wanted
 
 
 def test_a_region_that_cannot_be_meant_is_said_before_anything_runs(

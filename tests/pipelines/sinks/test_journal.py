@@ -15,7 +15,7 @@ from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.frame import Frame
-from lineside.pipelines.records import COLUMNS
+from lineside.pipelines.records import STATION_COLUMNS
 from lineside.pipelines.sinks import journal
 
 STREAM = StreamInfo("top", "camera", live=True, fps=25.0)
@@ -38,7 +38,7 @@ def frames_in(path: Path) -> list[int]:
     facts = {line[0]: line[1] for line in book["Summary"].iter_rows(values_only=True)}
     rows = list(book["Detections"].iter_rows(min_row=2, values_only=True))
     assert facts["Detections"] == len(rows) and facts["Frames inspected"] == len({row[0] for row in rows})
-    assert all(len(row) == len(COLUMNS) for row in rows)
+    assert all(len(row) == len(STATION_COLUMNS) for row in rows)
     return sorted({row[0] for row in rows})
 
 

@@ -18,7 +18,7 @@ import openpyxl
 import pytest
 
 from helpers.inspected import inspected
-from lineside.pipelines.records import COLUMNS
+from lineside.pipelines.records import STATION_COLUMNS
 from lineside.pipelines.sinks.pictures import whole_picture
 from lineside.pipelines.sinks.video import find_ffmpeg
 from lineside.pipelines.sinks.whole import read_lines, whole_rows
@@ -88,7 +88,7 @@ def numbers(folder: Path) -> dict[str, list[int]]:
         data = path.read_bytes()
         rows = list(csv.DictReader(data[: whole_rows(path)].decode().splitlines(), strict=True))
         assert path.suffix == ".part" or whole_rows(path) == len(data)
-        assert all(len(row) == len(COLUMNS) and None not in row.values() for row in rows)
+        assert all(len(row) == len(STATION_COLUMNS) and None not in row.values() for row in rows)
         found["csv"] += [int(row["frame"]) for row in rows[::2]]
     with sqlite3.connect(f"file:{folder / 'r.sqlite'}?mode=ro", uri=True) as base:
         assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -81,7 +81,7 @@ def jsonl(folder: Path, disk: Disk, clock: Clock) -> Made:
 
 
 def line(frame: Frame) -> list[Hashable]:
-    return [json.dumps(record(frame) | {"wall": round(frame.wall, 3)}, sort_keys=True)]
+    return [json.dumps(record(frame) | {"model": frame.model, "wall": round(frame.wall, 3)}, sort_keys=True)]
 
 
 def lines(folder: Path) -> list[Hashable]:
