@@ -19,7 +19,7 @@ from lineside.pipelines.looks import BranchName
 from lineside.pipelines.plan.shape import Shape
 from lineside.pipelines.problems import Problems
 from lineside.pipelines.runner import Runner
-from lineside.pipelines.signals import catch_signals, patiently
+from lineside.pipelines.signals import Signals, catch_signals, patiently
 from lineside.pipelines.stages import StageStats
 from lineside.pipelines.summary import Tally
 from lineside.pipelines.tails import apply_machine, settle_garbage
@@ -134,6 +134,35 @@ def _written(sinks: Iterable[SinkCounts], live: bool) -> bool:
     return not any(sink.failed or (sink.dropped and not live) for sink in sinks)
 
 
+def _end_wanted(signals: Signals, begin: float, seconds: float | None) -> bool:
+    """Whether a signal has come, or the time is up."""
+    return bool(signals.received) or (seconds is not None and time.monotonic() - begin >= seconds)
+
+
+def _until_ended(
+    runner: Runner,
+    wanted: Callable[[], bool],
+    show: Callable[[], None],
+    drain: float,
+    grace: float,
+    bus: Bus,
+    signals: Signals,
+) -> None:
+    """Waits until a graph has ended, by itself or because that is wanted; see `operate` for how long each may take."""
+    stopped: float | None = None
+    while not runner.join(_TICK):
+        show()
+        if stopped is None and wanted():
+            runner.stop()
+            stopped = time.monotonic()
+        if stopped is None:
+            continue
+        patience = drain + (_FINISH if runner.finishing() else 0.0)
+        if len(signals.received) > 1 or time.monotonic() - stopped >= patience:
+            _give_up(runner, grace, bus)
+            return
+
+
 def _give_up(runner: Runner, grace: float, bus: Bus) -> None:
     """Ends what has not ended in time, and tells which results are therefore in no file."""
     before = _not_written(runner)
@@ -209,19 +238,8 @@ def operate(
         runner = patiently(start, signals, grace)
         begin = time.monotonic()
         settle_garbage(shape.plan.machine)
-        stopped = None
-        while not runner.join(_TICK):
-            voice.do(partial(show, runner), idle=True)
-            now = time.monotonic()
-            if stopped is None and (signals.received or (seconds is not None and now - begin >= seconds)):
-                runner.stop()
-                stopped = now
-            if stopped is None:
-                continue
-            patience = drain + (_FINISH if runner.finishing() else 0.0)
-            if len(signals.received) > 1 or now - stopped >= patience:
-                _give_up(runner, grace, bus)
-                break
+        wanted = partial(_end_wanted, signals, begin, seconds)
+        _until_ended(runner, wanted, partial(voice.do, partial(show, runner), idle=True), drain, grace, bus, signals)
         voice.do(partial(show, runner))
     counts = runner.snapshot()
     return Report(
