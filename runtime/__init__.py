@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from lineside.runtime.contract import HeadContract, InputContract
     from lineside.runtime.detections import Detections
     from lineside.runtime.geometry import Letterbox
+    from lineside.runtime.loading import load
     from lineside.runtime.manifest import Manifest
     from lineside.runtime.masks import Mask, Masks
     from lineside.runtime.postprocess import decode
     from lineside.runtime.raw import Raw
-    from lineside.runtime.segmenter import Segmenter, load
+    from lineside.runtime.segmenter import Segmenter
     from lineside.runtime.yuv import Yuv
 
 __all__ = [
@@ -50,7 +51,7 @@ _HOMES = {
     "Segmenter": "lineside.runtime.segmenter",
     "Yuv": "lineside.runtime.yuv",
     "decode": "lineside.runtime.postprocess",
-    "load": "lineside.runtime.segmenter",
+    "load": "lineside.runtime.loading",
     "open_bundle": "lineside.runtime.bundle",
 }
 

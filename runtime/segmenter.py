@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,100 +11,24 @@ from types import TracebackType
 
 import numpy as np
 
-from lineside.runtime.bundle import open_bundle
 from lineside.runtime.detections import Detections
-from lineside.runtime.engines import open_engines
-from lineside.runtime.engines.base import Array, Engine, EngineOptions, Mode
-from lineside.runtime.errors import BadFrame, BadOption, EngineFailed
+from lineside.runtime.engines.base import Array, Engine
+from lineside.runtime.errors import BadFrame, EngineFailed
+from lineside.runtime.lane import Lane
 from lineside.runtime.manifest import Manifest
-from lineside.runtime.postprocess import Postprocessor, check_options
+from lineside.runtime.postprocess import check_options
 from lineside.runtime.preprocess import Preprocessor
 from lineside.runtime.raw import Raw
-from lineside.runtime.sizing import at_size
 from lineside.runtime.yuv import Picture, Yuv
 
-__all__ = ["Frame", "MaskMode", "Segmenter", "Stamp", "load"]
+__all__ = ["Frame", "MaskMode", "Segmenter", "Stamp"]
 
 Frame = Picture
 MaskMode = str
 """``native``, ``proto`` or ``none``."""
-MAX_THREADS = 1024
-MAX_LANES = 256
-"""Beyond these no machine gains anything, and threads by the million make a load last for ever."""
 Stamp = Callable[[str], None]
 """Called with ``preprocess``, ``wait``, ``infer`` and ``postprocess`` at the end of each stage; ``wait`` is the wait for
 another lane that has the engine."""
-
-
-def load(
-    path: str | os.PathLike[str],
-    engine: str = "auto",
-    *,
-    mode: Mode = "latency",
-    threads: int | None = None,
-    lanes: int | None = None,
-    imgsz: int | tuple[int, int] | None = None,
-) -> Segmenter:
-    """Loads a bundle.
-
-    Args:
-        path: A bundle: a folder, or the same tree in a .zip file.
-        engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``.
-        mode: ``latency`` answers one picture as soon as possible; ``throughput`` runs several pictures side by side.
-        threads: Threads of one run, at most 1024; None: all physical cores for ``latency``, one for ``throughput``.
-        lanes: How many threads may call the model at once, at most 256; None: one for ``latency`` (a run has
-            all cores), one per physical core for ``throughput``. There lanes times threads may be 1024 at most.
-        imgsz: Input size in pixels, one number or (height, width), multiples of the model's greatest stride; only for a
-            bundle that was exported with ``--dynamic``. None: the bundle's own.
-
-    Returns:
-        The model, ready to be called.
-
-    Raises:
-        BundleError: The bundle is not usable; its subclasses say why.
-        EngineError: The engine is not there, too old, or refuses the model.
-        BadOption: ``mode``, ``threads``, ``lanes`` or ``imgsz`` is none of the above.
-    """
-    name, options = _options(engine, mode, threads, lanes)
-    bundle = at_size(open_bundle(path), imgsz)
-    return Segmenter(bundle.manifest, open_engines(name, bundle, options))
-
-
-def _options(engine: object, mode: Mode, threads: int | None, lanes: int | None) -> tuple[str, EngineOptions]:
-    """Name of the engine, and how it is to run; what is outside its range is refused before anything is opened."""
-    if not isinstance(engine, str):
-        raise BadOption(f"engine={engine!r} is no name: give 'auto', 'onnxruntime' or 'recorded:FILE.npz'")
-    if mode not in ("latency", "throughput"):
-        raise BadOption(f"mode={mode!r} is not known: choose 'latency' or 'throughput'")
-    for what, count, most in (("threads", threads, MAX_THREADS), ("lanes", lanes, MAX_LANES)):
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= most):
-            raise BadOption(
-                f"{what}={count!r} is not possible: give a number from 1 to {most}, or None to let it be chosen"
-            )
-    if mode == "throughput" and (threads or 1) * (lanes or 1) > MAX_THREADS:
-        raise BadOption(
-            f"threads={threads} in each of lanes={lanes} is more than {MAX_THREADS} threads: give fewer of either"
-        )
-    name, colon, recording = engine.partition(":")
-    if colon and (name != "recorded" or not recording):
-        raise BadOption(f"engine={engine!r} is not known: only 'recorded' takes a file, as in 'recorded:FILE.npz'")
-    return name, EngineOptions(mode=mode, threads=threads, lanes=lanes, recording=recording or None)
-
-
-class _Lane:
-    """What one call needs to itself: buffers, engine, and the memory of both native stages."""
-
-    def __init__(self, engine: Engine, manifest: Manifest) -> None:
-        self.engine = engine
-        self.tensor = engine.buffers()[manifest.input.name]
-        self.slots = tuple(self.tensor)  # (3, h, w) each, a picture of the batch
-        self.dynamic = manifest.input.dynamic
-        self.preprocessor = Preprocessor(manifest.input.size)
-        self.postprocessor = Postprocessor(manifest.head)
-
-    def filled(self, count: int) -> Array:
-        """The part of the input that is to be executed: all of it, unless the model leaves the batch free."""
-        return self.tensor[:count] if self.dynamic and count < len(self.slots) else self.tensor
 
 
 class Segmenter:
@@ -127,7 +50,7 @@ class Segmenter:
         self.manifest = manifest
         self.engine_name = engines[0].name
         self.lanes = len(engines)
-        self._free = [_Lane(engine, manifest) for engine in engines]
+        self._free = [Lane(engine, manifest) for engine in engines]
         self._changed = threading.Condition()
         self._closed = False
 
@@ -306,7 +229,7 @@ class Segmenter:
             return found
 
     @contextmanager
-    def _lane(self) -> Iterator[_Lane]:
+    def _lane(self) -> Iterator[Lane]:
         """A lane to oneself; the one that was used last comes first, because its memory is warm."""
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._closed)

@@ -24,8 +24,9 @@ from lineside.export.accuracy.verdict import judge_differences
 from lineside.export.datasets import DatasetReport, check_dataset
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.errors import BadOption, ContractMismatch
+from lineside.runtime.loading import load
 from lineside.runtime.manifest import Manifest
-from lineside.runtime.segmenter import Segmenter, load
+from lineside.runtime.segmenter import Segmenter
 
 __all__ = ["AccuracyOptions", "compare", "differences", "measure"]
 

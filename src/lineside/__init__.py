@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lineside.runtime import errors
     from lineside.runtime.detections import Detections
     from lineside.runtime.errors import LinesideError
-    from lineside.runtime.segmenter import Segmenter, load
+    from lineside.runtime.loading import load
+    from lineside.runtime.segmenter import Segmenter
 
     __version__: str
 
@@ -27,7 +28,7 @@ _HOMES = {
     "Detections": "lineside.runtime.detections",
     "LinesideError": "lineside.runtime.errors",
     "Segmenter": "lineside.runtime.segmenter",
-    "load": "lineside.runtime.segmenter",
+    "load": "lineside.runtime.loading",
 }
 
 

@@ -24,7 +24,7 @@ from lineside.export.accuracy.truth import label_truth
 from lineside.export.datasets import check_dataset
 from lineside.export.synth.dataset import write_dataset
 from lineside.export.ultra import load_model
-from lineside.runtime.segmenter import load
+from lineside.runtime.loading import load
 from lineside.runtime.verify import VerifyReport
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,8 +18,8 @@ from lineside.export.pictures import drawn_pictures
 from lineside.export.settle import settle
 from lineside.export.synth.dataset import write_dataset
 from lineside.export.ultra import load_model
+from lineside.runtime.loading import load
 from lineside.runtime.masks import Mask
-from lineside.runtime.segmenter import load
 
 SIZE = (128, 128)
 
