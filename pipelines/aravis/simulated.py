@@ -12,8 +12,9 @@ import itertools
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from ctypes import CFUNCTYPE, c_char_p, c_int, c_uint32, c_void_p, memmove
+from collections.abc import Callable, Iterator
+from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint32, c_void_p, memmove
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ import numpy as np
 
 from lineside.pipelines.foreign import Functions
 from lineside.pipelines.frame import Pixels
+from lineside.pipelines.gst.structs import Value
 from lineside.pipelines.units import parse_time
-from lineside.runtime.errors import LinesideError, SourceError
+from lineside.runtime.errors import BadOption, LinesideError, SourceError
 
-__all__ = ["main", "simulated"]
+__all__ = ["Simulated", "main", "simulated"]
 
 _LIBRARIES = ("libgobject-2.0.so.0", "libaravis-0.8.so.0")
 _FILL = CFUNCTYPE(None, c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)
@@ -32,6 +34,9 @@ _FILL = CFUNCTYPE(None, c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     # name: what it returns, what it takes
     "g_object_unref": (None, c_void_p),
+    "g_object_set_property": (None, c_void_p, c_char_p, POINTER(Value)),
+    "g_value_init": (c_void_p, POINTER(Value), c_size_t),
+    "g_value_set_double": (None, POINTER(Value), c_double),
     "arv_gv_fake_camera_new": (c_void_p, c_char_p, c_char_p),
     "arv_gv_fake_camera_is_running": (c_int, c_void_p),
     "arv_gv_fake_camera_get_fake_camera": (c_void_p, c_void_p),
@@ -42,6 +47,21 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 _EIGHT_BITS = 0x0108 << 16
 """Pixel formats that begin with this have a byte per pixel."""
+_DOUBLE = 15 << 2
+"""``G_TYPE_DOUBLE``."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A camera that is none.
+
+    Attributes:
+        name: Its identification.
+        lose: From now on it loses that part of its packets, in [0, 1], as a bad cable does.
+    """
+
+    name: str
+    lose: Callable[[float], None]
 
 
 class _Reel:
@@ -69,7 +89,7 @@ class _Reel:
 
 
 @contextlib.contextmanager
-def simulated(address: str, serial: str, pictures: list[Pixels]) -> Iterator[str]:
+def simulated(address: str, serial: str, pictures: list[Pixels]) -> Iterator[Simulated]:
     """A camera for as long as the block runs.
 
     Args:
@@ -78,7 +98,7 @@ def simulated(address: str, serial: str, pictures: list[Pixels]) -> Iterator[str
         pictures: What it shows, in turn; its own test pattern where there are none.
 
     Yields:
-        Its identification.
+        The camera.
 
     Raises:
         MissingPackage: Aravis is not installed.
@@ -105,11 +125,17 @@ def simulated(address: str, serial: str, pictures: list[Pixels]) -> Iterator[str
         if form & 0xFFFF0000 == _EIGHT_BITS:  # the camera has seen to it that so many bytes have room there
             memmove(place, np.ascontiguousarray(reel.next((height, width))).ctypes.data, height * width)
 
+    def lose(part: float) -> None:
+        value = Value()
+        arv.g_value_init(byref(value), _DOUBLE)
+        arv.g_value_set_double(byref(value), part)
+        arv.g_object_set_property(camera, b"gvsp-lost-ratio", byref(value))
+
     shown = _FILL(fill)
     if pictures:
         arv.arv_fake_camera_set_fill_pattern(arv.arv_gv_fake_camera_get_fake_camera(camera), shown, None)
     try:
-        yield f"Aravis-Fake-{serial}"
+        yield Simulated(f"Aravis-Fake-{serial}", lose)
     finally:
         arv.g_object_unref(camera)  # which ends its threads, and with them the calls of `shown`
 
@@ -129,6 +155,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("pictures", nargs="?", help="folder of the pictures that it shows; a test pattern without")
     parser.add_argument("--address", default="127.0.0.1", help="address of this machine [127.0.0.1]")
     parser.add_argument("--serial", default="GV01", help="serial number [GV01]")
+    parser.add_argument("--loss", default="0", help="part of its packets that it loses, e.g. 0.01 [0]")
     parser.add_argument("--duration", help="end after so long, e.g. 10m; until Ctrl-C without")
     told = parser.parse_args(words)
     ended = threading.Event()
@@ -136,13 +163,27 @@ def main(words: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         seconds = parse_time(told.duration) / 1e9 if told.duration else None
-        with simulated(told.address, told.serial, _pictures(told.pictures)) as name:
-            print(f"{name} answers at {told.address}, until Ctrl-C", flush=True)
+        loss = _part(told.loss)
+        with simulated(told.address, told.serial, _pictures(told.pictures)) as camera:
+            camera.lose(loss)
+            print(f"{camera.name} answers at {told.address}, until Ctrl-C", flush=True)
             ended.wait(seconds)
     except LinesideError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _part(text: str) -> float:
+    """A part of a whole.
+
+    Raises:
+        BadOption: It is none.
+    """
+    with contextlib.suppress(ValueError):
+        if 0 <= (part := float(text)) <= 1:
+            return part
+    raise BadOption(f"--loss {text} is no part of the packets; write a number from 0 to 1, such as 0.01")
 
 
 def _pictures(folder: str | None) -> list[Pixels]:

@@ -29,6 +29,16 @@ HERE = "127.0.0.1"
 SMALL = Settings(width=64, height=48, fps=25.0, format="Mono8")
 """Few packets, so that a busy machine loses none of them."""
 
+DEVICE = """
+import sys
+from lineside.pipelines.aravis.simulated import simulated
+with simulated(*sys.argv[1:], []) as camera:
+    print(camera.name, flush=True)
+    for line in sys.stdin:
+        camera.lose(float(line))
+        print("done", flush=True)
+"""
+
 HOLDER = """
 import sys
 from lineside.pipelines.aravis.source import AravisSource
@@ -56,21 +66,22 @@ class Device:
     """A simulated camera in a process of its own."""
 
     def __init__(self, address: str, serial: str) -> None:
-        self.address, self.name = address, f"Aravis-Fake-{serial}"
-        command = [sys.executable, str(Path(__file__).parent / "fake_gige.py"), address, serial]
+        self.address = address
+        command = [sys.executable, "-c", DEVICE, address, serial]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._says("ready")
+        self.name = self._says()
+        assert self.name == f"Aravis-Fake-{serial}"
 
-    def _says(self, word: str) -> None:
+    def _says(self) -> str:
         assert self.process.stdout is not None
-        assert self.process.stdout.readline().strip() == word
+        return self.process.stdout.readline().strip()
 
     def lose(self, part: float) -> None:
         """Loses that part of its packets from now on."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"loss {part}\n")
+        self.process.stdin.write(f"{part}\n")
         self.process.stdin.flush()
-        self._says("done")
+        assert self._says() == "done"
 
     def die(self) -> None:
         """Is switched off."""

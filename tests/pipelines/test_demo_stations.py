@@ -108,7 +108,7 @@ def test_from_an_industrial_camera(desk: Path) -> None:
             assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("words", [["--address", "192.0.2.77"], ["nowhere"], ["--duration", "soon"]])
+@pytest.mark.parametrize("words", [["--address", "192.0.2.77"], ["nowhere"], ["--duration", "soon"], ["--loss", "all"]])
 def test_a_camera_that_cannot_be_simulated(words: list[str]) -> None:
     with alone():
         command = [sys.executable, "-m", "lineside.pipelines.aravis.simulated", *words]
