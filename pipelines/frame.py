@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -111,6 +112,7 @@ class Frame:
         "_lock",
         "_original",
         "_recycle",
+        "_shown",
         "clock",
         "damage",
         "detections",
@@ -163,6 +165,7 @@ class Frame:
         self.damage: str | None = None
         self.missed = 0
         self._original: Picture | None = None
+        self._shown: list[Callable[[], None]] = []
         self._converted = _Converted(pixels, pool) if isinstance(pixels, Yuv) else None
         self._forked = False
         self._recycle = recycle
@@ -195,15 +198,18 @@ class Frame:
             return pixels.to_bgr()  # put there by `show`, which is meant for pixels
         return converted.bgr()
 
-    def show(self, pixels: Pixels) -> None:
+    def show(self, pixels: Pixels, pool: BufferPool | None = None) -> None:
         """Puts another picture in the place of the frame's own: a part of it, or one drawn over.
 
         The buffer of the first one still goes back to its source at the last release.
 
         Args:
             pixels: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey.
+            pool: Gets them back at the last release; a fork of the frame holds it until then.
         """
         with self._lock:
+            if pool is not None:
+                self._shown.append(partial(pool.give, pixels))
             if self._original is None:
                 self._original = self.pixels
             self.pixels = pixels
@@ -266,9 +272,12 @@ class Frame:
                 return
             pixels, self.pixels = self.pixels if self._original is None else self._original, None
             self._original = None
+            shown, self._shown = self._shown, []
             # Forgotten also by who keeps the frame: its source may wait for the last view of the picture to go.
             converted, self._converted = self._converted, None
         if converted is not None and not self._forked:
             converted.release()
+        for give_back in shown:
+            give_back()
         if self._recycle is not None and pixels is not None:
             self._recycle(pixels)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from lineside.pipelines.catalog import Options, Place
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.frame import Frame, Pixels
+from lineside.pipelines.pool import BufferPool
 from lineside.pipelines.sources.opencv import opencv
 from lineside.runtime.errors import BadFrame, BadOption
 
@@ -23,6 +26,8 @@ _OUTSIDE = 114
 """Grey of the letterbox's border, which a model has learned to look past."""
 
 Points = npt.NDArray[np.float64]
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom; the last two are outside."""
 
 
 class Region(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,8 +74,7 @@ class Roi:
     lanes = 256  # as many threads as there are
 
     def __init__(self, region: Region) -> None:
-        self._region = region
-        self._mask: tuple[tuple[int, int], Pixels] | None = None
+        self._show = _way(region)
 
     def open(self) -> None:
         """See `Transform.open`."""
@@ -92,43 +96,74 @@ class Roi:
         Raises:
             BadFrame: The region lies outside the picture.
         """
-        region = self._region
-        if region.crop is not None:
-            left, top, width, height = (round(value) for value in _numbers(region.crop))
-            frame.show(_cut(frame, left, top, left + width, top + height))
-        elif region.polygon is not None:
-            frame.show(self._within(frame, _points(region.polygon)))
-        elif region.perspective is not None:
-            frame.show(self._turned(frame, _points(region.perspective)))
-
-    def _within(self, frame: Frame, corners: Points) -> Pixels:
-        """The crop around a polygon, grey outside of it."""
-        (left, top), (right, bottom) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
-        part = _cut(frame, int(left), int(top), int(right), int(bottom))
-        if self._mask is None or self._mask[0] != part.shape[:2]:
-            mask = np.zeros(part.shape[:2], np.uint8)
-            opencv().fillPoly(mask, [np.round(corners - (left, top)).astype(np.int32)], 255)
-            self._mask = part.shape[:2], mask
-        inside = self._mask[1] if part.ndim == 2 else self._mask[1][..., None]
-        return np.where(inside, part, np.uint8(_OUTSIDE))
-
-    def _turned(self, frame: Frame, corners: Points) -> Pixels:
-        """A plane seen from the front."""
-        _check(frame, corners)
-        width, height = _sides(corners) if self._region.size is None else map(int, self._region.size.split("x"))
-        cv2 = opencv()
-        target = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
-        matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
-        turned: Pixels = cv2.warpPerspective(frame.bgr(), matrix, (width, height))
-        return turned
+        self._show(frame)
 
     def close(self) -> None:
         """See `Transform.close`."""
 
 
-def _cut(frame: Frame, left: int, top: int, right: int, bottom: int) -> Pixels:
+def _way(region: Region) -> Callable[[Frame], None]:
+    """What is done to each frame, with all that can be known before the first."""
+    if region.crop is not None:
+        left, top, width, height = (round(value) for value in _numbers(region.crop))
+        return partial(_crop, box=(left, top, left + width, top + height))
+    if region.polygon is not None:
+        return _Within(_points(region.polygon))
+    assert region.perspective is not None, "a region is one of the three"
+    size = region.size and tuple(map(int, region.size.split("x")))
+    return _Turned(_points(region.perspective), size or None)
+
+
+def _crop(frame: Frame, box: Box) -> None:
+    frame.show(_cut(frame, box))
+
+
+class _Within:
+    """The crop around a polygon, grey outside of it."""
+
+    def __init__(self, corners: Points) -> None:
+        (left, top), (right, bottom) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+        self._box: Box = int(left), int(top), int(right), int(bottom)
+        self._corners = np.round(corners - np.maximum((left, top), 0)).astype(np.int32)
+        self._outside: Pixels | None = None
+        self._pool = BufferPool()
+
+    def __call__(self, frame: Frame) -> None:
+        part = _cut(frame, self._box)
+        outside = self._outside
+        if outside is None or outside.shape != part.shape[:2]:
+            outside = np.full(part.shape[:2], 1, np.uint8)
+            opencv().fillPoly(outside, [self._corners], 0)
+            self._outside = outside
+        shown = self._pool.take(part.shape)
+        np.copyto(shown, part)
+        shown[outside.view(np.bool_)] = _OUTSIDE
+        frame.show(shown, self._pool)
+
+
+class _Turned:
+    """A plane seen from the front."""
+
+    def __init__(self, corners: Points, size: tuple[int, ...] | None) -> None:
+        self._corners = corners
+        width, height = size or _sides(corners)
+        self._size = width, height
+        target = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+        self._matrix = opencv().getPerspectiveTransform(corners.astype(np.float32), target)
+        self._pool = BufferPool()
+
+    def __call__(self, frame: Frame) -> None:
+        _check(frame, self._corners)
+        picture = frame.bgr()
+        width, height = self._size
+        shown = self._pool.take((height, width, *picture.shape[2:]))
+        opencv().warpPerspective(picture, self._matrix, self._size, shown)
+        frame.show(shown, self._pool)
+
+
+def _cut(frame: Frame, rectangle: Box) -> Pixels:
     """A rectangle of the picture, as a view; what lies outside the picture is left away."""
-    height, width = frame.size
+    (left, top, right, bottom), (height, width) = rectangle, frame.size
     box = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if box[0] >= box[2] or box[1] >= box[3]:
         raise BadFrame(

@@ -59,6 +59,44 @@ def test_outside_a_polygon_it_is_grey() -> None:
         )
 
 
+def test_a_polygon_that_begins_outside_the_picture_keeps_its_place() -> None:
+    frame = cut(Frame(PICTURE), polygon="-20,-10, 40,-10, 40,30, -20,30")
+    assert frame.size == (30, 40) and np.array_equal(frame.bgr()[:-1, :-1], PICTURE[:29, :39])
+
+
+@pytest.mark.parametrize(
+    "region",
+    [{"polygon": "10,10, 50,10, 10,40"}, {"perspective": "20,10, 60,15, 70,50, 15,45", "size": "40x30"}],
+    ids=["polygon", "perspective"],
+)
+def test_the_buffer_of_a_region_is_used_again_when_nobody_holds_its_frame(region: dict[str, str]) -> None:
+    roi = make("roi", options_of("roi", region, "test"), Place())
+    pictures = RNG.integers(0, 256, (4, 60, 80, 3), np.uint8)
+    wanted = [cut(Frame(picture), **region).bgr() for picture in pictures]
+
+    def shown(number: int) -> Frame:
+        frame = Frame(pictures[number])
+        roi(frame)
+        assert np.array_equal(frame.bgr(), wanted[number])
+        return frame
+
+    first = shown(0)
+    pixels, fork = first.bgr(), first.fork()
+    first.release()
+    second = shown(1)
+    assert fork.bgr() is pixels and np.array_equal(pixels, wanted[0]), "somebody holds a fork of it"
+    assert second.bgr() is not pixels
+    fork.release()
+    third = shown(2)
+    assert third.bgr() is pixels
+    back = second.bgr()
+    roi_of_roi = make("roi", options_of("roi", {"crop": "1,1,9,9"}, "test"), Place())
+    roi_of_roi(second)
+    assert shown(3).bgr() is not back, "a part of it is shown"
+    second.release()
+    assert shown(0).bgr() is back
+
+
 def test_a_plane_seen_at_an_angle_is_turned_to_the_front() -> None:
     board = np.zeros((60, 80, 3), np.uint8)
     corners = np.array([(20, 10), (60, 15), (70, 50), (15, 45)], np.int32)
