@@ -12,7 +12,7 @@ from lineside.pipelines.sources.opencv import opencv
 if TYPE_CHECKING:
     from lineside.runtime.detections import Detections
 
-__all__ = ["PALETTE", "Overlay", "colour"]
+__all__ = ["PALETTE", "Overlay", "colour", "fit"]
 
 PALETTE: tuple[tuple[int, int, int], ...] = (
     (190, 230, 0),
@@ -129,3 +129,22 @@ class Overlay:
 def _plain(name: str, number: int) -> str:
     """A class name as OpenCV's built-in font can write it."""
     return name if name.isascii() and name.isprintable() else f"class {number}"
+
+
+def fit(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture fitted into another size, black around it.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 BGR.
+        size: Height and width.
+
+    Returns:
+        A new ``(*size, 3)`` uint8 BGR.
+    """
+    cv2 = opencv()
+    scale = min(size[0] / picture.shape[0], size[1] / picture.shape[1])
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    out = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    out[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return out

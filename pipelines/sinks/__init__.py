@@ -16,7 +16,7 @@ SINKS = {
     "xlsx": "lineside.pipelines.sinks.xlsx:Xlsx",
     "coco": "lineside.pipelines.sinks.coco:Coco",
     "images": "lineside.pipelines.sinks.images:Images",
-    "video": "lineside.pipelines.sinks.video:OverlayVideo",
+    "video": "lineside.pipelines.sinks.film:whole",
 }
 """What writes each kind of result."""
 

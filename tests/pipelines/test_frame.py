@@ -22,8 +22,8 @@ from lineside.pipelines.looks import Feed, Look, Way
 from lineside.pipelines.pool import BufferPool
 from lineside.pipelines.runner import Runner
 from lineside.pipelines.segment import Segment
+from lineside.pipelines.sinks import make_sink
 from lineside.pipelines.sinks.images import Images
-from lineside.pipelines.sinks.video import OverlayVideo
 from lineside.pipelines.sources.memory import Memory
 from lineside.pipelines.transforms.overlay import Draw, Drawing
 from lineside.pipelines.transforms.roi import Region, Roi
@@ -200,7 +200,7 @@ def test_a_line_finds_saves_and_films_the_same_as_in_pixels(bundle: Path, tmp_pa
         sinks = [
             Keep(gate=lambda frame, seen=seen: seen.append(frame.detections)),
             Images(folder / "images"),
-            OverlayVideo(folder / "film.mp4"),
+            make_sink("video", folder),
         ]
         Graph(Memory(pictures, 6), Segment(lineside.load(bundle)), sinks).run()
     assert len(found["yuv"]) == 6 and all(len(detections) for detections in found["yuv"])
@@ -210,7 +210,7 @@ def test_a_line_finds_saves_and_films_the_same_as_in_pixels(bundle: Path, tmp_pa
     images = [sorted((tmp_path / name / "images").iterdir()) for name in ("yuv", "pixels")]
     assert [path.name for path in images[0]] == [path.name for path in images[1]] and len(images[0]) == 6
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*images, strict=True))
-    films = [cv2.VideoCapture(str(tmp_path / name / "film.mp4")) for name in ("yuv", "pixels")]
+    films = [cv2.VideoCapture(str(tmp_path / name / "overlay.mp4")) for name in ("yuv", "pixels")]
     for _ in range(6):
         (good, ours), (_, wanted) = (film.read() for film in films)
         assert good

@@ -141,21 +141,25 @@ def test_what_the_system_refuses_is_said_and_the_rest_is_done() -> None:
 
 
 ENCODER = """
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.sinks.film import Film
 from lineside.pipelines.sinks.lasting import Rules
+from lineside.pipelines.sinks.reels import Fragments
 from lineside.pipelines.tails import Machine, apply_machine
 
 said = []
 apply_machine(Machine(priority=1), said.append)
 import numpy as np
 from lineside.pipelines.frame import Frame
-film = Film(Path(sys.argv[1]) / "film.mp4", Rules(), (sys.argv[2], "none"))
+folder = Path(sys.argv[1])
+film = Film(Fragments(folder / "film.mp4", Rules(), (sys.argv[2], "none")))
 film.open(StreamInfo("top", "camera", fps=10.0))
 film.write(Frame(np.zeros((8, 8, 3), np.uint8)))
-encoder = film._encoder._process.pid
+while not (folder / "number").exists():
+    time.sleep(0.01)
+encoder = int((folder / "number").read_text())
 found = [said, os.sched_getscheduler(0), os.sched_getscheduler(encoder)]
 film.close()
 print(json.dumps(found))
@@ -165,7 +169,7 @@ print(json.dumps(found))
 def test_an_encoder_is_not_in_realtime(tmp_path: Path) -> None:
     """It would hold up the inspection on the very cores that both have."""
     program = tmp_path / "encoder"
-    program.write_text("#!/bin/sh\ncat > /dev/null\n")
+    program.write_text(f'#!/bin/sh\ncd "{tmp_path}" && echo $$ > its && mv its number\nexec cat > /dev/null\n')
     program.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", ENCODER, str(tmp_path), str(program)],

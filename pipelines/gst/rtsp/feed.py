@@ -7,7 +7,7 @@ import numpy as np
 from lineside.pipelines.frame import Pixels
 from lineside.pipelines.gst.library import NONE, library
 from lineside.pipelines.gst.structs import Buffer
-from lineside.pipelines.sinks.video import fit
+from lineside.pipelines.overlay import fit
 
 __all__ = ["Feed", "even_size"]
 

@@ -15,7 +15,7 @@ import openpyxl
 import pytest
 from pycocotools.coco import COCO
 
-from lineside.pipelines.sinks.video import find_ffmpeg
+from lineside.pipelines.sinks.ffmpeg import find_ffmpeg
 from lineside.pipelines.sources.replay import Replay
 
 STATION = """

@@ -17,9 +17,10 @@ from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.sinks.boxes import whole_fragments, whole_jpegs
+from lineside.pipelines.sinks.ffmpeg import find_ffmpeg
 from lineside.pipelines.sinks.film import Film, FilmFile, make
 from lineside.pipelines.sinks.lasting import Rules
-from lineside.pipelines.sinks.video import find_ffmpeg
+from lineside.pipelines.sinks.reels import Fragments
 from lineside.runtime.errors import SinkError
 
 FPS = 10
@@ -123,7 +124,7 @@ def test_an_encoder_that_dies_is_started_anew(tmp_path: Path) -> None:
     program.write_text(f'#!/bin/sh\nif mkdir "{tmp_path}/once" 2>/dev/null; then exit 3; fi\nexec {real[0]} "$@"\n')
     program.chmod(0o755)
     folder = tmp_path / "out"
-    sink = Film(folder / "f.mp4", Rules(), (str(program), real[1]))
+    sink = Film(Fragments(folder / "f.mp4", Rules(), (str(program), real[1])))
     sink.open(STREAM)
     refused = 0
     for number in range(3000):

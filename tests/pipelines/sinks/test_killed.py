@@ -19,8 +19,8 @@ import pytest
 
 from helpers.inspected import inspected
 from lineside.pipelines.records import STATION_COLUMNS
+from lineside.pipelines.sinks.ffmpeg import find_ffmpeg
 from lineside.pipelines.sinks.pictures import whole_picture
-from lineside.pipelines.sinks.video import find_ffmpeg
 from lineside.pipelines.sinks.whole import read_lines, whole_rows
 from lineside.pipelines.sources.replay import Replay
 

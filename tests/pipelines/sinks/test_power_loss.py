@@ -34,6 +34,7 @@ from lineside.pipelines.sinks.jsonl import JsonLines
 from lineside.pipelines.sinks.lasting import Rules
 from lineside.pipelines.sinks.naming import PART
 from lineside.pipelines.sinks.record import Record
+from lineside.pipelines.sinks.reels import Jpegs
 from lineside.pipelines.sinks.segments import Segments
 from lineside.pipelines.sinks.sqlite import Sqlite
 from lineside.pipelines.sinks.whole import read_lines, whole_lines, whole_rows
@@ -147,7 +148,7 @@ def replayed(folder: Path) -> list[Hashable]:
 
 
 def film(folder: Path, disk: Disk, clock: Clock) -> Made:
-    sink = Film(folder / "r.mp4", Rules(rotate_s=10.0), None, fps=1.0, world=World(disk=disk, now=clock))
+    sink = Film(Jpegs(folder / "r.mp4", Rules(rotate_s=10.0), World(disk=disk, now=clock)), fps=1.0, timed=True)
     return Made(sink, sink.sync)
 
 
