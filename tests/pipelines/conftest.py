@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,12 @@ def looked(model: lineside.Segmenter) -> Looked:
         return frame
 
     return look
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for those who look at pages."""
+    from helpers.browsing import chromium  # It skips where there is no Playwright.
+
+    with chromium() as running:
+        yield running

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import openpyxl
 import pytest
 
+from helpers import browsing
+from helpers.browsing import Browser, Page, expect
 from helpers.tiny_bundle import tiny_bundle
 from helpers.viewing import CELL, PARTS, PATIENCE, RED, Station, camera, picture, station
+from lineside.pipelines.sources.memory import Memory
+from lineside.pipelines.sources.paced import Paced
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect  # noqa: E402
-
-from lineside.pipelines.sources.memory import Memory  # noqa: E402
-from lineside.pipelines.sources.paced import Paced  # noqa: E402
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+pytestmark = browsing.needs_chromium
 
 OURS = {"Lineside", "Excel", "IoU", "P50", "P99", "ms"}
 NAMES = OURS | {"part0", "part1", "first", "second", "broken", "memory", "parts", "png"}
@@ -40,14 +35,6 @@ HOLD_FRAMES = """
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("bundles")
     tiny_bundle(folder / "first.bundle")
@@ -57,13 +44,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "first.bundle"]
 
 
-@dataclass
-class Visit:
-    """A page in the browser, and everything it asked for or complained about."""
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+class Visit(browsing.Visit):
+    """The operator page in the browser."""
 
     def count(self, name: str) -> int:
         """A counter of the page as a number."""
@@ -79,54 +61,20 @@ class Visit:
 @pytest.fixture
 def visit(browser: Browser):
     """Opens pages and, at the end, fails if one of them complained or asked for anything outside its origin."""
-    visits: list[tuple[Visit, Station]] = []
+    # The browser's advice to those who read pixels back is for these tests.
+    with browsing.visits(browser, Visit, PATIENCE, "willReadFrequently") as visits:
 
-    def go(at: Station, init: str = "", **options: object) -> Visit:
-        page = browser.new_context(**options).new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        expect.set_options(timeout=PATIENCE * 1000)
-        seen = Visit(page)
-        page.on("request", lambda request: seen.requests.append(request.url))
-        page.on("websocket", lambda socket: seen.requests.append(socket.url))
-        page.on("console", lambda message: complains(message) and seen.complaints.append(message.text))
-        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        if init:
-            page.add_init_script(init)
-        page.goto(at.view.url)
-        page.wait_for_selector("body[data-version]")
-        visits.append((seen, at))
-        return seen
+        def go(at: Station, init: str = "", **options: object) -> Visit:
+            seen = visits(at.view.url, init, **options)
+            seen.page.wait_for_selector("body[data-version]")
+            return seen
 
-    yield go
-    for seen, at in visits:
-        seen.page.context.close()
-        assert seen.complaints == []
-        assert len(seen.requests) >= 5
-        for url in seen.requests:
-            assert re.match(rf"(http|ws)://127\.0\.0\.1:{at.port}/", url), url
+        yield go
 
 
 def english_words(page: Page) -> set[str]:
-    """Every word in Latin letters that the page holds, hidden or not; what is named by others is left out."""
-    script = """() => {
-        const texts = [document.title];
-        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-        while (walker.nextNode()) texts.push(walker.currentNode.data);
-        for (const name of ["title", "aria-label", "alt", "placeholder", "aria-description", "aria-valuetext"])
-            for (const element of document.querySelectorAll(`[${name}]`)) texts.push(element.getAttribute(name));
-        return texts.join("\\n");
-    }"""
-    return set(re.findall(r"[A-Za-z]\w+", page.evaluate(script), re.ASCII)) - NAMES
-
-
-def complains(message: ConsoleMessage) -> bool:
-    """Whether the browser found fault with the page.
-
-    Its advice to those who read pixels back is for these tests, and a page that outlives its station knocks on a
-    closed door.
-    """
-    expected = ("willReadFrequently", "net::ERR_CONNECTION_REFUSED")
-    return message.type in ("error", "warning") and not any(words in message.text for words in expected)
+    """What the page says in Latin letters, without what others named."""
+    return browsing.english_words(page) - NAMES
 
 
 def pixel(page: Page, canvas: str, x: float, y: float) -> list[int]:

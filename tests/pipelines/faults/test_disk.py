@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +48,29 @@ def agrees(ended: Ended, disk: Path) -> None:
         assert numbers == sorted(set(numbers)) and len(numbers) == sinks[name]["written"], (name, sinks[name])
 
 
+@contextmanager
+def inspecting(folder: Path, bundle: Path, **told: Any) -> Iterator[Running]:
+    """A station with a healthy camera, which has given some results."""
+    with Running(folder, bundle, {"side": healthy(folder)}, **told) as station:
+        station.more_from("side", 20)
+        yield station
+
+
+def well_again(station: Running, disk: Path) -> Ended:
+    """Results come again, and at the end all of them are accounted for."""
+    station.more_from("side", 20)
+    ended = station.end()
+    ended.lawful()
+    ended.all_of("side")
+    agrees(ended, disk)
+    return ended
+
+
 def test_a_disk_that_is_full_costs_results_and_no_inspection(bundle: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 8 << 20, 8 << 20) as disk:
         table = {"csv": {"path": str(disk / "table.csv"), **KEEPING, "floor": "1MB"}}
         sinks = {**SAFE, **on(disk), "table": table}
-        with Running(tmp_path, bundle, {"side": healthy(tmp_path)}, sinks=sinks) as station:
-            station.more_from("side", 20)
+        with inspecting(tmp_path, bundle, sinks=sinks) as station:
             ballast = os.open(disk / "more", os.O_WRONLY | os.O_CREAT)
             room = os.statvfs(disk)
             os.posix_fallocate(ballast, 0, (room.f_bavail - 2) * room.f_frsize)
@@ -64,11 +83,7 @@ def test_a_disk_that_is_full_costs_results_and_no_inspection(bundle: Path, tmp_p
             station.hear("table", "disk room")
             for name in ("other-base", "other-lines", "other-shots", "session", "table"):
                 station.hear(name, "sink works again")
-            station.more_from("side", 20)
-            ended = station.end()
-        ended.lawful()
-        ended.all_of("side")
-        agrees(ended, disk)
+            ended = well_again(station, disk)
         counts = ended.counts("side")["sinks"]
         assert all(counts[name]["failed"] > 0 for name in counts if name not in SAFE), counts
         frames = [int(row["frame"]) for row in rows_in(disk)]
@@ -82,18 +97,12 @@ def test_a_disk_that_stands_still_costs_results_and_no_inspection(bundle: Path, 
     world = World(tmp_path, disk)
     few = "queue policy=drop-oldest:4"
     queues = dict.fromkeys(on(disk), few)
-    with Running(
-        tmp_path, bundle, {"side": healthy(tmp_path)}, sinks={**SAFE, **on(disk)}, queues=queues, env=world.environment
-    ) as station:
-        station.more_from("side", 20)
+    sinks = {**SAFE, **on(disk)}
+    with inspecting(tmp_path, bundle, sinks=sinks, queues=queues, env=world.environment) as station:
         world.slow_down(3600)  # It stands still for as long as the test says.
         station.more_from("side", 60)
         world.slow_down(0)
-        station.more_from("side", 20)
-        ended = station.end()
-    ended.lawful()
-    ended.all_of("side")
-    agrees(ended, disk)
+        ended = well_again(station, disk)
     counts = ended.counts("side")["sinks"]
     # Of 60 frames one was in hand and four waited.
     assert all(counts[name]["dropped"] >= 50 for name in on(disk)), counts

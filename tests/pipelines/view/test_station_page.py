@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers import browsing
+from helpers.browsing import Browser, Locator, Page, expect
 from helpers.obedient import QUICK, Command, Viewed, row, viewed
 from helpers.viewing import GREEN, PALE, RED, picture
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect  # noqa: E402
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+pytestmark = browsing.needs_chromium
 
 PATIENCE = 180.0
 """Longest wait for anything, in seconds; reached only where a test fails."""
@@ -28,61 +25,26 @@ NAMES = OURS | {"station", "top", "side", "tiny", "levels", "page", "inspect", "
 """Latin words that the Chinese page may hold: the program, units, and names of whatever the station has."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Visit:
-    """A page in the browser, and everything it asked for or complained about."""
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+class Visit(browsing.Visit):
+    """The page of a station in the browser."""
 
     def tile(self, name: str) -> Locator:
         """The tile of a camera."""
         return self.page.locator(".tile").filter(has=self.page.locator(".name", has_text=name))
 
 
-def complains(message: ConsoleMessage) -> bool:
-    """Whether the browser found fault with the page; one that outlives its station knocks on a closed door."""
-    return message.type in ("error", "warning") and "net::ERR_CONNECTION_REFUSED" not in message.text
-
-
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
     """Opens pages and, at the end, fails if one of them complained or asked for anything outside its origin."""
-    visits: list[tuple[Visit, int]] = []
+    with browsing.visits(browser, Visit, PATIENCE) as visits:
 
-    def go(at: Viewed, init: str = "", **options: object) -> Visit:
-        options = {"viewport": {"width": 700, "height": 500}, **options}  # less to draw
-        page = browser.new_context(**options).new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        expect.set_options(timeout=PATIENCE * 1000)
-        seen = Visit(page)
-        page.on("request", lambda request: seen.requests.append(request.url))
-        page.on("websocket", lambda socket: seen.requests.append(socket.url))
-        page.on("console", lambda said: complains(said) and seen.complaints.append(said.text))
-        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        if init:
-            page.add_init_script(init)
-        page.goto(at.url)
-        expect(page.locator(".tile .badge", has_text=re.compile("."))).to_have_count(len(at.state()["branches"]))
-        visits.append((seen, at.port))
-        return seen
+        def go(at: Viewed, init: str = "", **options: object) -> Visit:
+            seen = visits(at.url, init, **{"viewport": {"width": 700, "height": 500}, **options})  # less to draw
+            badges = seen.page.locator(".tile .badge", has_text=re.compile("."))
+            expect(badges).to_have_count(len(at.state()["branches"]))
+            return seen
 
-    yield go
-    for seen, port in visits:
-        seen.page.context.close()
-        assert seen.complaints == []
-        assert len(seen.requests) >= 5
-        for url in seen.requests:
-            assert re.match(rf"(http|ws)://127\.0\.0\.1:{port}/", url), url
+        yield go
 
 
 def shows_life(page: Page, name: str) -> None:
@@ -185,18 +147,8 @@ def test_a_picture_that_is_old_looks_old_although_its_camera_runs(
 
 
 def english_words(page: Page) -> set[str]:
-    """Every word in Latin letters that the page holds, hidden or not; messages and what others named are left out."""
-    script = """() => {
-        const texts = [document.title];
-        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-        while (walker.nextNode()) {
-            if (!walker.currentNode.parentElement.closest("#events [lang]")) texts.push(walker.currentNode.data);
-        }
-        for (const name of ["title", "aria-label", "alt"])
-            for (const element of document.querySelectorAll(`[${name}]:not(time)`)) texts.push(element.getAttribute(name));
-        return texts.join("\\n");
-    }"""
-    return set(re.findall(r"[A-Za-z]\w+", page.evaluate(script), re.ASCII)) - NAMES
+    """What the page says in Latin letters, without what others named."""
+    return browsing.english_words(page) - NAMES
 
 
 def test_a_chinese_browser_sees_no_english_whatever_happens(
