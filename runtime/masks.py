@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, overload
 
 import numpy as np
@@ -45,6 +45,8 @@ class Mask:
 
     spans: npt.NDArray[np.int32]
     image_size: tuple[int, int]
+    _counts: list[str] = field(default_factory=list, init=False, repr=False)
+    """What `rle` has made, once somebody has asked for it; a text, so that nobody can change it for the others."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and unpickled ones are made anew, so that their spans are read-only too."""
@@ -131,10 +133,14 @@ class Mask:
     def rle(self) -> RunLengths:
         """The mask in COCO's compressed run lengths, as pycocotools reads and writes them.
 
+        They are computed once and kept as long as the mask; threads that ask at the same time may both compute them.
+
         Returns:
-            ``{"size": [H, W], "counts": str}``.
+            ``{"size": [H, W], "counts": str}``, a new one for each call.
         """
-        return {"size": list(self.image_size), "counts": _native.spans_rle(self.spans, *self.image_size)}
+        if not self._counts:
+            self._counts.append(_native.spans_rle(self.spans, *self.image_size))
+        return {"size": list(self.image_size), "counts": self._counts[0]}
 
     def intersection(self, other: Mask) -> int:
         """Number of pixels that two masks of one picture share."""
@@ -151,7 +157,8 @@ class Mask:
 class Masks:
     """The masks of one picture, in the order of its detections.
 
-    ``masks[i]`` is a :class:`Mask`; a slice, an array of indices or of bools gives :class:`Masks` again.
+    ``masks[i]`` is a :class:`Mask`, the same one each time; a slice, an array of indices or of bools gives :class:`Masks`
+    again.
 
     Attributes:
         spans: ``(S, 3)`` int32 spans of all masks, one mask after the other, read-only.
@@ -162,6 +169,7 @@ class Masks:
     spans: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     image_size: tuple[int, int]
+    _made: dict[int, Mask] = field(default_factory=dict, init=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and unpickled ones are made anew, so that their arrays are read-only too."""
@@ -208,9 +216,13 @@ class Masks:
         chosen = rows_of(index, len(self), "mask")
         if isinstance(index, (int, np.integer)):
             return self._one(int(chosen[0]))
-        return Masks.of([self._one(int(i)) for i in chosen], self.image_size)
+        return Masks.of([self._cut(int(i)) for i in chosen], self.image_size)
 
     def _one(self, i: int) -> Mask:
+        mask = self._made.get(i)  # Of two threads that both find none the second takes the mask of the first.
+        return self._made.setdefault(i, self._cut(i)) if mask is None else mask
+
+    def _cut(self, i: int) -> Mask:
         return Mask(self.spans[self.offsets[i] : self.offsets[i + 1]], self.image_size)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineside.runtime.errors import BadOption
-from lineside.runtime.masks import Mask
+from lineside.runtime.masks import Mask, Masks
 
 coco = pytest.importorskip("pycocotools.mask", reason="pycocotools is what the run lengths are compared with")
 
@@ -31,6 +33,19 @@ def test_equal_to_pycocotools_both_ways(seed: int, size: tuple[int, int], share:
     assert rle == {"size": list(size), "counts": theirs(table)}
     for form in (rle, {"size": size, "counts": rle["counts"].encode()}):
         np.testing.assert_array_equal(Mask.from_rle(form).spans, mask.spans)
+
+
+def test_what_one_does_to_run_lengths_another_does_not_see() -> None:
+    tables = [np.eye(4, 6, k, dtype=bool) for k in range(3)]
+    masks = Masks.of([Mask.from_array(table) for table in tables], (4, 6))
+    first = masks[1].rle()
+    first["size"][0], first["counts"] = 9, ""
+    again = masks[1].rle()
+    assert again == {"size": [4, 6], "counts": theirs(tables[1])}
+    assert masks[1].rle()["counts"] is again["counts"], "computed once"
+    for other in (masks[::-1], pickle.loads(pickle.dumps(masks)), copy.deepcopy(masks)):
+        assert sorted(mask.rle()["counts"] for mask in other) == sorted(map(theirs, tables))
+        assert other[1].rle() == again
 
 
 @pytest.mark.parametrize("rows, columns", [((5, 1000), (3, 900)), ((0, 3648), (0, 5472)), ((3647, 3648), (5471, 5472))])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from lineside.pipelines.catalog import ELEMENTS, Place, make, options_of
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
+from lineside.runtime import _native
 from lineside.runtime.errors import SinkError, StationError
 
 WORDS = {
@@ -57,6 +60,28 @@ def test_a_place_that_cannot_be_written_to_is_said_at_the_start(tmp_path: Path, 
     with pytest.raises(SinkError, match="cannot write"):
         sink.open(StreamInfo("top", "camera"))
     sink.close(1)
+
+
+def test_run_lengths_of_a_mask_are_computed_once_however_many_sinks_write_them(
+    tmp_path: Path, looked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, computed, compute = looked(0), [], _native.spans_rle
+    monkeypatch.setattr(_native, "spans_rle", lambda *spans: computed.append(compute(*spans)) or computed[-1])
+    for name, more in {"jsonl": {}, "sqlite": {"masks": "true"}, "coco": {"rotate": ""}}.items():
+        words = {"path": WORDS[name]["path"], "floor": "0B", **more}
+        options = options_of(name, words, "the launch string", text=True)
+        sink = make(name, options, Place(tmp_path, name))
+        sink.open(StreamInfo("top", "camera", live=True, fps=10.0))
+        sink.write(frame)
+        sink.close()
+    assert computed and computed == [mask.rle()["counts"] for mask in frame.detections.masks]
+    (line,) = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
+    base = sqlite3.connect(tmp_path / "r.sqlite")
+    in_base = [json.loads(mask) for (mask,) in base.execute("SELECT mask FROM detections")]
+    base.close()
+    in_coco = [it["segmentation"] for it in json.loads((tmp_path / "r.json").read_text())["annotations"]]
+    assert [it["mask"] for it in line["detections"]] == in_base == in_coco
+    assert [it["counts"] for it in in_coco] == computed
 
 
 def took(sink: Any, frame: Frame) -> bool:
