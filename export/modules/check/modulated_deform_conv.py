@@ -14,16 +14,22 @@ __all__ = ["TOLERANCE", "answer"]
 
 TOLERANCE = SAMPLED
 
+LAYOUT = "2t=dy,2t+1=dx"
+"""How a manifest says, spaces aside, that a tap's offsets are y and then x, tap after tap: the only order known here."""
+
 
 def answer(case: Case) -> Mapping[str, Tensor]:
     """What our layer gives for the inputs and parameters of a case.
 
     Raises:
-        NoHandler: It is not a case of this layer.
+        NoHandler: It is not a case of this layer, or its offsets are in another order.
     """
     if "weight" not in case.params or not {"input", "offset", "mask"} <= set(case.inputs):
         raise NoHandler(f"{case.case} is no modulated deformable convolution: it lacks weight, input, offset or mask")
     weight, hyper = case.params["weight"], case.hyper
+    layout = str(hyper.get("offset_layout", LAYOUT))
+    if LAYOUT not in "".join(layout.lower().split()):
+        raise NoHandler(f"offsets in the order {layout!r}, and known is one: channel 2t = dy, 2t+1 = dx")
     groups = int(hyper.get("groups", 1))
     layer = ModulatedDeformConv2d(
         weight.shape[1] * groups,

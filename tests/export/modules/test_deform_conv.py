@@ -76,6 +76,22 @@ def test_checker_knows_no_other_cases() -> None:
         )
 
 
+@pytest.mark.parametrize("layout", ["x, y of each tap: ch 2t=dx, 2t+1=dy", "all dy, then all dx", ""])
+def test_checker_refuses_offsets_in_another_order(layout: str) -> None:
+    layer = ModulatedDeformConv2d(4, 4, 3)
+    offset, mask = picture(1, 18, 3, 3, seed=2), np.abs(picture(1, 9, 3, 3, seed=3))
+    case, _ = case_of(layer, picture(1, 4, 5, 5), offset, mask, offset_layout=layout)
+    with pytest.raises(NoHandler, match="2t = dy"):
+        answer(case)
+
+
+def test_checker_takes_the_order_that_it_knows_however_it_is_spaced() -> None:
+    layer = ModulatedDeformConv2d(4, 4, 3)
+    offset, mask = picture(1, 18, 3, 3, seed=2), np.abs(picture(1, 9, 3, 3, seed=3))
+    case, wanted = case_of(layer, picture(1, 4, 5, 5), offset, mask, offset_layout="per tap: ch 2t = dy, 2t+1 = dx")
+    assert relative_error(answer(case)["output"], torch.from_numpy(wanted)) < SAMPLED
+
+
 def test_no_offsets_and_a_mask_of_one_make_a_plain_convolution() -> None:
     layer = ModulatedDeformConv2d(4, 6, 3, 2, 1, groups=2, deform_groups=2)
     x = torch.from_numpy(picture(2, 4, 9, 8))
