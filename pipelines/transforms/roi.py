@@ -110,8 +110,9 @@ def _way(region: Region) -> Callable[[Frame], None]:
     if region.polygon is not None:
         return _Within(_points(region.polygon))
     assert region.perspective is not None, "a region is one of the three"
-    size = region.size and tuple(map(int, region.size.split("x")))
-    return _Turned(_points(region.perspective), size or None)
+    corners = _points(region.perspective)
+    width, height = _sides(corners) if region.size is None else map(int, region.size.split("x"))
+    return _Turned(corners, width, height)
 
 
 def _crop(frame: Frame, box: Box) -> None:
@@ -144,9 +145,8 @@ class _Within:
 class _Turned:
     """A plane seen from the front."""
 
-    def __init__(self, corners: Points, size: tuple[int, ...] | None) -> None:
+    def __init__(self, corners: Points, width: int, height: int) -> None:
         self._corners = corners
-        width, height = size or _sides(corners)
         self._size = width, height
         target = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
         self._matrix = opencv().getPerspectiveTransform(corners.astype(np.float32), target)
