@@ -132,6 +132,9 @@ class DyDCNv2(nn.Module):
 class DyHeadBlock(nn.Module):
     """All three attentions, over neighbouring levels that each have half the resolution of the one before.
 
+    Those of the paper, under its headings "Scale-aware Attention", "Spatial-aware Attention" and "Task-aware Attention",
+    put together as the code published with it does: the sum over levels there is one over a level and its neighbours.
+
     ``f = mid(x_l) S(mid) + low(x_{l-1}) S(low) + up(high(x_{l+1})) S(high)``, divided by the number of terms, then the
     dynamic ReLU. ``S`` is the scale attention: a number per picture out of the pooled term. Offsets and mask of a
     level serve its three convolutions; those are of the level's resolution, and ``high`` needs ones of half of it.
@@ -223,15 +226,23 @@ class DyHead(nn.Module):
         out_channels: Channels of every level behind it.
         blocks: Number of blocks.
         high_level_offset: See `DyHeadBlock`.
+        reduction: That of the dynamic ReLU.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, blocks: int = 6, high_level_offset: HighLevelOffset = "crop"
+        self,
+        in_channels: int,
+        out_channels: int,
+        blocks: int = 6,
+        high_level_offset: HighLevelOffset = "crop",
+        reduction: int = 4,
     ) -> None:
         super().__init__()
         self.dyhead_blocks = nn.Sequential(
             *(
-                DyHeadBlock(in_channels if index == 0 else out_channels, out_channels, high_level_offset)
+                DyHeadBlock(
+                    in_channels if index == 0 else out_channels, out_channels, high_level_offset, reduction=reduction
+                )
                 for index in range(blocks)
             )
         )

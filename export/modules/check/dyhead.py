@@ -18,6 +18,9 @@ TASK = "task_attn_module."
 BLOCKS = "dyhead_blocks."
 """How names of parameters begin where there are several blocks."""
 
+OF_A_BLOCK: Mapping[str, object] = {"lambda_a": 1.0, "K2": True, "use_bias": True, "use_spatial": False}
+"""What the dynamic ReLU inside of a block is; a block has no argument for anything else."""
+
 
 def tolerance(case: Case) -> float:
     """What is allowed to a case: only a block samples between pixels."""
@@ -65,15 +68,19 @@ def _activation(case: Case) -> Mapping[str, Tensor]:
 
 def _block(case: Case) -> Mapping[str, Tensor]:
     """One block, or several behind each other: inputs x0, x1, ..., the finest first, and outputs y0, y1, ..."""
+    for name, usual in OF_A_BLOCK.items():
+        if case.hyper.get(name, usual) != usual:
+            raise NoHandler(f"a block whose dynamic ReLU has {name} = {case.hyper[name]}, and known is {usual} there")
     names = sorted(case.inputs, key=_number)
     inside = int(case.hyper.get("in_channels", case.inputs[names[0]].shape[1]))
     outside = int(case.hyper.get("out_channels", inside))
     offsets = cast(HighLevelOffset, case.hyper.get("high_level_offset", "crop"))
+    reduction = int(case.hyper.get("reduction", 4))
     numbers = [int(name.split(".")[1]) for name in case.params if name.startswith(BLOCKS)]
     if numbers:
-        module: nn.Module = DyHead(inside, outside, max(numbers) + 1, offsets)
+        module: nn.Module = DyHead(inside, outside, max(numbers) + 1, offsets, reduction)
     else:
-        module = DyHeadBlock(inside, outside, offsets, norm="spatial_conv_mid.norm.weight" in case.params)
+        module = DyHeadBlock(inside, outside, offsets, "spatial_conv_mid.norm.weight" in case.params, reduction)
     module.eval().load_state_dict(_linear(case.params))
     found = module([case.inputs[name] for name in names])
     levels = {f"y{level}": y for level, y in enumerate(found)}

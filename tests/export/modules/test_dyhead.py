@@ -50,12 +50,24 @@ def test_activation(pieces: int, use_bias: bool, use_spatial: bool, inp: int, re
     assert error(case) < EXACT
 
 
-def test_activation_of_one_channel_spreads_to_several() -> None:
-    module = DyReLU(1, oup=6)
-    randomised(module)
-    with torch.no_grad():
-        found = module(torch.from_numpy(picture(2, 1, 3, 3)))
-    assert found.shape == (2, 6, 3, 3)
+@pytest.mark.parametrize(("inp", "oup"), [(1, 6), (8, 1)])
+@pytest.mark.parametrize(("pieces", "use_bias"), [(2, True), (2, False), (1, True), (1, False)])
+def test_activation_of_one_channel_or_with_one_slope_for_all(inp: int, oup: int, pieces: int, use_bias: bool) -> None:
+    """``y[c] = max over k of a_k[c] x[c] + b_k[c]``, where one channel goes to all that there are coefficients for."""
+    state = randomised(DyReLU(inp, pieces=pieces, use_bias=use_bias, oup=oup, lambda_a=0.7))
+    x = picture(2, inp, 3, 4).astype(float)
+    hidden = np.maximum(x.mean((2, 3)) @ state["fc.0.weight"].T + state["fc.0.bias"], 0)
+    t = oracle.hard_sigmoid(hidden @ state["fc.2.weight"].T + state["fc.2.bias"]) - 0.5
+    groups = list(np.split(t[:, :, None, None], t.shape[1] // oup, 1))
+    slopes, starts = (groups[::2], groups[1::2]) if use_bias else (groups, [np.zeros(1)] * pieces)
+    lines = [(1.4 * a + one) * x + b for a, b, one in zip(slopes, starts, (1, 0), strict=False)]
+    y = np.max(lines, axis=0)
+    assert len(lines) == pieces and y.shape[1] == max(inp, oup)
+    hyper = {"inp": inp, "oup": oup, "lambda_a": 0.7, "K2": pieces == 2, "use_bias": use_bias}
+    assert error(case_of({"x": x}, state, {"y": y}, **hyper)) < EXACT
+
+
+def test_activation_of_coefficients_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="6 channels do not fit an input of 4"):
         DyReLU(4, oup=6)
     with pytest.raises(ValueError, match="pieces"):
@@ -86,8 +98,33 @@ def test_block(high_level_offset: Any, sizes: list[tuple[int, int]], c1: int, c2
     assert error(case) < 2e-5
 
 
-def test_several_blocks() -> None:
-    state = randomised(DyHead(16, 32, blocks=2))
+@pytest.mark.parametrize("reduction", [2, 8])
+def test_checker_gives_a_block_the_reduction_of_its_case(reduction: int) -> None:
+    state = randomised(DyHeadBlock(16, 32, reduction=reduction))
+    levels = [picture(1, 16, *size) for size in ((4, 3), (2, 2))]
+    wanted = oracle.block([level.astype(float) for level in levels], state)
+    names, outputs = (
+        {f"{letter}{i}": one for i, one in enumerate(maps)} for letter, maps in (("x", levels), ("y", wanted))
+    )
+    assert error(case_of(names, state, outputs, out_channels=32, reduction=reduction)) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lambda_a", 2.0), ("K2", False), ("use_bias", False), ("use_spatial", True)]
+)
+def test_checker_has_no_block_with_another_activation(name: str, value: object) -> None:
+    state = randomised(DyHeadBlock(16, 16))
+    usual = {"lambda_a": 1, "K2": True, "use_bias": True, "use_spatial": False}
+    x = {"x0": picture(1, 16, 3, 3)}
+    y = {"y0": oracle.block([x["x0"].astype(float)], state)[0]}
+    assert error(case_of(x, state, y, **usual)) < 2e-5
+    with pytest.raises(NoHandler, match=name):
+        answer(case_of(x, state, y, **{**usual, name: value}))
+
+
+@pytest.mark.parametrize("reduction", [4, 8])
+def test_several_blocks(reduction: int) -> None:
+    state = randomised(DyHead(16, 32, blocks=2, reduction=reduction))
     levels = [picture(1, 16, *size) for size in ((5, 4), (3, 2))]
     wanted = [level.astype(float) for level in levels]
     for number in range(2):
@@ -103,7 +140,7 @@ def test_several_blocks() -> None:
     inputs, outputs = (
         {f"{letter}{i}": one for i, one in enumerate(maps)} for letter, maps in (("x", levels), ("y", wanted))
     )
-    assert error(case_of(inputs, upstream, outputs, in_channels=16, out_channels=32)) < 2e-5
+    assert error(case_of(inputs, upstream, outputs, in_channels=16, out_channels=32, reduction=reduction)) < 2e-5
 
 
 def test_checker_knows_no_other_cases() -> None:
