@@ -65,7 +65,7 @@ def resized(x: Array, height: int, width: int) -> Array:
     return x
 
 
-def network(x: Array, state: State, second: int, third: int) -> Array:
+def network(x: Array, state: State, second: int, third: int, local: bool = False) -> Array:
     eps = 1e-3
 
     def stem(y: Array, name: str, stride: int) -> Array:
@@ -76,10 +76,10 @@ def network(x: Array, state: State, second: int, third: int) -> Array:
     y = norm(np.concatenate([y, injected(x, 1)], 1), part(state, "b1."), eps)
     first = last = block(y, part(state, "level2_0."), dilation=2, down=True)
     for index in range(second - 1):
-        last = block(last, part(state, f"level2.{index}."), dilation=2)
+        last = block(last, part(state, f"level2.{index}."), dilation=2, local=local)
     y = norm(np.concatenate([last, first, injected(x, 2)], 1), part(state, "bn_prelu_2."), eps)
     first = last = block(y, part(state, "level3_0."), dilation=4, down=True)
     for index in range(third - 1):
-        last = block(last, part(state, f"level3.{index}."), dilation=4)
+        last = block(last, part(state, f"level3.{index}."), dilation=4, local=local)
     y = norm(np.concatenate([first, last], 1), part(state, "bn_prelu_3."), eps)
     return resized(conv(y, state["classifier.0.conv.weight"]), *x.shape[2:])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.random_weights import picture, randomised
-from lineside.export.modules.cgnet import CGNet, ContextGuidedBlock, ContextGuidedDown, GlobalContext
+from lineside.export.modules.cgnet import CGNet, ContextGuidedBlock, ContextGuidedDown, GlobalContext, Residual
 from lineside.export.modules.check.case import Case, NoHandler
 from lineside.export.modules.check.compare import relative_error
 from lineside.export.modules.check.table import answer
@@ -84,17 +84,34 @@ def test_injection() -> None:
     assert error({}, x, {"y": oracle.injected(x, 1)}) < EXACT
 
 
+@pytest.mark.parametrize("residual", ["global", "local"])
 @pytest.mark.parametrize(("second", "third"), [(3, 4), (1, 1)])
-def test_network(second: int, third: int) -> None:
-    state = randomised(CGNet(5, second, third, channels=4))
+def test_network(second: int, third: int, residual: Residual) -> None:
+    state = randomised(CGNet(5, second, third, residual, channels=4))
     x = picture(1, 4, 37, 48)
-    assert error(state, x, {"y": oracle.network(x.astype(float), state, second, third)}) < EXACT
+    y = oracle.network(x.astype(float), state, second, third, local=residual == "local")
+    assert error(state, x, {"y": y}, residual=residual) < EXACT
+
+
+def test_where_the_residual_of_a_network_goes_matters() -> None:
+    one, other = CGNet(3, 2, 2), CGNet(3, 2, 2, "local")
+    randomised(one)
+    other.load_state_dict(one.state_dict())
+    x = torch.from_numpy(picture(1, 3, 24, 32))
+    with torch.no_grad():
+        assert float((one(x) - other.eval()(x)).abs().max()) > 1e-2
 
 
 def test_network_of_the_published_size() -> None:
-    with torch.device("meta"):
-        network = CGNet(19)
+    torch.manual_seed(0)
+    network = CGNet(19).eval()
+    assert (len(network.level2), len(network.level3)) == (2, 20)  # M = 3 and N = 21 with those that halve the map
+    assert {block.F_sur.conv.dilation for block in network.level3} == {(4, 4)}
     assert sum(parameter.numel() for parameter in network.parameters()) == 496_306
+    with torch.no_grad():
+        scores = network(torch.from_numpy(picture(1, 3, 48, 64)))
+    assert scores.shape == (1, 19, 48, 64)
+    assert bool(torch.isfinite(scores).all()) and float(scores.std()) > 0
 
 
 def test_what_nothing_here_computes() -> None:
