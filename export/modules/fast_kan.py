@@ -1,9 +1,14 @@
 """FastKAN convolutions: a plain convolution of SiLU(x) beside one of Gaussian bumps of the normalised input.
 
-A Kolmogorov-Arnold network has trained functions where others have weights; FastKAN (arXiv 2405.06721) writes them as
-sums of radial basis functions on a fixed grid, and in a convolution (arXiv 2407.01092) the bumps of a channel become
-channels of an ordinary one. There is no form to merge the two into one kernel: the bumps are not linear. A layer costs
-``1 + grid_size`` convolutions.
+A Kolmogorov-Arnold network has trained functions where others have weights. FastKAN (Li, "Kolmogorov-Arnold Networks
+are Radial Basis Function Networks", arXiv 2405.06721) writes them as sums of radial basis functions on a fixed grid::
+
+    phi(x) = sum over i of  w_i exp(-((x - g_i) / h) ** 2),    h the distance of two points g_i
+
+and in a convolution (Drokin, "Kolmogorov-Arnold Convolutions: Design Principles and Empirical Studies", arXiv
+2407.01092) the bumps of a channel become channels of an ordinary one, beside the residual ``w SiLU(x)`` of the first
+such networks (Liu et al., "KAN: Kolmogorov-Arnold Networks", arXiv 2404.19756). There is no form to merge the two into
+one kernel: the bumps are not linear. A layer costs ``1 + grid_size`` convolutions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """FreqFusion: brings a coarse map to the size of a fine one and joins them, with filters made from both.
 
 Chen, Fu, Gu, Yan, Harada and Huang, "Frequency-aware Feature Fusion for Dense Image Prediction", IEEE TPAMI 2024 (arXiv
-2408.12879): an adaptive low-pass filter on the coarse map as it is brought up, an adaptive high-pass filter on the fine
-one, and places to resample at by local similarity. Names in the state dict are those of the published checkpoints.
+2408.12879): an adaptive low-pass filter on the coarse map as it is brought up (ALPF generator of the paper), an adaptive
+high-pass filter on the fine one (AHPF generator), and places to resample at by local similarity (offset generator, in
+`lineside.export.modules.resample`). What reassembles is CARAFE (Wang et al., 2019, eq. 2). Names in the state dict are those of the published checkpoints.
 
 Written ``|k`` below, a kernel is a softmax over the k * k taps of each pixel, times a Hamming window, divided by its
 sum; and ``carafe(x, kernel, k, up)`` is `carafe`. With c = 1x1 convolutions and E1, E2 = 3x3 convolutions to the taps of

@@ -1,4 +1,8 @@
-"""Resampling at learned places, guided by how alike a pixel and its neighbours are (FreqFusion, arXiv 2408.12879)."""
+"""Resampling at learned places, guided by how alike a pixel and its neighbours are.
+
+The offset generator of FreqFusion (Chen et al., "Frequency-aware Feature Fusion for Dense Image Prediction", IEEE TPAMI
+2024, arXiv 2408.12879), which looks at the local cosine similarity.
+"""
 
 from __future__ import annotations
 
