@@ -8,14 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lineside.pipelines.ration import FIRST, Ration, with_hidden
 from lineside.pipelines.secrets import redacted
 
 __all__ = ["Bus", "Event", "Level"]
 
 Level = Literal["info", "warning", "error"]
-
-_AGAIN = 60.0
-"""Seconds for which a thing that happens all the time is not told again."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +35,6 @@ class Event:
     when: float = field(default_factory=time.time)
 
 
-@dataclass
-class _Often:
-    """How much of one kind of event may still be told.
-
-    Attributes:
-        left: What is left to tell with, seconds: `_AGAIN` for each time.
-        since: When that was worked out, monotonic seconds.
-        hidden: Events since the last one that was told.
-    """
-
-    left: float
-    since: float
-    hidden: int = 0
-
-
 class Bus:
     """Hands each event to every listener, in the thread it happened in.
 
@@ -61,7 +44,7 @@ class Bus:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._listeners: list[Callable[[Event], None]] = []
-        self._often: dict[tuple[str, str], _Often] = {}
+        self._often: dict[tuple[str, str], Ration] = {}
         self._now = now
         self._lock = threading.Lock()
 
@@ -89,7 +72,7 @@ class Bus:
         for listener in listeners:
             self._tell(listener, event)
 
-    def often(self, level: Level, element: str, kind: str, message: str, *, first: int = 100) -> None:
+    def often(self, level: Level, element: str, kind: str, message: str, *, first: int = FIRST) -> None:
         """Tells what may happen with every frame, so that a fault of months fills no disk.
 
         The first ones of a kind are told, then one a minute, which says how many were not.
@@ -103,15 +86,9 @@ class Bus:
         """
         now = self._now()
         with self._lock:
-            it = self._often.setdefault((element, kind), _Often(first * _AGAIN, now))
-            it.left = min(first * _AGAIN, it.left + now - it.since)
-            it.since = now
-            if it.left < _AGAIN:
-                it.hidden += 1
-                return
-            it.left -= _AGAIN
-            hidden, it.hidden = it.hidden, 0
-        self.emit(level, element, kind, f"{message} ({hidden} more since the last message)" if hidden else message)
+            hidden = self._often.setdefault((element, kind), Ration(first, now)).take(now)
+        if hidden is not None:
+            self.emit(level, element, kind, with_hidden(message, hidden))
 
     def _tell(self, listener: Callable[[Event], None], event: Event) -> None:
         try:

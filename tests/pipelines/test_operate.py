@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.media import pictures
-from lineside.pipelines.events import Event
+from lineside.pipelines.events import Bus, Event
 from lineside.pipelines.operate import operate
 from lineside.pipelines.plan.launch import parse_launch
 from lineside.pipelines.plan.shape import shape_of
@@ -129,6 +129,56 @@ def test_what_a_run_before_left_is_said_and_no_problem_of_this_one() -> None:
     problems(Event("warning", "lines", "mended", "lines.jsonl was left behind", 0))
     problems(Event("warning", "lines", "disk full", "no space", 0))
     assert said == ["lines.jsonl was left behind", "no space"] and problems.messages == ["no space"]
+
+
+class Watch:
+    """A monotonic clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.time = 1e6
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_what_happens_now_and_then_for_months_is_said_each_time_and_the_report_stays_short() -> None:
+    said: list[str] = []
+    watch = Watch()
+    problems = Problems(said.append, now=watch)
+    stalls = [f"stall {number}" for number in range(500)]
+    for text in stalls:
+        problems(Event("warning", "top", "source stalled", text, 0))
+        watch.time += 3600
+    assert said == stalls and problems.messages == stalls[:20]
+
+
+def test_what_happens_all_the_time_is_said_a_hundred_times_and_then_once_a_minute() -> None:
+    said: list[str] = []
+    watch = Watch()
+    problems = Problems(said.append, now=watch)
+    for number in range(30_000):  # ten a second, for fifty minutes
+        problems(Event("warning", "top", "camera warning", f"warning {number}", 0))
+        watch.time += 0.1
+    assert 100 + 49 <= len(said) <= 101 + 50
+    assert said[:100] == [f"warning {number}" for number in range(100)]
+    assert said[-1].endswith("(599 more since the last message)"), "and what was not said is counted"
+    problems(Event("warning", "side", "camera warning", "of another one", 0))
+    assert said[-1] == "of another one" and len(problems.messages) == 21
+
+
+def test_what_the_bus_has_let_through_is_said() -> None:
+    """The bus cuts what comes with every frame; what it tells is not cut a second time."""
+    said: list[str] = []
+    told: list[Event] = []
+    watch = Watch()
+    bus = Bus(now=watch)
+    bus.listen(told.append)
+    bus.listen(Problems(said.append, now=lambda: watch.time + len(told) % 7 * 1e-3))  # It looks at its clock later.
+    for number in range(9000):
+        bus.often("error", "top", "frame failed", f"frame {number}")
+        watch.time += 1.0
+    assert said == [event.message for event in told] and 245 <= len(said) <= 251
+    assert said[-1].endswith("(59 more since the last message)")
 
 
 def test_what_is_said_comes_in_order_and_before_the_end() -> None:
