@@ -15,6 +15,7 @@ from lineside.export.blocks import NO_BLOCKS, UserBlocks
 from lineside.export.class_paths import OURS, ClassPath, class_paths, foreign, installed, missing
 from lineside.export.hostile_names import hostile
 from lineside.export.structures import FETCHING
+from lineside.export.yolo.register import require_known
 from lineside.runtime.errors import WeightsError
 
 __all__ = ["model_of", "pickle_warning", "read_checkpoint", "safe_copy", "warn_of_pickle"]
@@ -93,6 +94,7 @@ def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS
         What the checkpoint holds.
 
     Raises:
+        MissingPackage: It holds blocks of Lineside's, and the installed ultralytics is none that they are known to fit.
         WeightsError: The file is missing, damaged, no checkpoint, refused by ``safe``, names what no model needs
             (`lineside.export.hostile_names`), or names blocks that are not here.
     """
@@ -114,6 +116,8 @@ def read_checkpoint(path: str | Path, safe: bool, blocks: UserBlocks = NO_BLOCKS
             f"'{path}' is refused, nothing of it was run: it names {_names(unsafe)}, which no model needs and which could "
             "do anything to this computer. Do not use this file; ask whoever made it for the weights alone."
         )
+    if any(it.module.startswith(OURS) for it in paths):
+        require_known()
     with installed(blocks, paths, safe):
         if not safe:
             absent = missing(paths)

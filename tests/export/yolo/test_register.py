@@ -107,7 +107,7 @@ class TestUnknownVersions:
             "    try:\n        YOLO('yolo11n-seg-cg.yaml')\n"
             "    except Exception as error:\n        print(type(error).__name__, error)"
         )
-        said = python(code, folder=tmp_path).stdout.splitlines()
+        said = python(code, folder=tmp_path).stdout.splitlines()[-10:]  # ultralytics greets who calls it first
         assert said[::2] == ["80"] * 5
         for version, sentence in zip(("8.3.0", "8.4.189", "8.5.0", "9.0.1", "nightly"), said[1::2], strict=True):
             assert sentence.startswith(
@@ -123,3 +123,17 @@ class TestUnknownVersions:
             "try:\n    load_model('yolo11n-seg-cg.yaml')\nexcept Exception as error:\n    print(type(error).__name__, error)"
         )
         assert "has another parse_model" in python(code, folder=tmp_path).stdout
+
+    def test_so_is_a_checkpoint_with_blocks_of_ours(self, tmp_path: Path) -> None:
+        code = (
+            "import torch, ultralytics\nfrom lineside.export.ultra import load_model\n"
+            "for name in ('yolo11n-seg', 'yolo11n-seg-cg'):\n"
+            "    torch.save({'model': load_model(f'{name}.yaml')}, f'{name}.pt')\n"
+            "ultralytics.__version__ = '9.0.1'\n"
+            "for name in ('yolo11n-seg', 'yolo11n-seg-cg'):\n"
+            "    try:\n        print(load_model(f'{name}.pt').task)\n"
+            "    except Exception as error:\n        print(type(error).__name__, error)"
+        )
+        plain, ours = python(code, folder=tmp_path).stdout.splitlines()[-2:]
+        assert plain == "segment"
+        assert ours.startswith("MissingPackage Models with Lineside's own blocks") and "the installed 9.0.1" in ours
