@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from lineside.export.zoo.accuracy import read_accuracy
+from lineside.export.zoo.accuracy import read_trained
 from lineside.export.zoo.build import BASE, Built, build, model_of, short_names
 from lineside.export.zoo.latency import cores, foreign_load, interleaved, opened, processor, ratio
 from lineside.export.zoo.result import Entry, Machine, Zoo
@@ -47,7 +47,7 @@ def measure_zoo(
     names = _chosen(only)
     if scale not in tuple("nsmlx"):
         raise BadOption(f"--scale {scale[:20]}: give n, s, m, l or x")
-    accuracy = read_accuracy(trained)
+    known = read_trained(trained)
     load, total = foreign_load(), 2 * len(names)
     built: dict[str, Built] = {}
     for number, name in enumerate(names):
@@ -69,7 +69,7 @@ def measure_zoo(
             custom_ops=model.custom_ops,
             latency_ms=round(statistics.median(times[name]), 3),
             relative=round(ratio(times, name, BASE), 4),
-            accuracy=accuracy.get(name) if scale == "n" else None,
+            accuracy=known.accuracy.get(name) if scale == "n" else None,
         )
         for name, model in built.items()
     )
@@ -80,7 +80,8 @@ def measure_zoo(
         torch=version("torch"),
         foreign_load=round(load(), 3),
     )
-    return Zoo(scale=scale, imgsz=imgsz, rounds=rounds, machine=machine, entries=entries)
+    training = known.training if any(entry.accuracy for entry in entries) else None
+    return Zoo(scale=scale, imgsz=imgsz, rounds=rounds, machine=machine, entries=entries, training=training)
 
 
 def _chosen(only: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Entry", "Machine", "Zoo"]
+__all__ = ["Entry", "Machine", "Training", "Zoo"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,24 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     foreign_load: float
 
 
+class Training(msgspec.Struct, frozen=True, kw_only=True):
+    """On what the figures of accuracy were trained and measured; it has nothing to do with the size of the latencies.
+
+    Attributes:
+        task: Kind of the drawn pictures.
+        pictures: Pictures to train on.
+        size: Side of a picture and of the input, px.
+        epochs: Passes over them.
+        fresh: Pictures that no run has seen, on which all were measured.
+    """
+
+    task: str
+    pictures: int
+    size: int
+    epochs: int
+    fresh: int
+
+
 class Zoo(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
@@ -63,6 +81,7 @@ class Zoo(msgspec.Struct, frozen=True, kw_only=True):
         rounds: Rounds in which every model ran once, in a new order each.
         machine: Where.
         entries: The base first.
+        training: Where the accuracy of its entries comes from; None where none has any.
     """
 
     scale: str
@@ -70,3 +89,4 @@ class Zoo(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     machine: Machine
     entries: tuple[Entry, ...]
+    training: Training | None = None

@@ -22,7 +22,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training's figures in the form of benchmarks/zoo_train.py."""
     path = tmp_path_factory.mktemp("trained") / "zoo_train.json"
     entries = {"edge": {"seeds": [0, 1], "mask_map": {"mean": 0.5, "ci": [0.48, 0.52]}, "note": "made up for a test"}}
-    path.write_text(json.dumps({"entries": entries}))
+    budget = {"task": "bearing", "train": 288, "size": 256, "epochs": 40}
+    path.write_text(json.dumps({"budget": budget, "pictures": 1000, "entries": entries}))
     return path
 
 
@@ -41,6 +42,7 @@ def test_json_has_every_figure(trained: Path, capsys: pytest.CaptureFixture[str]
     assert edge["parameters"] < base["parameters"] and edge["bytes"] < base["bytes"]
     assert dcn["custom_ops"] == ["ModDeformConv2d_k3_s1"] and base["custom_ops"] == edge["custom_ops"] == []
     assert edge["accuracy"] == {"mask_map": {"mean": 0.5, "ci": [0.48, 0.52]}} and base["accuracy"] is None
+    assert zoo["training"] == {"task": "bearing", "pictures": 288, "size": 256, "epochs": 40, "fresh": 1000}
 
 
 def test_table_shows_models_and_accuracy(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,6 +50,7 @@ def test_table_shows_models_and_accuracy(trained: Path, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert "YOLO11n-seg at 64x64" in shown and "mask_map" in shown
     assert "0.500" in shown and "0.480" in shown and "medians of 3 rounds" in shown
+    assert "after 40 epochs on 288 drawn bearings of 256 px, on 1000 fresh ones" in shown
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,12 @@ def show(zoo: Zoo) -> None:
         f"medians of {zoo.rounds} rounds, every model once in each; {machine.threads} threads, {machine.processor}, "
         f"onnxruntime {machine.onnxruntime}, torch {machine.torch}"
     )
+    if zoo.training is not None:
+        made = zoo.training
+        print(
+            f"accuracy: after {made.epochs} epochs on {made.pictures} drawn {made.task}s of {made.size} px, on {made.fresh} "
+            "fresh ones; it says nothing of other pictures, sizes or longer training"
+        )
     if machine.foreign_load > NOISY:
         print(f"noisy: other processes used {machine.foreign_load:.0%} of the machine meanwhile")
 
