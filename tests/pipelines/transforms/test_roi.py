@@ -60,8 +60,9 @@ def test_outside_a_polygon_it_is_grey() -> None:
 
 
 def test_a_polygon_that_begins_outside_the_picture_keeps_its_place() -> None:
-    frame = cut(Frame(PICTURE), polygon="-20,-10, 40,-10, 40,30, -20,30")
-    assert frame.size == (30, 40) and np.array_equal(frame.bgr()[:-1, :-1], PICTURE[:29, :39])
+    shown = cut(Frame(PICTURE), polygon="-20,-10, 20,-10, 60,30, -20,30").bgr()
+    assert shown.shape == (30, 60, 3)
+    assert np.array_equal(shown[:29, :29], PICTURE[:29, :29]) and (shown[:10, 45:] == 114).all()
 
 
 @pytest.mark.parametrize(
