@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
 from lineside.runtime.errors import BadOption, SourceError
 
-__all__ = ["SECRET_OPTIONS", "Address", "address_of", "redacted", "secret"]
+__all__ = ["SECRET_OPTIONS", "Address", "address_of", "redacted", "secret", "shown"]
 
 SECRET_OPTIONS = frozenset(("password", "user"))
 """Options of elements whose values nobody gets to see, whatever they look like."""
@@ -21,7 +23,7 @@ _SHORTEST = 3
 _IN_ADDRESS = re.compile(r"((?<![a-z0-9+.-])[a-z0-9+.-]+://)[^\s\"'<>]*@", re.IGNORECASE)
 _HEADER = re.compile(r"((?:proxy-)?authorization\s*:\s*)[^\r\n]+", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"""(\b[\w-]*(?:passw(?:or)?d|passphrase|passwd|pwd|user-pw|user-id|token|secret|api-?key)\b["']?\s*[=:]\s*)"""
+    r"""(\b[\w-]*(?:passw(?:or)?d|passphrase|passwd|pwd|user[-_]pw|user[-_]id|token|secret|api[-_]?key)\b["']?\s*[=:]\s*)"""
     r"""(?:\([a-z]+\))?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s&;,"'!}\]]+)""",
     re.IGNORECASE,
 )
@@ -114,3 +116,26 @@ def redacted(text: str, *known: str) -> str:
     text = _IN_ADDRESS.sub(rf"\1{_HIDDEN}@", text)
     text = _HEADER.sub(rf"\1{_HIDDEN}", text)
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", text)
+
+
+def shown(value: Any) -> Any:
+    """Plain values, such as those of a station file, without the credentials in them.
+
+    Hidden is whatever `redacted` hides in a text, and every value that goes by the name of a secret: one of
+    `SECRET_OPTIONS`, or one that `redacted` looks for.
+
+    Args:
+        value: Mappings, lists, texts, numbers, truth values, None.
+    """
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {redacted(str(key)): _HIDDEN if _secret(str(key), it) else shown(it) for key, it in value.items()}
+    return [shown(it) for it in value] if isinstance(value, list | tuple) else value
+
+
+def _secret(name: str, value: Any) -> bool:
+    """Whether a value is a secret by its name. An element may be called ``user``, and nothing given keeps no secret."""
+    if value in (None, "") or isinstance(value, Mapping):
+        return False
+    return name in SECRET_OPTIONS or redacted(f"{name}=x") != f"{name}=x"

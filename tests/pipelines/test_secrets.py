@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lineside.pipelines.secrets import address_of, redacted
+from lineside.pipelines.secrets import address_of, redacted, shown
 from lineside.runtime.errors import SourceError
 
 SIGNS = st.text(string.ascii_letters + string.digits + ":/?#[]@!$&()*+,;=-._~%|^`{}\\", min_size=6, max_size=20)
@@ -89,3 +89,20 @@ def test_plain_texts_stay(text: str) -> None:
 def test_known_secrets_go_from_anywhere(secret: str, spelt: object) -> None:
     text = redacted(f"<<{spelt(secret)}>>", secret)  # type: ignore[operator]
     assert text == "<<***>>"
+
+
+@pytest.mark.parametrize("name", ["password", "user", "user-pw", "api_key", "camera-token"])
+@pytest.mark.parametrize("value", ["hush5", 50505, ["hush5"]])
+def test_values_by_the_name_of_a_secret(name: str, value: object) -> None:
+    assert shown({"top": {"rtsp": {"url": "rtsp://10.0.0.7/s", name: value}}}) == {
+        "top": {"rtsp": {"url": "rtsp://10.0.0.7/s", name: "***"}}
+    }
+
+
+def test_values_that_are_no_secret_stay_as_they_are() -> None:
+    """An element may have the name of a secret, and what is not given keeps none."""
+    plain = {"user": {"rtsp": {"password": "", "user": None}}, "links": ["user ! view"], "n": [1, 2.5, True, None]}
+    assert shown(plain) == plain
+    assert shown({"links": ["rtsp url=rtsp://kim:hush5@a password=hush6 ! view"]}) == {
+        "links": ["rtsp url=rtsp://***@a password=*** ! view"]
+    }

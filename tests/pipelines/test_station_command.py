@@ -106,6 +106,51 @@ def test_describe_says_what_a_file_means_and_draws_it(cli, tmp_path: Path) -> No
     assert (tmp_path / "line.svg").read_text().startswith("<svg")
 
 
+SECRET = """
+station: 1
+elements:
+  top: {rtsp: {url: "rtsp://kim:hush5@10.0.0.7/stream"}}
+  side: {rtsp: {url: "rtsp://10.0.0.8/stream", user: hush6, password: hush7}}
+  raw: {gst-launch: {text: "rtspsrc location=rtsp://10.0.0.9 user-id=hush8 user-pw=hush9 ! decodebin"}}
+  out: {rtsp-server: {user: hush1, password: hush2}}
+links: [top ! out, side ! out, raw ! out]
+"""
+
+
+@pytest.mark.parametrize("words", [["--check"], ["--describe"], ["--check", "--set", "side.password=hush3"]])
+def test_what_a_file_says_is_shown_without_its_credentials(cli, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "s.yaml").write_text(SECRET)
+    done = cli("station", tmp_path / "s.yaml", *words)
+    assert done.returncode == 0, done.stderr
+    assert "hush" not in done.stdout + done.stderr
+    for seen in ("10.0.0.7/stream", "10.0.0.8/stream", "10.0.0.9", "***"):
+        assert seen in done.stdout
+    if "--check" in words:
+        side = json.loads(done.stdout)["elements"]["side"]["rtsp"]
+        assert side == {"url": "rtsp://10.0.0.8/stream", "user": "***", "password": "***"}
+
+
+def test_a_launch_string_without_its_quotes_is_not_repeated_with_its_credentials(cli) -> None:
+    done = cli("launch", "rtsp", "url=rtsp://kim:hush5@10.0.0.7/stream", "user-pw=hush6", "!", "view")
+    assert done.returncode == 2 and "10.0.0.7" in done.stderr
+    assert "hush" not in done.stdout + done.stderr
+
+
+def test_a_drawing_alone_describes_and_runs_nothing(cli, bundle: Path, tmp_path: Path) -> None:
+    row = f"synthetic count=2 ! segment bundle={bundle} ! jsonl path=lines.jsonl"
+    done = cli("launch", row, "--svg", "line.svg", cwd=tmp_path)
+    assert done.returncode == 0 and "-[latest]-> segment" in done.stdout, done.stderr
+    assert [it.name for it in tmp_path.iterdir()] == ["line.svg"]
+    demo = ROOT / "configs/stations/demo.yaml"
+    done = cli("station", demo, "--svg", tmp_path / "demo.svg", "--out", tmp_path / "out")
+    assert done.returncode == 0 and "deadline line: 500 ms" in done.stdout, done.stderr
+    assert (tmp_path / "demo.svg").read_text().startswith("<svg") and not (tmp_path / "out").exists()
+    done = cli("station", demo, "--svg", tmp_path / "no.svg", "--check")
+    assert done.returncode == 2 and "choose one of them" in done.stderr and not (tmp_path / "no.svg").exists()
+    done = cli("station", ROOT / "demo/station.yaml", "--svg", tmp_path / "no.svg")
+    assert done.returncode == 2 and "--svg" in done.stderr and not (tmp_path / "no.svg").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(number: signal.Signals, parts: Path, bundle: Path, tmp_path: Path) -> None:
     row = f"synthetic name=line path={parts} fps=50 ! segment name=m bundle={bundle} ! sqlite path=parts.db"

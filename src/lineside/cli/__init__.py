@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from lineside.cli.endings import tidy_endings
 from lineside.cli.quiet import quiet_stderr
+from lineside.pipelines.secrets import redacted
 from lineside.runtime.errors import BadOption, LinesideError, MissingPackage
 
 __all__ = ["COMMANDS", "EXTRAS", "main"]
@@ -169,7 +170,8 @@ def _guarded(arguments: list[str] | None) -> int:
         if debug:
             traceback.print_exc()
         message, code = _explain(error)
-        print(_printable(message), file=sys.stderr)
+        # Whoever forgets quotes around a launch string has its words repeated, and a camera's password among them.
+        print(redacted(_printable(message)), file=sys.stderr)
         if isinstance(error, OSError) and error.filename is None:
             _forget_output()
         return code

@@ -19,7 +19,7 @@ def command(
     ] = None,
     duration: Annotated[str | None, typer.Option(help="Stop after so long, e.g. 10m.")] = None,
     describe: Annotated[bool, typer.Option("--describe", help="Only print what the line means.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="With --describe: draw it into this file too.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="As --describe, and draw it into this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
 ) -> int:
     """Runs sources, models and sinks that are joined in one line.
@@ -44,7 +44,7 @@ def command(
     name = "the launch string"
     takt = takt_of(converted({"deadline": deadline, "late": late}, StationTakt, "lineside launch"), "lineside launch")
     plan = parse_launch(graph, takt, name)
-    if describe:
+    if describe or svg is not None:
         describe_plan(plan, name, svg)
         return 0
     seconds = parse_time(duration) / 1e9 if duration else None

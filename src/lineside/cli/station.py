@@ -24,9 +24,11 @@ def command(
             help="Another value for an option of an element; may be given several times. Paths are relative to the file.",
         ),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only read the file, and say what it describes.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only read the file, and say what it describes, without credentials.")
+    ] = False,
     describe: Annotated[bool, typer.Option("--describe", help="Only print the graph that it describes.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="With --describe: draw the graph into this file too.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="As --describe, and draw the graph into this file.")] = None,
     duration: Annotated[str | None, typer.Option(help="Stop after so long, e.g. 10m; with elements.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
@@ -47,17 +49,21 @@ def command(
     from lineside.cli.inspecting import carry_out
     from lineside.cli.operating import carry_out_plan, describe_plan
     from lineside.pipelines.plan.file import plan_of
+    from lineside.pipelines.secrets import shown
     from lineside.pipelines.station import Station, job_of, read_station
     from lineside.pipelines.units import parse_time
     from lineside.runtime.errors import BadOption
 
+    describe = describe or svg is not None
+    if check and describe:
+        raise BadOption("--check prints what the file says, --describe (and --svg) what it means: choose one of them")
     station = read_station(file, changes or ())
     if check:
-        print(json.dumps(msgspec.to_builtins(station), indent=2))
+        print(json.dumps(shown(msgspec.to_builtins(station)), indent=2))
         return 0
     if isinstance(station, Station):
         if describe or duration is not None:
-            raise BadOption("--describe and --duration are for a station file with elements and links")
+            raise BadOption("--describe, --svg and --duration are for a station file with elements and links")
         return carry_out(job_of(station, file.parent, out), as_json)
     plan = plan_of(station, str(file), file.parent)
     if describe:
