@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from lineside.export.graph.passes import run_passes
 from lineside.export.ops.body import OPSET
@@ -27,17 +28,18 @@ def single_node(op: CustomOp, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
         shapes: Shapes of its inputs by name; one that is missing is left out of the node.
 
     Returns:
-        The graph with the operator's function; inputs and outputs are float32.
+        The graph with the operator's function; element types are those that the operator is declared with.
     """
     used = [name for name in op.inputs if name in shapes]
     results = op.shapes(*(shapes[name] for name in used))
     attributes: dict[str, Any] = {**PLUGIN, **op.attributes}
+    kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) for name, dtype in op.dtypes.items()}
     graph = helper.make_graph(
         [helper.make_node(op.name, used, list(op.outputs), domain=DOMAIN, **attributes)],
         op.name,
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in used],
+        [helper.make_tensor_value_info(name, kinds[name], shapes[name]) for name in used],
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            helper.make_tensor_value_info(name, kinds[name], shape)
             for name, shape in zip(op.outputs, results, strict=True)
         ],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 from onnx import helper
 
@@ -38,11 +40,36 @@ def _declare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _declared(model: onnx.ModelProto) -> str | None:
-    """Every node has a standard operator or a function."""
-    functions = {(function.domain, function.name) for function in model.functions}
+    """Every node has a standard operator or a function, and ours have the element types that they are declared with."""
+    functions, kinds = {(function.domain, function.name) for function in model.functions}, _element_types(model)
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
             return f"the operator {node.domain}::{node.op_type} has no function"
+        wrong = _wrong_type(node, kinds)
+        if wrong is not None:
+            return wrong
+    return None
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Element types of the tensors of which the graph says them."""
+    graph = model.graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    found = {value.name: value.type.tensor_type.elem_type for value in values}
+    return {**found, **{tensor.name: tensor.data_type for tensor in graph.initializer}}
+
+
+def _wrong_type(node: onnx.NodeProto, kinds: Mapping[str, int]) -> str | None:
+    """What a node of ours reads or writes in another element type than it is declared with."""
+    op = find_op(node.op_type) if node.domain == DOMAIN else None
+    if op is None:
+        return None
+    for names, tensors in ((op.inputs, node.input), (op.outputs, node.output)):
+        for name, tensor in zip(names, tensors, strict=False):
+            kind, wanted = kinds.get(tensor, 0), op.dtypes[name]
+            if kind and helper.tensor_dtype_to_np_dtype(kind).name != wanted:
+                found = onnx.TensorProto.DataType.Name(kind).lower()
+                return f"{name} of {op.name} is {found} ('{tensor}'), and the operator is declared with {wanted}"
     return None
 
 

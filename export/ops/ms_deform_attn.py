@@ -50,6 +50,7 @@ class MSDeformAttn(CustomOp):
         "attention_weights",
     )
     outputs: ClassVar[tuple[str, ...]] = ("output",)
+    integers: ClassVar[frozenset[str]] = frozenset({"spatial_shapes", "level_start_index"})
 
     levels: int = 3
 

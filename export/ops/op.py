@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import onnx
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DOMAIN", "PLUGIN", "VERSION", "Attribute", "CustomOp", "Shape"]
+__all__ = ["DOMAIN", "PLUGIN", "VERSION", "Attribute", "CustomOp", "Dtype", "Shape"]
 
 DOMAIN = "lineside.ops"
 """ONNX domain of our nodes and functions, and namespace of the TensorRT plugins that may take their place."""
@@ -29,6 +29,9 @@ Attribute = int | float | str | Sequence[int] | Sequence[float]
 
 Shape = tuple[int, ...]
 
+Dtype = Literal["float32", "int32"]
+"""Element types that nodes of ours have in a graph, as numpy names them."""
+
 
 class CustomOp(ABC):
     """One operator in one configuration; subclasses are frozen dataclasses whose fields are the configuration.
@@ -38,12 +41,23 @@ class CustomOp(ABC):
         inputs: Names of the inputs, in order.
         optional: How many of the last inputs a node may leave out.
         outputs: Names of the outputs, in order.
+        integers: Those of them that are int32.
     """
 
     base: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]]
     optional: ClassVar[int] = 0
     outputs: ClassVar[tuple[str, ...]]
+    integers: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def dtypes(self) -> Mapping[str, Dtype]:
+        """Element type of each input and output in a graph that we write; all arithmetic there is float32.
+
+        Bodies and torch forms may admit others; this is what `lineside.export.ops.declare.DECLARE` lets into a file, and
+        what a kernel or plugin of that name has to serve.
+        """
+        return {name: "int32" if name in self.integers else "float32" for name in (*self.inputs, *self.outputs)}
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper
+from onnx import helper
 
 from lineside.export.graph.passes import run_passes
 from lineside.export.ops.declare import DECLARE
@@ -49,16 +49,17 @@ def single_node(op: CustomOp, inputs: Sequence[Array], free: bool = False) -> on
         return [f"{name}{axis}" if free else side for axis, side in enumerate(shape)]
 
     used = list(op.inputs[: len(inputs)])
+    kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(dtype)) for name, dtype in op.dtypes.items()}
     node = helper.make_node(op.name, used, list(op.outputs), domain=DOMAIN, **PLUGIN, **op.attributes)
     graph = helper.make_graph(
         [node],
         "g",
         [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), sides(name, array.shape))
+            helper.make_tensor_value_info(name, kinds[name], sides(name, array.shape))
             for name, array in zip(used, inputs, strict=True)
         ],
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, sides(name, shape))
+            helper.make_tensor_value_info(name, kinds[name], sides(name, shape))
             for name, shape in zip(op.outputs, op.shapes(*(array.shape for array in inputs)), strict=True)
         ],
     )

@@ -26,6 +26,7 @@ from lineside.export.ops.emit import call
 from lineside.export.ops.op import DOMAIN, PLUGIN
 from lineside.export.ops.table import OPS, find_op
 from lineside.export.trace import to_onnx
+from lineside.runtime.errors import ExportError
 
 
 def _cases() -> list[OpCase]:
@@ -73,6 +74,34 @@ def test_shapes_are_those_of_the_results(case: OpCase) -> None:
     inputs = _inputs(case)
     shapes = case.op.shapes(*(array.shape for array in inputs))
     assert shapes == tuple(array.shape for array in run_torch(case.op, inputs))
+
+
+@each_case
+def test_element_types_are_those_declared(case: OpCase) -> None:
+    """Declared is what the cases give, what torch returns, and what the checker of onnx infers from the body."""
+    inputs, dtypes = _inputs(case), case.op.dtypes
+    assert set(dtypes) == {*case.op.inputs, *case.op.outputs}
+    assert [array.dtype.name for array in inputs] == [dtypes[name] for name in case.op.inputs[: len(inputs)]]
+    results = {name: array.dtype.name for name, array in zip(case.op.outputs, run_torch(case.op, inputs), strict=True)}
+    assert results == {name: dtypes[name] for name in case.op.outputs}
+    model = single_node(case.op, inputs)
+    for value in model.graph.output:
+        value.type.tensor_type.elem_type = 0
+    inferred = onnx.shape_inference.infer_shapes(model).graph.output
+    found = {value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in inferred}
+    assert {name: kind.name for name, kind in found.items()} == results
+
+
+@each_case
+def test_a_graph_with_other_element_types_is_refused(case: OpCase) -> None:
+    for value in single_node(case.op, _inputs(case)).graph.input:
+        model = single_node(case.op, _inputs(case))
+        changed = next(entry for entry in model.graph.input if entry.name == value.name)
+        changed.type.tensor_type.elem_type = onnx.TensorProto.INT64
+        with pytest.raises(
+            ExportError, match=f"{value.name} of {case.op.name} is int64 .* {case.op.dtypes[value.name]}"
+        ):
+            run_passes(model, [DECLARE])
 
 
 @each_case
