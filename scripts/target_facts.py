@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -105,6 +106,39 @@ def grid_of_volumes() -> ModelProto:
     return model([node], {"x": (1, 2, 4, 4, 4), "g": (1, 3, 3, 3, 3)}, 20, 9)
 
 
+def sampling() -> ModelProto:
+    """As many values sampled between pixels as `gathering` gathers."""
+    node = helper.make_node("GridSample", ["x", "g"], ["y"], mode="bilinear", align_corners=0)
+    return model([node], {"x": (8, 16, 40, 40), "g": (8, 40, 40, 2)})
+
+
+def gathering() -> ModelProto:
+    """What sampling between pixels comes to by plain operators: four pixels for each value, weighed and added up."""
+    shape, rng = (8, 16, 1600), np.random.default_rng(0)
+    places = [numpy_helper.from_array(rng.integers(0, 1600, shape), f"i{corner}") for corner in range(4)]
+    nodes = []
+    for corner in range(4):
+        nodes.append(helper.make_node("GatherElements", ["x", f"i{corner}"], [f"p{corner}"], axis=2))
+        nodes.append(helper.make_node("Mul", [f"p{corner}", "w"], [f"q{corner}"]))
+    nodes.append(helper.make_node("Sum", [f"q{corner}" for corner in range(4)], ["y"]))
+    return model(nodes, {"x": shape, "w": (8, 1, 1600)}, initializers=places)
+
+
+def seconds(candidate: ModelProto, turns: int = 20) -> float:
+    """Processor time of one run on one thread, the least of some."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(candidate.SerializeToString(), options, providers=[PROVIDER])
+    rng = np.random.default_rng(0)
+    feeds = {entry.name: rng.random(entry.shape).astype(np.float32) for entry in session.get_inputs()}
+    times = []
+    for _ in range(turns):
+        start = time.process_time()
+        session.run(None, feeds)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
 def kernels() -> dict[str, dict[str, list[list[object]]]]:
     """Every kernel of the processor, by domain and operator: first opset, last opset (0: none), types by parameter."""
     from onnxruntime.capi import _pybind_state as state
@@ -140,6 +174,7 @@ def probes() -> dict[str, object]:
         "unknown_operators": runs(function([], declared=False)),
         "half_arithmetic": runs(half_convolution(), np.float16),
         "grid_sample_5d": runs(grid_of_volumes()),
+        "grid_sample_over_gather": round(seconds(sampling()) / seconds(gathering()), 1),
     }
 
 

@@ -55,6 +55,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         unknown_operators: Loads operators that it does not know, without a function.
         half_arithmetic: Runs float16 graphs.
         grid_sample_5d: Runs GridSample on volumes.
+        grid_sample_over_gather: Time of GridSample over that of gathering, weighing and adding up its four pixels by
+            other operators, on one thread of an x86-64 processor; a good kernel is below one.
         kernels: Implementations by domain and operator.
     """
 
@@ -69,6 +71,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     unknown_operators: bool
     half_arithmetic: bool
     grid_sample_5d: bool
+    grid_sample_over_gather: float
     kernels: dict[str, dict[str, tuple[Kernel, ...]]]
 
     def find_kernels(self, domain: str, op: str, since: int) -> tuple[Kernel, ...]:

@@ -1,4 +1,4 @@
-"""Rules about model-local functions: whose opsets count for the operators inside."""
+"""Rules about model-local functions: whose opsets count for the operators inside, and what may be inside."""
 
 from __future__ import annotations
 
@@ -70,7 +70,27 @@ def _misread(subject: GraphSubject) -> Iterator[Hit]:
             )
 
 
+def _scans(subject: GraphSubject) -> Iterator[Hit]:
+    """Scans inside of functions, for a target that runs functions and not that."""
+    if not subject.target.functions or subject.target.scan_in_function:
+        return
+    for place in subject.view.places:
+        if place.function is not None and place.node.op_type == "Scan" and not place.domain:
+            yield Hit(
+                place.where,
+                {"name": place.function.name, "target": f"{subject.target.runtime} {subject.target.version}"},
+            )
+
+
 RULES = (
+    Rule(
+        id="scan-in-function",
+        looks_at="graph",
+        severity="cannot-run",
+        find=_scans,
+        reason="the function {name} holds a Scan, and {target} runs functions and no Scan inside of one",
+        remedy="give the engine a kernel or plugin of that name, or inline the functions (onnx.inliner)",
+    ),
     Rule(
         id="function-opset",
         looks_at="graph",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 
-from lineside.export.doctor.graph_view import attribute
+from lineside.export.doctor.graph_view import GraphView, Place, attribute
 from lineside.export.doctor.rule import Hit, Rule
 from lineside.export.doctor.subject import GraphSubject
+from lineside.export.ops.op import DOMAIN
 
-__all__ = ["RULES"]
+__all__ = ["MANY_SAMPLES", "RULES", "SAMPLED", "SLOW_KERNEL"]
+
+Sides = tuple[int, ...]
+
+MANY_SAMPLES = 1 << 18
+"""Values sampled between pixels in one run from which on a slow kernel is felt: about 4 ms of one x86-64 thread with
+onnxruntime 1.23. The attention of yolo11n-seg-msda samples 6.5 million at 640 pixels."""
+
+SLOW_KERNEL = 1.0
+"""A kernel that is slow: `Target.grid_sample_over_gather` of this or more, so that it loses against having none."""
 
 
 def _uncropped(subject: GraphSubject) -> Iterator[Hit]:
@@ -60,6 +71,57 @@ def _volumes_run(subject: GraphSubject) -> Iterator[Hit]:
     return _volumes(subject) if subject.target.grid_sample_5d else ()  # type: ignore[return-value]
 
 
+def _size_of(y: Sides) -> int:
+    """GridSample: all of its output."""
+    return math.prod(y)
+
+
+def _points(value: Sides, sizes: Sides, starts: Sides, places: Sides, weights: Sides) -> int:
+    """Multi-scale deformable attention: the channels of a head at every point of every level."""
+    return math.prod(places[:-1]) * value[3]
+
+
+def _taps(x: Sides, offset: Sides, mask: Sides, weight: Sides, bias: Sides = ()) -> int:
+    """Deformable convolution: every channel at every tap of every place."""
+    return math.prod((*x[:2], *weight[2:], *offset[2:]))
+
+
+SAMPLED: Mapping[str, Callable[..., int]] = {"MSDeformAttn": _points, "ModDeformConv2d": _taps}
+"""How many values our operators sample, by their names without configuration, from the shapes of their inputs; the
+operators themselves would bring torch along."""
+
+
+def _slowly(subject: GraphSubject) -> Iterator[Hit]:
+    """Where many values are sampled by a target that is slow at it; the many may be those of all places together."""
+    if subject.target.grid_sample_over_gather < SLOW_KERNEL:
+        return
+    counts = [(place, _samples(subject.view, place)) for place in subject.view.top]
+    total = sum(count for _, count in counts)
+    if total < MANY_SAMPLES:
+        return
+    details = {
+        "millions": f"{total / 1e6:.1f}",
+        "target": f"{subject.target.runtime} {subject.target.version}",
+        "ratio": f"{subject.target.grid_sample_over_gather:g}",
+    }
+    yield from (Hit(place.where, details) for place, count in counts if count)
+
+
+def _samples(view: GraphView, place: Place) -> int:
+    """How many values a node samples between pixels; 0 where it samples none, or a shape is not known."""
+    kind, node = place.node.op_type, place.node
+    if kind == "GridSample" and not place.domain:
+        count: Callable[..., int] | None = _size_of
+        names = list(node.output)
+    else:
+        count = SAMPLED.get(kind.partition("_")[0]) if place.domain == DOMAIN else None
+        names = list(node.input)
+    shapes = [view.shape(name) for name in names] if count else []
+    if count is None or any(shape is None or None in shape for shape in shapes):
+        return 0
+    return count(*shapes)
+
+
 def _fold(subject: GraphSubject) -> Iterator[Hit]:
     return (Hit(it.where) for it in subject.view.places if it.node.op_type == "Col2Im" and not it.domain)
 
@@ -90,6 +152,17 @@ RULES = (
         find=_volumes_run,
         reason="GridSample with 5 dimensions: {target} runs it, TensorRT knows 4 only",
         remedy="sample level by level where the model shall run there as well",
+    ),
+    Rule(
+        id="slow-sampling",
+        looks_at="graph",
+        severity="slow",
+        find=_slowly,
+        reason="{millions} million values are sampled between pixels, and {target} takes {ratio} times as long for it as it "
+        "would to gather, weigh and add up the four pixels around each by other operators",
+        remedy="run it with a newer onnxruntime (1.31 is several times as fast at it), or sample less: fewer points, fewer "
+        "channels, coarser maps",
+        runtimes=("onnxruntime",),
     ),
     Rule(
         id="fold-of-patches",

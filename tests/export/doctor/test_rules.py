@@ -18,7 +18,7 @@ from helpers.sick_models.making import Sick
 from lineside.export.doctor.examine import examine
 from lineside.export.doctor.graph_view import GraphView
 from lineside.export.doctor.report import Report
-from lineside.export.doctor.rule import BLOCKING, SEVERITIES, apply
+from lineside.export.doctor.rule import BLOCKING, SEVERITIES, Hit, Rule, apply
 from lineside.export.doctor.rules.table import all_rules
 from lineside.export.doctor.subject import GraphSubject
 from lineside.export.doctor.target import find_target
@@ -29,6 +29,10 @@ RULES = {rule.id: rule for rule in all_rules()}
 OTHER_TARGETS: dict[str, tuple[dict[str, bool], Callable[[Path, Path], Sick]]] = {
     "no-functions": ({"functions": False}, operators.function_body),
     "volume-sampling-refused": ({"grid_sample_5d": False}, operators.volume_sampling),
+    "scan-in-function": (
+        {"scan_in_function": False},
+        lambda folder, real: making.saved(folder, operators.scanning_body()),
+    ),
 }
 """Rules for what every target of today has: what another would lack, and a model that it could not run for it."""
 
@@ -78,7 +82,16 @@ def test_onnxruntime_refuses_what_the_doctor_says_it_cannot_run(rule: str, tmp_p
 
 
 @pytest.mark.parametrize(
-    "rule", ["function-body", "standard-body", "half-arithmetic", "fold-of-patches", "volume-sampling", "external-data"]
+    "rule",
+    [
+        "function-body",
+        "standard-body",
+        "half-arithmetic",
+        "fold-of-patches",
+        "volume-sampling",
+        "external-data",
+        "slow-sampling",
+    ],
 )
 def test_onnxruntime_runs_what_the_doctor_says_it_runs(rule: str, tmp_path: Path, real: Path) -> None:
     sick = SICK[rule](tmp_path, real)
@@ -155,6 +168,27 @@ def test_what_runs_is_not_called_sick(name: str, tmp_path: Path) -> None:
     report = examined(sick)
     assert report.runs and not report.findings
     assert runs(Path(sick.model))
+
+
+@pytest.mark.parametrize(("runtime", "found"), [("onnxruntime", False), ("tensorrt", True), ("another", True)])
+def test_a_rule_is_applied_to_the_runtimes_that_it_is_for(
+    runtime: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = Rule(
+        id="for-others",
+        looks_at="graph",
+        severity="cannot-run",
+        find=lambda subject: [Hit(place.where) for place in subject.view.places],
+        reason="it adds",
+        remedy="take it away",
+        runtimes=("tensorrt", "another"),
+    )
+    target = msgspec.structs.replace(find_target("onnxruntime"), runtime=runtime)
+    monkeypatch.setattr("lineside.export.doctor.examine.find_target", lambda name: target)
+    monkeypatch.setattr("lineside.export.doctor.examine.all_rules", lambda: (*all_rules(), rule))
+    report = examined(making.saved(tmp_path, making.add_one(tmp_path)))
+    assert [finding.rule for finding in report.findings] == ["for-others"] * found
+    assert report.runs != found
 
 
 def test_a_file_with_a_folded_mask_runs_and_is_called_slow(tmp_path: Path, real: Path) -> None:

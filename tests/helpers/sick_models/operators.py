@@ -88,6 +88,30 @@ def volume_sampling(folder: Path, real: Path) -> Sick:
     return saved(folder, volumes())
 
 
+def sampling(side: int = 80, channels: int = 64) -> ModelProto:
+    """A map sampled at as many places as it has pixels."""
+    node = helper.make_node("GridSample", ["x", "g"], ["y"], mode="bilinear")
+    return graph([node], {"x": (1, channels, side, side), "g": (1, side, side, 2)})
+
+
+def slow_sampling(folder: Path, real: Path) -> Sick:
+    return saved(folder, sampling(), "onnxruntime1.23")
+
+
+def scanning_body() -> ModelProto:
+    """A running sum by a Scan inside of a function."""
+    state, row, total, out = (helper.make_tensor_value_info(name, F32, [3]) for name in "hrst")
+    step = helper.make_graph(
+        [helper.make_node("Add", ["h", "r"], ["s"]), helper.make_node("Identity", ["s"], ["t"])],
+        "step", [state, row], [total, out],
+    )  # fmt: skip
+    zero = helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.zeros(3, np.float32)))
+    body = [zero, helper.make_node("Scan", ["zero", "x"], ["last", "y"], body=step, num_scan_inputs=1)]
+    function = helper.make_function("acme", "Sums", ["x"], ["y"], body, [helper.make_opsetid("", 18)])
+    node = helper.make_node("Sums", ["x"], ["y"], domain="acme")
+    return graph([node], {"x": (5, 3)}, functions=[function], domains=["acme"], output=(5, 3))
+
+
 def fold_of_patches(folder: Path, real: Path) -> Sick:
     from torch import nn
 
