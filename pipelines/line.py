@@ -157,8 +157,17 @@ class Line:
             message = f"{self.stream.name} cannot be asked to end: {reason(error)}"
             self._bus.emit("error", self.stream.name, "stop failed", message)
 
-    def abandon(self) -> None:
-        """Gives up what is queued."""
+    def abandon(self) -> threading.Thread:
+        """Gives up what is queued. Returns at once.
+
+        Returns:
+            The thread that does it: a result whose turn comes thereby meets transforms, and one of them may hang.
+        """
+        thread = threading.Thread(target=self._abandon, name=f"stop queues of {self.stream.name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _abandon(self) -> None:
         for flow in self.flows:
             flow.abandon()
         if self.passage is not None:

@@ -18,6 +18,7 @@ from lineside.pipelines.facts import introduced
 from lineside.pipelines.looks import BranchName
 from lineside.pipelines.plan.shape import Shape
 from lineside.pipelines.problems import Problems
+from lineside.pipelines.punctuality import Punctuality, punctuality
 from lineside.pipelines.runner import Runner
 from lineside.pipelines.signals import Signals, catch_signals, patiently
 from lineside.pipelines.stages import StageStats
@@ -30,8 +31,6 @@ __all__ = ["BranchReport", "FeedReport", "Report", "operate"]
 
 _TICK = 0.1
 """Seconds between two looks at signals and progress."""
-_FINISH = 60.0
-"""Seconds that sinks may take to put their files together after a signal."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,18 @@ class BranchReport:
         live: Whether the source was live, so that frames lost to a newer one are no fault.
         counts: All counts.
         stages: Latency of each stage.
+        deadline_ns: Time from trigger (or capture) to decision; None for any.
     """
 
     live: bool
     counts: Snapshot
     stages: dict[str, StageStats]
+    deadline_ns: int | None = None
+
+    @property
+    def punctuality(self) -> Punctuality:
+        """How the deadline was kept."""
+        return punctuality(self.counts, self.stages, self.deadline_ns)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Report:
                     "model": name.model,
                     "live": branch.live,
                     "counts": asdict(branch.counts),
+                    **branch.punctuality.to_dict(),
                     "stages": {stage: stats.to_dict() for stage, stats in branch.stages.items()},
                 }
                 for name, branch in self.branches.items()
@@ -144,6 +151,7 @@ def _until_ended(
     wanted: Callable[[], bool],
     show: Callable[[], None],
     drain: float,
+    finish: float,
     grace: float,
     bus: Bus,
     signals: Signals,
@@ -157,7 +165,7 @@ def _until_ended(
             stopped = time.monotonic()
         if stopped is None:
             continue
-        patience = drain + (_FINISH if runner.finishing() else 0.0)
+        patience = drain + (finish if runner.finishing() else 0.0)
         if len(signals.received) > 1 or time.monotonic() - stopped >= patience:
             _give_up(runner, grace, bus)
             return
@@ -194,14 +202,17 @@ def operate(
     limits: Limits = Limits(),
     seconds: float | None = None,
     drain: float = 10.0,
+    finish: float = 60.0,
     grace: float = 3.0,
     construct: Callable[..., Built] = build,
 ) -> Report:
     """Runs a station until its sources end or a signal comes. For the main thread: it takes the signals.
 
     The first signal stops the sources and lets through what is queued, for at most ``drain`` seconds; a second one gives
-    the queues up at once. Files that are being finished are waited for, a minute at most and not after a second signal.
-    Elements that still hang ``grace`` seconds later are left behind, and so is one that hangs while it is opened.
+    the queues up at once. Files that are being put together by then are waited for, ``finish`` seconds more and not after
+    a second signal. Elements that still hang ``grace`` seconds later are left behind, and so is one that hangs while it is
+    opened. So it returns within ``drain + finish + grace`` seconds of the first signal and within ``grace`` of a second
+    one, and what stands around the graph (a page, the last words to the user) takes ten seconds more at most.
 
     Args:
         shape: The plan, understood.
@@ -213,6 +224,7 @@ def operate(
         limits: When a live source counts as frozen.
         seconds: Stop after so long, as after a signal.
         drain: See above, seconds.
+        finish: See above, seconds.
         grace: See above, seconds.
         construct: Makes the graph, as `lineside.pipelines.build.build` does.
 
@@ -239,14 +251,17 @@ def operate(
         begin = time.monotonic()
         settle_garbage(shape.plan.machine)
         wanted = partial(_end_wanted, signals, begin, seconds)
-        _until_ended(runner, wanted, partial(voice.do, partial(show, runner), idle=True), drain, grace, bus, signals)
+        shown = partial(voice.do, partial(show, runner), idle=True)
+        _until_ended(runner, wanted, shown, drain, finish, grace, bus, signals)
         voice.do(partial(show, runner))
     counts = runner.snapshot()
     return Report(
         name=shape.plan.name,
         seconds=time.monotonic() - begin,
         branches={
-            name: BranchReport(runner.stream_of(name.source).live, counts[name], flow.clock.stats())
+            name: BranchReport(
+                runner.stream_of(name.source).live, counts[name], flow.clock.stats(), flow.terms.deadline_ns
+            )
             for name, flow in runner.flows.items()
         },
         states=runner.states(),

@@ -241,10 +241,9 @@ class Runner:
             line.stop()
 
     def abandon(self) -> None:
-        """Asks for the end now: what is queued is given up, and counted as such. Returns at once."""
+        """Asks for the end now: what is queued is given up, and counted as such once `join` is back. Returns at once."""
         self.stop()
-        for line in self.lines().values():
-            line.abandon()
+        self._threads = [*self._threads, *(line.abandon() for line in self.lines().values())]
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until every thread has ended.

@@ -292,3 +292,27 @@ def test_an_element_that_meddles_with_a_frame_costs_nobody_a_thread(field: str) 
     assert counts[BranchName("other", "model")].inspected == 40
     assert counts[BranchName("line", "model")].in_flight >= 1
     assert "fault" in [event.kind for event in heard] and keep.closed == 1
+
+
+def test_what_hangs_when_the_queues_are_given_up_does_not_hold_the_end_up() -> None:
+    """A sink stands still, so that results wait for their turn; at the end it comes, and a transform behind them hangs."""
+    never, inside, third = threading.Event(), threading.Event(), threading.Event()
+    source = Counting(50, gate=lambda number: third.set() if number == 9 else None)
+    stuck = Keep("stuck", gate=lambda frame: (inside.set(), never.wait()))  # type: ignore[arg-type, return-value]
+    hangs = Work(lambda frame: never.wait() if frame.sequence == 2 else None)  # type: ignore[arg-type, return-value]
+    runner, heard = Runner(bus := Bus()), heard_on(bus)
+    runner.add_source("line", source, rename=True)
+    runner.add_model("model", Work())
+    runner.add_sink(stuck)
+    runner.add_look(Look("line", "model", [Way("stuck", Policy("every", 1))], Policy("every", 4), after=[hangs]))
+    runner.start()
+    assert inside.wait(LONG) and third.wait(LONG)
+    ended = threading.Thread(target=lambda: runner.close(drain=0.0, grace=0.2), daemon=True)
+    ended.start()
+    ended.join(LONG)
+    assert not ended.is_alive(), "the end waits for what hangs"
+    assert {"sink stuck", "stop queues of line"} <= set(runner.hanging())
+    assert any(event.kind == "hung" and "stop queues of line" in event.message for event in heard)
+    never.set()
+    assert runner.join(LONG)
+    assert all(counts.balanced and not counts.in_flight for counts in runner.snapshot().values())

@@ -93,6 +93,98 @@ def test_a_station_that_nobody_listens_to_works_and_ends(bundle: Path, tmp_path:
     assert len(lines) == good["counts"]["inspected"] > 25 and not grown.exists()
 
 
+HANGING = """
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from lineside.cli.endings import leave
+from lineside.pipelines.operate import operate
+from lineside.pipelines.plan.launch import parse_launch
+from lineside.pipelines.plan.shape import shape_of
+
+
+def hang(place):
+    Path(place).touch()
+    threading.Event().wait()
+
+
+def source():
+    yield np.zeros((8, 8, 3), np.uint8)
+    hang("reading")
+
+
+class Write:
+    def write(self, frame):
+        hang("writing")
+
+
+class Close:
+    def write(self, frame):
+        Path("written").touch()
+
+    def close(self, missing=0):
+        hang("closing")
+
+
+if __name__ == "__main__":
+    times = dict(zip(("drain", "finish", "grace"), map(float, sys.argv[2:]), strict=True))
+    report = operate(shape_of(parse_launch(sys.argv[1], folder=Path())), Path(), print, **times)
+    print(*report.hanging, sep="\\n", flush=True)
+    sys.exit(leave(1))
+"""
+SLACK = 40.0
+"""Seconds that a machine with much else to do may add to what the settings promise; less than the usual ``finish``."""
+
+
+@pytest.mark.parametrize(
+    ("row", "places", "hanging"),
+    [
+        ("own.py:source ! jsonl floor=0B", ["reading"], ["source source"]),
+        ("synthetic path=parts fps=50 ! own.py:Write", ["writing"], ["sink Write"]),
+        ("synthetic path=parts fps=50 ! own.py:Close", ["written"], ["sink Close"]),
+        (
+            "own.py:source ! tee name=t ! own.py:Write  t. ! own.py:Close",
+            ["reading", "writing", "written"],
+            ["sink Close", "sink Write", "source source"],
+        ),
+    ],
+    ids=["source", "write", "close", "all"],
+)
+def test_whatever_hangs_a_signal_ends_a_station_within_what_its_settings_promise(
+    tmp_path: Path, row: str, places: list[str], hanging: list[str]
+) -> None:
+    """The promise of `operate`, and of docs/station.md for who sets the time that a service manager waits."""
+    drain, finish, grace, around = 0.4, 1.5, 0.6, 10.0
+    pictures(tmp_path / "parts", [(48, 64)])
+    (tmp_path / "own.py").write_text(HANGING)
+    words = [sys.executable, "own.py", row, *map(str, (drain, finish, grace))]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until(lambda: all((tmp_path / place).exists() for place in places), process)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=300)
+    took = time.monotonic() - begin
+    assert process.returncode == 1, out
+    assert sorted(out.splitlines()[-len(hanging) :]) == hanging, out
+    assert took <= drain + finish + grace + around + SLACK
+
+
+def test_a_second_signal_does_not_wait_for_a_file_that_is_put_together(tmp_path: Path) -> None:
+    pictures(tmp_path / "parts", [(48, 64)])
+    (tmp_path / "own.py").write_text(HANGING)
+    words = [sys.executable, "own.py", "synthetic path=parts fps=50 ! own.py:Close", "1e6", "1e6", "0.5"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until((tmp_path / "written").exists, process)
+    process.send_signal(signal.SIGTERM)
+    until((tmp_path / "closing").exists, process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 1 and "sink Close" in out.splitlines()
+
+
 def test_what_a_sink_without_a_model_lost_is_reported(tmp_path: Path) -> None:
     pictures(tmp_path / "parts", [(48, 64)] * 9)
     (tmp_path / "own.py").write_text(
