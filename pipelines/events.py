@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lineside.pipelines.elements import FAULTS, reason
 from lineside.pipelines.ration import FIRST, Ration, with_hidden
 from lineside.pipelines.secrets import redacted
 
@@ -65,12 +66,16 @@ class Bus:
         return leave
 
     def emit(self, level: Level, element: str, kind: str, message: str) -> None:
-        """Tells every listener, without credentials. A listener that fails is taken off; it never stops the graph."""
-        event = Event(level, element, kind, redacted(message))
-        with self._lock:
-            listeners = list(self._listeners)
-        for listener in listeners:
-            self._tell(listener, event)
+        """Tells every listener, without credentials.
+
+        A listener that fails is taken off, and the others are told so once; it never stops the graph.
+        """
+        left = [Event(level, element, kind, redacted(message))]
+        while left:
+            event = left.pop(0)
+            with self._lock:
+                listeners = list(self._listeners)
+            left += [lost for listener in listeners if (lost := self._tell(listener, event)) is not None]
 
     def often(self, level: Level, element: str, kind: str, message: str, *, first: int = FIRST) -> None:
         """Tells what may happen with every frame, so that a fault of months fills no disk.
@@ -90,10 +95,18 @@ class Bus:
         if hidden is not None:
             self.emit(level, element, kind, with_hidden(message, hidden))
 
-    def _tell(self, listener: Callable[[Event], None], event: Event) -> None:
+    def _tell(self, listener: Callable[[Event], None], event: Event) -> Event | None:
+        """Tells one listener; returns what is to be told of it where it fails and was not taken off already."""
         try:
             listener(event)
-        except (Exception, SystemExit):
+        except FAULTS as error:
             with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+                if listener not in self._listeners:
+                    return None
+                self._listeners.remove(listener)
+            name = getattr(listener, "__qualname__", type(listener).__name__)
+            text = (
+                f"{name}, which listens to events, failed at '{event.kind}' and hears no more of them: {reason(error)}"
+            )
+            return Event("error", "events", "listener failed", redacted(text))
+        return None
