@@ -154,12 +154,15 @@ class _Reader:
         """Refuses sinks that would write over each other."""
         taken: dict[str, Node] = {}
         for node in self._plan.nodes.values():
-            path = getattr(node.options, "path", None)
-            if node.kind.role != "sink" or not isinstance(path, str) or is_own(node.element):
+            if node.kind.role != "sink" or is_own(node.element):
                 continue
-            other = taken.setdefault(os.path.normpath(os.path.expanduser(path)), node)
-            if other is not node:
-                self._refuse(node, f"writes to '{path}', and so does '{other.name}'; give it another path=")
+            for option in ("path", "events"):
+                path = getattr(node.options, option, None)
+                if not isinstance(path, str) or (option == "events" and not path):
+                    continue
+                other = taken.setdefault(os.path.normpath(os.path.expanduser(path)), node)
+                if other is not node:
+                    self._refuse(node, f"writes to '{path}', and so does '{other.name}'; give it another {option}=")
 
     def _refuse(self, node: Node, why: str) -> None:
         where = f" (at {node.where})" if node.where else ""

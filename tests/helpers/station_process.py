@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ PATIENCE = 240.0
 KEEPING = {"floor": "0B", "sync": "200ms"}
 SINKS: dict[str, dict[str, Any]] = {
     "base": {"sqlite": {"path": "base.sqlite", **KEEPING}},
-    "lines": {"jsonl": {"path": "lines.jsonl", **KEEPING}},
+    "lines": {"jsonl": {"path": "lines.jsonl", "events": "events.jsonl", **KEEPING}},
     "table": {"csv": {"path": "table.csv", **KEEPING}},
     "shots": {"images": {"path": "shots", "nth": 5, **KEEPING}},
 }
@@ -246,6 +247,16 @@ class Ended:
                 assert len(mine) == counts["sinks"][sink]["written"], (name, sink)
                 if not counts["sinks"][sink]["dropped"] + counts["sinks"][sink]["failed"]:
                     assert sum(it in ("inspected", "late") for it in mine) == decided, (name, sink)
+
+        if list(self.folder.glob("events*.jsonl*")):
+            self._same_events()
+
+    def _same_events(self) -> None:
+        """The events in the file of JSON lines are those in the database, which ends a little earlier."""
+        columns = ("level", "element", "kind", "message")
+        base = asked(self.folder / "base.sqlite", f"SELECT {', '.join(columns)} FROM events")
+        written = Counter(tuple(it[name] for name in columns) for it in lines_in(self.folder, "events"))
+        assert base and not Counter(base) - written, Counter(base) - written
 
     def all_of(self, source: str = "side") -> None:
         """A camera that lost nothing: every trigger, in order, in the database and in the lines."""

@@ -14,7 +14,7 @@ from lineside.pipelines.sources.replay import Replay
 SEGMENTS = {**KEEPING, "rotate_size": "20kB"}
 SINKS: dict[str, dict[str, Any]] = {
     "base": {"sqlite": {"path": "base.sqlite", **KEEPING}},
-    "lines": {"jsonl": {"path": "lines.jsonl", **SEGMENTS}},
+    "lines": {"jsonl": {"path": "lines.jsonl", "events": "events.jsonl", **SEGMENTS}},
     "table": {"csv": {"path": "table.csv", **SEGMENTS}},
     "shots": {"images": {"path": "shots", **KEEPING}},
     "session": {"record": {"path": "session", **KEEPING}},
@@ -68,6 +68,9 @@ def test_after_a_kill_everything_is_whole_and_after_a_polite_one_everything_is_t
         for name, numbers in now.items():
             assert numbers[: len(before[name])] == before[name], f"{name} has lost what it had before run {number}"
             assert len(runs(numbers[len(before[name]) :])) <= 1, f"{name} has gaps in run {number}"
+        events = [(it["element"], it["kind"]) for it in lines_in(tmp_path, "events")]
+        assert events.count(("side", "source running")) == number + 1, "each run is told once"
+        assert events.count(("side", "source ended")) == ENDS[: number + 1].count("TERM")
         if end == "TERM":
             counts = ended.counts("side")
             assert ended.report["stopped"] == "SIGTERM" and not ended.report["hanging"]

@@ -30,6 +30,7 @@ from pathlib import Path
 from helpers.inspected import inspected
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.facts import Facts
 from lineside.pipelines.sinks import csv, film, gallery, journal, jsonl, record, sqlite
 
 folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -37,7 +38,7 @@ place = Place(folder)
 place.bus.listen(lambda event: print(event.level, event.kind, event.message, file=sys.stderr))
 lasting = {"floor": "0B", "sync": "200ms"}
 sinks = [
-    jsonl.make(jsonl.JsonLinesFile(path="r.jsonl", rotate_size="20kB", **lasting), place),
+    jsonl.make(jsonl.JsonLinesFile(path="r.jsonl", events="e.jsonl", rotate_size="20kB", **lasting), place),
     csv.make(csv.CsvFile(path="r.csv", rotate_size="5kB", **lasting), place),
     sqlite.make(sqlite.Database(path="r.sqlite", **lasting), place),
     gallery.make(gallery.GalleryFolder(path="images", **lasting), place),
@@ -46,14 +47,18 @@ sinks = [
     journal.coco(journal.CocoFiles(path="coco.json", rotate="", rotate_size="10kB", **lasting), place),
     film.make(film.FilmFile(path="f.mp4", rotate_size="100kB", fps=10, **lasting), place),
 ]
+left = sinks[0].attend(Facts("line", place.bus, print, [], {}, dict, dict))
+place.bus.listen(sinks[0].hear)
 for sink in sinks:
     sink.open(StreamInfo("top", "video", fps=10))
 for number in range(first, last):
     for sink in sinks:
         sink.write(inspected(number))
+    place.bus.emit("info", "top", "written", f"frame {number}")
     print(number, flush=True)
 for sink in sinks:
     sink.close()
+left()
 """
 NEVER = 10**6
 
@@ -109,6 +114,15 @@ def numbers(folder: Path) -> dict[str, list[int]]:
     return {name: sorted(them) for name, them in found.items()}
 
 
+def told(folder: Path) -> list[int]:
+    """The frames of which the file of events says that they were written, finished or not."""
+    found: list[int] = []
+    for path in folder.glob("e*.jsonl*"):
+        lines = read_lines(path) if path.suffix == ".part" else map(json.loads, path.read_text().splitlines())
+        found += [int(it["message"].split()[1]) for it in lines if it["kind"] == "written"]
+    return sorted(found)
+
+
 def shown(folder: Path) -> int:
     """Frames that the videos show together."""
     count = 0
@@ -123,6 +137,7 @@ def shown(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(find_ffmpeg() is None, reason="needs the program ffmpeg with an H.264 encoder")
 def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    events: list[int] = []
     rng, before, films = random.Random(5), dict.fromkeys(("jsonl", "csv", "sqlite", "images", "record"), [0][:0]), 0
     safe: set[int] = set()
     for first in (0, 1000, 2000):
@@ -132,6 +147,9 @@ def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tm
             # The one that was being written when the kill came may be there too, as a whole.
             whole = [*before[name], *range(first, last + 1)]
             assert found in (whole, [*whole, last + 1]), f"{name} has lost frames, or has some that nobody wrote"
+        # Events are written by a thread of their own: those of the last moment may be missing, none in between.
+        events, heard = told(tmp_path), events
+        assert events == [*heard, *range(first, first + len(events) - len(heard))] and last - events[-1] < 20
         before = now
         safe |= set(range(first, last + 1))
         # A fragment lasts a second, ten frames; some more are on their way through the encoder.
@@ -142,6 +160,7 @@ def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tm
         assert process.returncode == 0 and errors.count("mended") >= 3, errors
     assert not list(tmp_path.rglob("*.part")), "the next start has put everything in order"
     assert numbers(tmp_path) == {name: [*them, *range(3000, 3010)] for name, them in before.items()}
+    assert told(tmp_path) == [*events, *range(3000, 3010)], "and those of a run that ends are all there"
     # A workbook and a COCO file cannot be read while they grow: now there is one of each journal.
     books = [openpyxl.load_workbook(it)["Detections"] for it in tmp_path.glob("r-*.xlsx")]
     made = [sorted({row[0] for book in books for row in book.iter_rows(min_row=2, values_only=True)})]

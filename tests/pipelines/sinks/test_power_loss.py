@@ -6,7 +6,9 @@ import csv
 import json
 import random
 import sqlite3
+import threading
 from collections.abc import Callable, Hashable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from helpers.inspected import BEGAN, inspected
 from helpers.power import Names, RecordingDisk, Wreck, moments
 from lineside.pipelines.catalog import Place
 from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.events import Event
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.overlay import Overlay
 from lineside.pipelines.records import COLUMNS, record, rows
@@ -27,8 +30,10 @@ from lineside.pipelines.sinks import csv as csv_sink
 from lineside.pipelines.sinks import journal
 from lineside.pipelines.sinks.boxes import whole_jpegs
 from lineside.pipelines.sinks.disk import Disk
+from lineside.pipelines.sinks.events import EventLines
 from lineside.pipelines.sinks.film import Film
 from lineside.pipelines.sinks.gallery import Choice, Gallery
+from lineside.pipelines.sinks.growing import quiet
 from lineside.pipelines.sinks.images import encoded
 from lineside.pipelines.sinks.jsonl import JsonLines
 from lineside.pipelines.sinks.lasting import Rules
@@ -64,6 +69,34 @@ class Made(NamedTuple):
     sync: Callable[[], None]
 
 
+class Told:
+    """The events of a station as a sink: of each frame one is told, and waited for."""
+
+    def __init__(self, files: Segments) -> None:
+        self._written, write = threading.Semaphore(0), files.write
+
+        def noted(data: bytes) -> None:
+            write(data)
+            self._written.release()
+
+        files.write = noted  # type: ignore[method-assign]
+        self._lines = EventLines(files, quiet, "lines")
+
+    def open(self, stream: StreamInfo) -> None:
+        self._lines.open()
+
+    def write(self, frame: Frame) -> None:
+        self._lines.hear(event_of(frame))
+        assert self._written.acquire(timeout=120)
+
+    def close(self, missing: int = 0) -> None:
+        self._lines.close()
+
+
+def event_of(frame: Frame) -> Event:
+    return Event("warning", "top", "told", f"„{frame.name}“ is number {frame.sequence}", frame.wall)
+
+
 class Case(NamedTuple):
     """A sink under test: what makes it, what it should have written for a frame, and what is found in its place."""
 
@@ -79,6 +112,15 @@ def segments(path: Path, disk: Disk, clock: Clock, **kind: Any) -> Segments:
 def jsonl(folder: Path, disk: Disk, clock: Clock) -> Made:
     files = segments(folder / "r.jsonl", disk, clock, whole=whole_lines)
     return Made(JsonLines(folder / "r.jsonl", files.open), files.sync)
+
+
+def events(folder: Path, disk: Disk, clock: Clock) -> Made:
+    files = segments(folder / "r.jsonl", disk, clock, whole=whole_lines)
+    return Made(Told(files), files.sync)
+
+
+def event_line(frame: Frame) -> list[Hashable]:
+    return [json.dumps(asdict(event_of(frame)), sort_keys=True)]
 
 
 def line(frame: Frame) -> list[Hashable]:
@@ -168,6 +210,7 @@ def shots(folder: Path) -> list[Hashable]:
 
 CASES = {
     "jsonl": Case(jsonl, line, lines),
+    "events": Case(events, event_line, lines),
     "csv": Case(table, table_rows, rows_found),
     "images": Case(images, image, images_found),
     "record": Case(session, recorded, replayed),
