@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import types
 from typing import Any
 
@@ -124,17 +126,28 @@ def test_gpu_kernels_are_refused_without_their_device(monkeypatch: pytest.Monkey
     assert known.why_not(mode, "cuda") == ""
 
 
-def test_a_compiled_scan_gives_every_gradient() -> None:
-    """The interface of VMamba's extensions, answered by torch."""
+def compiled_double(name: str, one_state: bool = False) -> types.ModuleType:
+    """A double of one of VMamba's extension modules, which need a GPU: their interface, answered by torch.
+
+    ``fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, nrows)`` and ``bwd`` with gradient and states before the last
+    two; that for one state has no axis for states in A, B and C. Shapes and order are asserted, gradients have the shapes
+    of what came in.
+    """
 
     def scan(*tensors: torch.Tensor, softplus: bool) -> torch.Tensor:
         u, delta, a, b, c, d, bias = tensors
+        assert u.shape == delta.shape and d.shape == bias.shape == u.shape[1:2] == a.shape[:1]
+        assert (a.ndim, b.ndim) == ((1, 3) if one_state else (2, 4))
+        assert b.shape == c.shape and (b.shape[0], b.shape[-1]) == (u.shape[0], u.shape[2])
+        assert all(tensor.is_contiguous() for tensor in tensors)
+        if one_state:
+            a, b, c = a.unsqueeze(1), b.unsqueeze(2), c.unsqueeze(2)
         result: torch.Tensor = selective_scan(u, delta, a, b, c, d, None, bias, softplus)
         return result
 
     def forward(*given: Any) -> list[torch.Tensor]:
         *tensors, softplus, rows = given
-        assert rows == 1
+        assert rows == 1 and softplus is True
         return [scan(*tensors, softplus=softplus), torch.ones(3)]
 
     def backward(*given: Any) -> list[torch.Tensor]:
@@ -144,7 +157,62 @@ def test_a_compiled_scan_gives_every_gradient() -> None:
         with torch.enable_grad():
             return list(torch.autograd.grad(scan(*tensors, softplus=softplus), tensors, grad))
 
-    extension = types.SimpleNamespace(fwd=forward, bwd=backward)
+    double = types.ModuleType(name)
+    double.fwd, double.bwd = forward, backward  # type: ignore[attr-defined]
+    return double
+
+
+def mamba_double(name: str) -> types.ModuleType:
+    """A double of the module of mamba_ssm that has its scan, which needs a GPU: its signature, answered by torch."""
+
+    def selective_scan_fn(
+        u: torch.Tensor,
+        delta: torch.Tensor,
+        A: torch.Tensor,
+        B: torch.Tensor,
+        C: torch.Tensor,
+        D: torch.Tensor | None = None,
+        z: torch.Tensor | None = None,
+        delta_bias: torch.Tensor | None = None,
+        delta_softplus: bool = False,
+        return_last_state: bool = False,
+    ) -> torch.Tensor:
+        assert D is not None and delta_bias is not None and z is None and not return_last_state
+        assert u.shape == delta.shape and D.shape == delta_bias.shape == u.shape[1:2] == A.shape[:1]
+        assert B.shape == C.shape and B.shape[2:] == (A.shape[1], u.shape[2])
+        y: torch.Tensor = selective_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+        return y
+
+    double = types.ModuleType(name)
+    double.selective_scan_fn = selective_scan_fn  # type: ignore[attr-defined]
+    return double
+
+
+@pytest.mark.parametrize(
+    ("mode", "double"),
+    [
+        ("mamba_ssm", mamba_double("mamba_ssm.ops.selective_scan_interface")),
+        ("sscore", compiled_double("selective_scan_cuda_core")),
+        ("sscorendstate", compiled_double("selective_scan_cuda_ndstate", one_state=True)),
+    ],
+)
+def test_modes_of_gpu_packages_call_them_as_they_are_called(
+    mode: str, double: types.ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With doubles in the place of the packages: what is proven is how they are called, not what their kernels do."""
+    monkeypatch.setitem(sys.modules, double.__name__, double)
+    monkeypatch.setitem(known.MODES, mode, dataclasses.replace(known.MODES[mode], needs="", gpu=False))
+    words = ["--modes", mode, "--shapes", "2x8x1x11,1x6x3x7x2", "--repeats", "1", "--device", "cpu"]
+    one, several = figures(capsys, *words)["rows"]
+    times = [row["modes"][mode] for row in (one, several) if mode in row["modes"]]
+    assert all(time["error"] < 1e-5 and time["gradient_error"] < 1e-4 for time in times)
+    only_one_state = mode == "sscorendstate"
+    assert len(times) == (1 if only_one_state else 2)
+    assert list(several["left_out"]) == [mode] * only_one_state
+
+
+def test_a_compiled_scan_gives_every_gradient() -> None:
+    extension = compiled_double("selective_scan_cuda_core")
     problem = Problem(ScanShape(2, 8, 3, 11, 4))
     u, delta, a, b, c, bias, d = problem.fresh()
     y = CompiledScan.apply(extension, u, delta, a, b, c, d, bias)
