@@ -248,7 +248,7 @@ class Flow:
     def _through(self, frame: Frame) -> None:
         """The last sink has the frame behind it."""
         if frame.outcome in ("inspected", "late"):
-            self.clock.record(frame)
+            self.clock.record(frame, self.terms.deadline_ns)
         self._report(frame)
 
     def _displaced(self, frame: Frame) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from lineside.pipelines.frame import CAPTURE, DECIDED, DONE, READ, TAKEN, TRIGGER, Frame
 from lineside.runtime.errors import MissingPackage
 
-__all__ = ["SERVICE", "STAGES", "TOTAL", "TO_DECISION", "StageClock", "StageStats", "spans"]
+__all__ = ["LATE_BY", "SERVICE", "STAGES", "TOTAL", "TO_DECISION", "StageClock", "StageStats", "spans"]
 
 SERVICE = "service"
 TO_DECISION = "to decision"
 TOTAL = "total"
+LATE_BY = "late by"
 
 STAGES: dict[str, tuple[str, str]] = {
     "arrival": (TRIGGER, CAPTURE),
@@ -31,7 +32,8 @@ STAGES: dict[str, tuple[str, str]] = {
 }
 """Stage to the stamps between which it lies. ``arrival`` is how late a part came after its trigger. ``wait`` is the wait for an engine that another lane uses; where it is
 stamped, ``infer`` begins with its end. ``service`` is what most programs print as latency: without any queue.
-``to decision`` and ``total`` count from the trigger, or from the capture where nothing triggers."""
+``to decision`` and ``total`` count from the trigger, or from the capture where nothing triggers. ``late by`` is no stage but
+the time from the deadline to the decision, of the late ones alone."""
 
 _LOWEST_NS = 1_000
 _HIGHEST_NS = 3_600_000_000_000
@@ -96,18 +98,25 @@ class StageClock:
                 "install it with: pip install 'lineside[station]'"
             ) from error
         self._lock = threading.Lock()
-        stages = (*STAGES, TO_DECISION, TOTAL)
+        stages = (*STAGES, TO_DECISION, TOTAL, LATE_BY)
         self._histograms: dict[str, Any] = {stage: HdrHistogram(_LOWEST_NS, _HIGHEST_NS, _DIGITS) for stage in stages}
         # Sum and sum of squares as whole numbers are exact; the histogram's own mean walks through all its bins.
         self._sums = {stage: [0, 0] for stage in stages}
 
-    def record(self, frame: Frame) -> None:
-        """Takes over the stamps of a frame that is done; stages it did not pass are left out."""
+    def record(self, frame: Frame, deadline_ns: int | None = None) -> None:
+        """Takes over the stamps of a frame that is done; stages it did not pass are left out.
+
+        Args:
+            frame: The frame.
+            deadline_ns: Time that it had from trigger or capture to decision, ns; None for any.
+        """
         clock = frame.clock
         begin = clock.get(TRIGGER, clock.get(CAPTURE))
         passed = list(spans(clock))
         if begin is not None and DECIDED in clock:
             passed.append((TO_DECISION, clock[DECIDED] - begin))
+            if frame.outcome == "late" and deadline_ns is not None:
+                passed.append((LATE_BY, clock[DECIDED] - begin - deadline_ns))
         if begin is not None and DONE in clock:
             passed.append((TOTAL, clock[DONE] - begin))
         with self._lock:

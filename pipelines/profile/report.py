@@ -7,6 +7,7 @@ from typing import Any
 
 from lineside.pipelines.counters import Snapshot
 from lineside.pipelines.flow import Flow
+from lineside.pipelines.punctuality import Punctuality, punctuality
 from lineside.pipelines.stages import SERVICE, TOTAL, StageStats
 from lineside.runtime.errors import CheckFailed
 
@@ -64,6 +65,11 @@ class Account:
         return self.late + self.never_inspected
 
     @property
+    def punctuality(self) -> Punctuality:
+        """How the deadline was kept."""
+        return punctuality(self.counts, self.stages, self.deadline_ns, self.owed)
+
+    @property
     def jitter(self) -> float:
         """p99 less p50 from trigger to last sink, ms."""
         total = self.stages.get(TOTAL)
@@ -87,6 +93,7 @@ class Account:
                 "left_in_queue": counts.never_inspected + counts.in_flight + self.owed,
             },
             "missed_share": round(self.missed, 6),
+            **self.punctuality.to_dict(),
             "service_over_takt_share": None if self.service_over_takt is None else round(self.service_over_takt, 6),
             "jitter_ms": round(self.jitter, 3),
             "stages": {name: stats.to_dict() for name, stats in self.stages.items()},

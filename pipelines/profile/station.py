@@ -88,7 +88,6 @@ class StationProfile:
                     "source": name.source,
                     "model": name.model,
                     "takt_ms": None if run.takt_ns is None else run.takt_ns / 1e6,
-                    "deadline_ms": None if run.deadline_ns is None else run.deadline_ns / 1e6,
                     **run.to_dict(),
                 }
                 for name, run in self.accounts.items()

@@ -66,6 +66,10 @@ def test_each_source_has_its_accounts_and_the_results_are_thrown_away(cli, stati
     assert (side["takt_ms"], side["deadline_ms"]) == (20.0, 1e-6)
     assert side["parts"] > 3, "a folder of three pictures goes round"
     assert side["inspected_in_time"] == 0 and side["late"]["count"] > 0 and side["missed_share"] == 1.0
+    assert top["lateness_ms"] is None and top["missed"] == {"count": 0, "share": 0.0}
+    assert side["missed"] == {"count": side["parts"], "share": 1.0}
+    assert 0 < side["lateness_ms"]["p50"] <= side["lateness_ms"]["p99"] <= side["lateness_ms"]["max"]
+    assert profile["all"]["lateness_ms"] == side["lateness_ms"]
     for run in (top, side, profile["all"]):
         never = run["never_inspected"]
         assert run["parts"] == run["inspected_in_time"] + run["late"]["count"] + never["count"]
@@ -86,6 +90,8 @@ def test_tables_limits_and_a_folder_for_the_results(cli, station: Path, tmp_path
         "latency of side > model, ms",
         "latency of all, ms",
         "p99.9",
+        "deadlines, ms",
+        "late by, p50",
         "3600 s",
     ):
         assert text in done.stdout, text

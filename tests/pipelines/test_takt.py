@@ -88,6 +88,30 @@ def test_limits_bite(profile: Profile) -> None:
         profile.check(miss=0.001)
 
 
+def test_how_late_the_late_ones_were(profile: Profile, services: list[int]) -> None:
+    free, late = 0, []
+    for k, service in enumerate(services):
+        free = max(free, k * TAKT) + service
+        late += [free - k * TAKT - TAKT] if free - k * TAKT > TAKT else []
+    every = profile.opened[1]
+    kept = every.punctuality.to_dict()
+    assert kept["deadline_ms"] == 40 and kept["missed"] == {"count": len(late), "share": round(len(late) / PARTS, 6)}
+    wanted = {"p50": 50, "p99": 99, "max": 100}
+    for name, percent in wanted.items():
+        value = np.percentile(late, percent, method="inverted_cdf") / MS
+        assert kept["lateness_ms"][name] == pytest.approx(value, rel=0.002)
+    assert every.stages["late by"].count == len(late) < every.stages["total"].count == PARTS
+    latest = profile.opened[0].punctuality
+    assert latest.missed == profile.opened[0].counts.late + profile.opened[0].uninspected
+
+
+def test_where_none_is_late_nothing_is_said_about_how_late(services: list[int]) -> None:
+    flow = Simulator([0, TAKT], lambda k: MS, policy=Policy("every", 2), deadline_ns=TAKT).run()
+    kept = account(flow, loop="open", policy="every", takt_ns=TAKT, deadline_ns=TAKT).to_dict()
+    assert kept["missed"] == {"count": 0, "share": 0.0} and kept["lateness_ms"] is None
+    assert "late by" not in kept["stages"]
+
+
 def test_profile_as_plain_values(profile: Profile) -> None:
     values = profile.to_dict()
     assert values["takt_ms"] == 40

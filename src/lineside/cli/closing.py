@@ -9,10 +9,11 @@ from lineside.cli.tables import print_table
 
 if TYPE_CHECKING:
     from lineside.pipelines.profile.report import Profile
+    from lineside.pipelines.punctuality import Punctuality
     from lineside.pipelines.stages import StageStats
     from lineside.pipelines.summary import Summary
 
-__all__ = ["print_profile", "print_stages", "print_summary"]
+__all__ = ["print_deadlines", "print_profile", "print_stages", "print_summary"]
 
 
 def print_summary(summary: Summary) -> None:
@@ -74,3 +75,21 @@ def print_stages(title: str, stages: Mapping[str, StageStats], tail: bool = Fals
         values = (it.p50, it.p90, it.p99, *((it.p999,) if tail else ()), it.max, *((it.deviation,) if tail else ()))
         rows.append((name, *(f"{value:.2f}" for value in values)))
     print_table(title, columns, rows)
+
+
+def print_deadlines(kept: Mapping[str, Punctuality]) -> None:
+    """How those that have a deadline kept it; nothing where none has.
+
+    Args:
+        kept: By name of the source in front of its model.
+    """
+    rows = []
+    for name, it in kept.items():
+        if it.deadline_ns is None:
+            continue
+        by = it.lateness
+        times = ("-",) * 3 if by is None else tuple(f"{value:.2f}" for value in (by.p50, by.p99, by.max))
+        rows.append((name, f"{it.deadline_ns / 1e6:g}", str(it.missed), f"{it.share:.2%}", *times))
+    if rows:
+        columns = ("source", ">deadline", ">missed", ">share", ">late by, p50", ">p99", ">max")
+        print_table("deadlines, ms", columns, rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lineside.cli.board import show_station
-from lineside.cli.closing import print_stages
+from lineside.cli.closing import print_deadlines, print_stages
 from lineside.cli.counting import COLUMNS, named, numbers
 from lineside.cli.tables import print_table
 
@@ -80,6 +80,7 @@ def print_report(report: Report) -> None:
     print_table(
         f"{report.name}, {report.seconds:.1f} s", ("source", *(f">{it}" for it in COLUMNS), ">detections"), rows
     )
+    print_deadlines({named(name): branch.punctuality for name, branch in report.branches.items()})
     sinks = [
         (named(name), sink, *map(str, (it.given, it.written, it.dropped, it.failed)))
         for name, branch in report.branches.items()

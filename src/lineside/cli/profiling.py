@@ -142,7 +142,7 @@ _COLUMNS = (
 
 def _print_station(profile: StationProfile) -> None:
     """Prints what became of the parts of each source, then where their time went."""
-    from lineside.cli.closing import print_stages
+    from lineside.cli.closing import print_deadlines, print_stages
     from lineside.cli.counting import named
     from lineside.cli.tables import print_table
 
@@ -151,6 +151,7 @@ def _print_station(profile: StationProfile) -> None:
         runs["all"] = profile.whole
     title = f"{profile.station}, {profile.seconds:.1f} s"
     print_table(title, _COLUMNS, [(name, *_cells(run)) for name, run in runs.items()])
+    print_deadlines({name: run.punctuality for name, run in runs.items()})
     for name, run in runs.items():
         if run.stages:
             print_stages(f"latency of {name}, ms", run.stages, tail=True)
