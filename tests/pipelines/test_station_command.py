@@ -176,3 +176,45 @@ def _some(folder: Path) -> bool:
         return rows(folder, "select count(*) from frames")[0][0] != 0
     except sqlite3.Error:
         return False
+
+
+OWN = """
+import time
+
+import numpy as np
+
+from lineside.pipelines.frame import Frame
+
+
+def overdue(seconds: str = "0"):
+    '''Pictures that were taken so many seconds ago, one after the other; x is one that cannot be read.'''
+    for word in seconds.split(","):
+        captured = time.monotonic_ns() - (0 if word == "x" else int(word) * 10**9)
+        pixels = None if word == "x" else np.zeros((96, 160, 3), np.uint8)
+        yield Frame(pixels, captured=captured, error="it is torn" if word == "x" else None)
+"""
+
+
+@pytest.mark.parametrize("late", ["mark", "drop"])
+def test_the_report_says_how_the_deadline_was_kept(cli, bundle: Path, tmp_path: Path, late: str) -> None:
+    """Three parts are late by 400, 1400 and 2400 seconds and what their inspection takes; the others have their ten minutes."""
+    (tmp_path / "own.py").write_text(OWN)
+    row = (
+        f"own.py:overdue name=line seconds=0,1000,2000,0,x,3000 ! segment name=m bundle={bundle} ! jsonl path=lines.jsonl  "
+        "own.py:overdue name=free seconds=0,5000 ! m."
+    )
+    terms = ["--deadline", "10m", "--late", late]
+    done = cli("launch", row, *terms, "--json", cwd=tmp_path)
+    line, free = json.loads(done.stdout)["branches"]
+    assert (line["deadline_ms"], line["missed"]) == (600_000.0, {"count": 4, "share": round(4 / 6, 6)})
+    assert line["counts"]["failed"] == 1 and free["missed"] == {"count": 1, "share": 0.5}
+    if late == "drop":  # Its time was over before anybody could look at it.
+        assert (line["counts"]["never_inspected"], line["lateness_ms"]) == (3, None)
+        return
+    by = line["lateness_ms"]
+    assert line["counts"]["late"] == line["stages"]["late by"]["count"] == 3
+    for name, seconds in {"p50": 1400, "p99": 2400, "max": 2400}.items():
+        assert seconds * 999 <= by[name] < (seconds + 600) * 1000
+    assert free["lateness_ms"]["p50"] == free["lateness_ms"]["max"] > 3_000_000
+    tables = cli("launch", row, *terms, cwd=tmp_path).stdout
+    assert "deadlines, ms" in tables and "66.67%" in tables and "late by, p50" in tables
