@@ -13,7 +13,7 @@ from lineside.pipelines.names import printable
 from lineside.pipelines.secrets import redacted
 from lineside.runtime.errors import StationError
 
-__all__ = ["converted"]
+__all__ = ["choices", "converted", "parts"]
 
 T = TypeVar("T")
 
@@ -80,13 +80,18 @@ def _explained(message: str, kind: type, at: str) -> str:
         names = next((", ".join(_names(it)) for it in found if isinstance(it, inspect.StructType)), "")
         return f"has no use for `{match[1]}`{f' in `{where}`' if where else ''}; known here: {names or 'nothing'}"
     plain = what.replace("`array`", "a list").replace("`object`", "a mapping of names to values")
-    choice = [str(value) for it in found if isinstance(it, inspect.LiteralType) for value in _as_declared(it, kind)]
+    choice = [str(value) for it in found if isinstance(it, inspect.LiteralType) for value in choices(it, kind)]
     allowed = f"; allowed: {', '.join(choice)}" if choice else ""
     return f"is wrong{f' at `{where}`' if where else ''}: {plain[:1].lower()}{plain[1:]}{allowed}"
 
 
-def _as_declared(found: inspect.LiteralType, kind: Any) -> tuple[Any, ...]:
-    """The values of a choice in the order in which they are declared somewhere in a struct; msgspec sorts them."""
+def choices(found: inspect.LiteralType, kind: Any) -> tuple[Any, ...]:
+    """The values of a choice in the order in which they are declared somewhere in a struct; msgspec sorts them.
+
+    Args:
+        found: The choice.
+        kind: The struct.
+    """
     left, seen = [kind], []
     while left:
         hint = left.pop()
@@ -108,19 +113,23 @@ def _names(kind: inspect.StructType) -> list[str]:
 
 def _along(kind: inspect.Type, path: str) -> Iterator[inspect.Type]:
     """The types that may stand at the end of a path such as ``segment.imgsz[0]``."""
-    kinds = list(_parts(kind))
+    kinds = list(parts(kind))
     for step in re.findall(r"[^.\[\]]+|\[[^\]]*\]", path):
-        kinds = [part for it in kinds for below in _below(it, step) for part in _parts(below)]
+        kinds = [part for it in kinds for below in _below(it, step) for part in parts(below)]
     yield from kinds
 
 
-def _parts(kind: inspect.Type) -> Iterator[inspect.Type]:
-    """A type without its wrappings; each of those that a union allows."""
+def parts(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """A type without its wrappings; each of those that a union allows.
+
+    Args:
+        kind: The type.
+    """
     if isinstance(kind, inspect.Metadata):
-        yield from _parts(kind.type)
+        yield from parts(kind.type)
     elif isinstance(kind, inspect.UnionType):
         for part in kind.types:
-            yield from _parts(part)
+            yield from parts(part)
     else:
         yield kind
 

@@ -84,6 +84,7 @@ WORDS: dict[str, list[list[str]]] = {
         [BUNDLE, PICTURES, "--max-miss", "2"],
         [BUNDLE, PICTURES, "--duration", "0s"],
     ],
+    "elements": [["jsonll"], ["jsonl", "more"], ["nowhere.py:x"], ["os:system"], ["/dev/zero:x"], ["--nope"]],
     "inspect": [[], ["/"], ["/dev/full"], [BUNDLE, "more"], [f"{BUNDLE}/manifest.json"], [f"{BUNDLE}/model.onnx"]],
     "verify": [[], ["/"], [BUNDLE, "--engine", ""], [BUNDLE, "--engine", ":"], [BUNDLE, "--nope"], ["a", "b", "c"]],
     "synth": [

@@ -30,6 +30,7 @@ COMMANDS = {
     "run": "lineside.cli.run:command",
     "launch": "lineside.cli.launch:command",
     "station": "lineside.cli.station:command",
+    "elements": "lineside.cli.elements:command",
     "profile": "lineside.cli.profile:command",
     "inspect": "lineside.cli.inspect:command",
     "verify": "lineside.cli.verify:command",
