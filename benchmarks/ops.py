@@ -1,7 +1,8 @@
 """The bodies of our operators on onnxruntime, each beside the form that one would write first.
 
 ``python benchmarks/ops.py [--quick] [NAME ...]``: a table, and the same as JSON with ``--json``. Where onnxruntime has a
-kernel for the standard ``DeformConv``, its time is given too.
+kernel for the standard ``DeformConv``, its time is given too. ``--tiny`` takes sizes that show whether the forms agree and
+nothing about how fast they are.
 """
 
 # ruff: noqa: E402 - numpy reads the environment when it is imported
@@ -71,9 +72,9 @@ def _deform(c: int, side: int) -> Line:
     return Line("ModDeformConv2d_k3_s1", shapes, "naive_ops:mod_deform_conv2d", (3, 4), {1: 2.0})
 
 
-def _attention(queries: int) -> Line:
-    sizes = ((80, 80), (40, 40), (20, 20))
-    shapes = ((1, 8400, 8, 16), (1, queries, 8, 3, 4, 2), (1, queries, 8, 3, 4))
+def _attention(queries: int, sizes: tuple[tuple[int, int], ...] = ((80, 80), (40, 40), (20, 20))) -> Line:
+    pixels = sum(h * w for h, w in sizes)
+    shapes = ((1, pixels, 8, 16), (1, queries, 8, 3, 4, 2), (1, queries, 8, 3, 4))
     return Line("MSDeformAttn_l3", shapes, "naive_ops:ms_deform_attn", scale={1: 0.5}, sizes=sizes)
 
 
@@ -96,6 +97,15 @@ LINES = (
     _scan(256, 16, 400),
 )
 """What is timed."""
+
+TINY = (
+    _deform(4, 6),
+    Line("Carafe_k5_up2", ((1, 4, 5, 6), (1, 25, 10, 12)), "naive_ops:carafe"),
+    _attention(5, ((6, 5), (3, 4), (2, 2))),
+    _scan(6, 1, 9),
+    _scan(6, 4, 9),
+)
+"""One line at least for each operator, for `--tiny`."""
 
 
 def _inputs(line: Line) -> list[Array]:
@@ -240,9 +250,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="operators, such as Carafe; all when left out")
     parser.add_argument("--quick", action="store_true", help="every line a few times only, too short to quote")
+    parser.add_argument(
+        "--tiny", action="store_true", help="tiny sizes: whether the forms agree, not how fast they are"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     asked = parser.parse_args()
-    lines = [line for line in LINES if not asked.names or line.op.partition("_")[0] in asked.names]
+    lines = [
+        line for line in (TINY if asked.tiny else LINES) if not asked.names or line.op.partition("_")[0] in asked.names
+    ]
     results = []
     if not asked.json:
         print(f"onnxruntime {ort.__version__}, {os.cpu_count()} threads, median ms of turns")

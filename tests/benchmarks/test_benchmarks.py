@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lineside.export.ops.table import OPS
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PARTS = ("letterbox", "postprocess", "agreement", "graph", "loop", "start", "size")
@@ -58,12 +60,14 @@ def test_an_unknown_part_is_refused(repository: Path) -> None:
 
 
 def test_bodies_of_operators_and_the_forms_beside_them_agree(repository: Path) -> None:
-    command = [sys.executable, repository / "benchmarks/ops.py", "--quick", "--json", "Carafe", "ModDeformConv2d"]
+    command = [sys.executable, repository / "benchmarks/ops.py", "--tiny", "--quick", "--json"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=1000)
     assert answer.returncode == 0, answer.stderr
     results = json.loads(answer.stdout)
-    assert {one["op"].partition("_")[0] for one in results} == {"Carafe", "ModDeformConv2d"}
+    assert {one["op"].partition("_")[0] for one in results} == set(OPS)
     for one in results:
         assert one["difference"] < 1e-4
-        assert one["gain"] > 0
+        assert {"body", "naive"} <= set(one["ms"]) and one[
+            "gain"
+        ] >= 0  # of so little work it may be rounded to nothing
         assert ("DeformConv" in one["ms"]) == one["op"].startswith("ModDeformConv2d")
