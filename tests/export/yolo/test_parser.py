@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from lineside.export.blocks import load_blocks
@@ -143,6 +144,37 @@ class TestRowsOfOurs:
             load_model(tmp_path / "m.yaml")
         (tmp_path / "m.yaml").write_text("base: yolo11n-seg.yaml\nreplace: {8: [-1, 2, C3k2_DCNv2, [1024, True]]}\n")
         with pytest.raises(WeightsError, match="C3k2_DCNv2, cannot be built: .*True"):
+            load_model(tmp_path / "m.yaml")
+
+    @pytest.mark.parametrize(
+        ("ours", "rows"),
+        [
+            ("dcn", {6: [-1, 2, "C3k2_DCNv2", [512]], 8: [-1, 2, "C3k2_DCNv2", [1024]]}),
+            ("dyhead", {23: [[16, 19, 22], 1, "Segment_DyHead", ["nc", 32, 256, 64, 1]]}),
+        ],
+    )
+    def test_names_that_both_have_mean_the_same_in_a_whole_yaml_of_other_people(
+        self, ours: str, rows: dict[int, Any], tmp_path: Path
+    ) -> None:
+        config = structure("yolo11-seg.yaml")
+        whole = [*config["backbone"], *config["head"]]
+        for layer, row in rows.items():
+            assert row[2] in table.BLOCKS
+            whole[layer] = row
+        cut = len(config["backbone"])
+        changed = {"nc": 80, "scales": config["scales"], "backbone": whole[:cut], "head": whole[cut:]}
+        (tmp_path / "yolo11n-theirs-seg.yaml").write_text(yaml.safe_dump(changed))
+        theirs, mine = load_model(tmp_path / "yolo11n-theirs-seg.yaml"), load_model(f"yolo11n-seg-{ours}.yaml")
+        assert [type(layer) for layer in theirs.model] == [type(layer) for layer in mine.model]
+        mine.load_state_dict(theirs.state_dict(), strict=True)
+        picture = torch.rand(1, 3, 64, 64)
+        with torch.no_grad():
+            assert torch.equal(mine.eval()(picture)[0][0], theirs.eval()(picture)[0][0])
+
+    @pytest.mark.parametrize("name", ["Detect_DyHead_Prune", "C2PSA_CGA", "C3k2_KAN", "FreqFusion"])
+    def test_names_of_other_blocks_are_refused(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "m.yaml").write_text(f"base: yolo11n-seg.yaml\nreplace: {{8: [-1, 2, {name}, [1024]]}}\n")
+        with pytest.raises(WeightsError, match=f"the block {name} .layer 8., which"):
             load_model(tmp_path / "m.yaml")
 
     def test_a_map_out_of_several(self) -> None:
