@@ -11,6 +11,8 @@ __all__ = ["fragments", "whole_fragments", "whole_jpegs"]
 
 _BEFORE = ("ftyp", "moov")
 """Boxes that stand before the first fragment and say how to decode all of them."""
+_HOLES = {"moof": bytes(64), "mdat": bytes(8)}
+"""Boxes of a fragment, with rows of zeros that they do not have."""
 _HEAD = 8
 
 
@@ -54,15 +56,22 @@ def fragments(stream: IO[bytes]) -> Iterator[tuple[bool, bytes]]:
 
 
 def whole_fragments(path: Path) -> int:
-    """Bytes of a fragmented MP4 up to the end of its last whole fragment; 0 where it has none."""
-    size, total = path.stat().st_size, 0
-    last = ""
+    """Bytes of a fragmented MP4 up to the end of its last whole fragment; 0 where it has none.
+
+    After a loss of power blocks of zeros may stand where nothing was written, with the boxes around them in place. So what
+    follows a row of zeros that no fragment has is none: in H.264 no two zero bytes are followed by a third (ISO/IEC
+    14496-10, 7.4.1), the length in front of each unit begins with three at most, and the tables of a ``moof`` are numbers
+    for each frame.
+    """
+    total, last = 0, ""
     with path.open("rb") as file:
         while (box := _box(file)) is not None:
             kind, length, _ = box
-            if kind not in (*_BEFORE, "moof", "mdat") or file.tell() + length > size:
+            if kind not in (*_BEFORE, *_HOLES):
                 break
-            file.seek(length, 1)
+            body = file.read(length)
+            if len(body) < length or (kind in _HOLES and _HOLES[kind] in body):
+                break
             if kind == "mdat" and last == "moof":
                 total = file.tell()
             last = kind
