@@ -84,7 +84,20 @@ WORDS: dict[str, list[list[str]]] = {
         [BUNDLE, PICTURES, "--max-miss", "2"],
         [BUNDLE, PICTURES, "--duration", "0s"],
     ],
-    "elements": [["jsonll"], ["jsonl", "more"], ["nowhere.py:x"], ["os:system"], ["/dev/zero:x"], ["--nope"]],
+    "elements": [
+        ["jsonll"],
+        ["jsonl", "more"],
+        ["nowhere.py:x"],
+        ["os:nothing"],
+        ["/dev/zero:x"],
+        ["--nope"],
+        [""],
+        ["/"],
+        ["*"],
+        ["no\nsuch\x1b[31m"],
+        ["\udcff"],
+        ["x" * 5000],
+    ],
     "inspect": [[], ["/"], ["/dev/full"], [BUNDLE, "more"], [f"{BUNDLE}/manifest.json"], [f"{BUNDLE}/model.onnx"]],
     "verify": [[], ["/"], [BUNDLE, "--engine", ""], [BUNDLE, "--engine", ":"], [BUNDLE, "--nope"], ["a", "b", "c"]],
     "synth": [
@@ -154,7 +167,7 @@ def test_every_command_is_in_the_table() -> None:
 def test_hostile_words_are_refused_with_a_sentence(name: str, desk: Path, capfd: pytest.CaptureFixture[str]) -> None:
     if name in ("train", "export", "import", "doctor", "zoo", "bench-scan"):
         pytest.importorskip("ultralytics")
-    takes = name not in ("demo", "zoo", "bench-scan")  # without words they run
+    takes = name not in ("demo", "elements", "zoo", "bench-scan")  # without words they run
     for words in (*WORDS[name], *([word] for word in HOSTILE if takes), *([f"--{word}"] for word in HOSTILE[3:])):
         code = cli.main([name, *words])
         out, errors = capfd.readouterr()
