@@ -32,9 +32,16 @@ def command(
     duration: Annotated[str | None, typer.Option(help="Stop after so long, e.g. 10m; with elements.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> int:
-    """Inspects what a station file names, as **lineside run** would with the same words as options.
+    """Runs what a station file describes, for months if need be. Ctrl-C ends it cleanly.
 
-    The file names bundle, sources, thresholds and results; its paths are relative to itself. Ctrl-C ends a run cleanly.
+    A file with **elements** and **links** is a graph: sources (network, USB and industrial cameras, files), transforms,
+    models and sinks by name, rows of **a ! queue policy=latest ! b** between them, and where wanted **takt** (deadlines) and
+    **machine** (cores, priority). It shows what became of every part. **lineside elements** says what each element may be
+    told.
+
+    A file that names a bundle and sources is run as **lineside run** would with the same words as options.
+
+    Paths are relative to the file.
 
     Example: **lineside station demo/station.yaml --out results**
 
