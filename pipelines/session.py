@@ -26,6 +26,7 @@ from lineside.pipelines.sinks import make_sink
 from lineside.pipelines.sources import make_source
 from lineside.pipelines.sources.find import Found
 from lineside.pipelines.summary import Summary, Tally
+from lineside.pipelines.watch.supervised import Limits
 from lineside.runtime.errors import SinkError, SourceError
 
 if TYPE_CHECKING:
@@ -82,10 +83,12 @@ class Session:
     Args:
         job: What is to be run.
         say: Told what the user should know while it runs, a sentence at a time.
+        limits: When a camera counts as frozen.
     """
 
-    def __init__(self, job: Job, say: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, say: Callable[[str], None], limits: Limits = Limits()) -> None:
         self._job = job
+        self._limits = limits
         self._say = say
         self._stack = ExitStack()
         self._bus = Bus()
@@ -112,7 +115,8 @@ class Session:
         gives the queue up at once. Files that are being finished are waited for, a minute at most and not after a
         second signal. Elements that still hang ``grace`` seconds later are left behind.
 
-        A run that never began, or in which nothing could be inspected, leaves no file and no folder.
+        A run that never began, or in which nothing could be inspected, leaves no file and no folder. A camera has to be
+        there at the beginning; from then on it is watched over as in a station, and comes back after every failure.
 
         Args:
             show: Called about ten times a second, for progress.
@@ -127,7 +131,7 @@ class Session:
             KeyboardInterrupt: A signal came while an element hung in its opening.
         """
         job = self._job
-        source = make_source(job.sources, job.title)
+        source = self._source()
         self._choose_sinks()
         try:
             graph, engine = patiently(lambda: self._started(source), self._signals, grace)
@@ -157,6 +161,15 @@ class Session:
             stopped=self._signals.received[0] if self._signals.received else "",
             problems=tuple(self._problems.messages),
         )
+
+    def _source(self) -> Source:
+        """What is read; a camera is watched over."""
+        job = self._job
+        if [it.kind for it in job.sources] != ["camera"]:
+            return make_source(job.sources, job.title)
+        from lineside.pipelines.sources.attended import attended
+
+        return attended(int(job.sources[0].what), self._bus, self._limits)
 
     def _started(self, source: Source) -> tuple[Graph, str]:
         """The graph at work, and the name of the engine in it."""

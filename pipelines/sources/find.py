@@ -16,6 +16,9 @@ __all__ = ["PICTURES", "VIDEOS", "Found", "find"]
 PICTURES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
 
+_NETWORK = (
+    '; for a network camera: lineside launch "rtsp url=ADDRESS ! segment bundle=BUNDLE ! tee name=t ! view  t. ! jsonl"'
+)
 _MOST_PIXELS = 200_000_000
 _LAST_CAMERA = 2**31 - 1
 """Higher numbers do not fit into a C int, which OpenCV and the system take."""
@@ -73,7 +76,10 @@ def _one(word: str) -> Iterable[Found]:
         return [Found("synthetic", f"{match[1] or 1920}x{match[2] or 1080}")]
     if "://" in word:
         scheme = word.split("://", 1)[0]
-        raise SourceError(f"a {scheme} address is not read by this command; name files or the number of a camera")
+        raise SourceError(
+            f"a {scheme} address is not read by this command; name files or the number of a camera"
+            + (_NETWORK if scheme.lower().startswith("rtsp") else "")
+        )
     if glob.has_magic(word):
         inside = _files(Path(name) for name in sorted(glob.glob(word, recursive=True)))
         if not inside:

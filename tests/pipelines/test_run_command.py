@@ -160,7 +160,7 @@ def test_a_source_that_breaks_before_its_first_frame(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lineside.pipelines.session.make_source", lambda found, title: Counting(5, breaks=0))
-    job = Job(bundle, [Found("camera", "0")], folder=tmp_path / "out")
+    job = Job(bundle, [Found("synthetic", "64x48")], folder=tmp_path / "out")
     with Session(job, lambda message: None) as session:
         with pytest.raises(SourceError, match="nothing could be inspected: the cable was pulled"):
             session.run(lambda graph: None)
@@ -171,7 +171,7 @@ def test_a_source_that_breaks_later_ends_a_run_that_is_incomplete(
 ) -> None:
     monkeypatch.setattr("lineside.pipelines.session.make_source", lambda found, title: Counting(5, breaks=3))
     heard: list[str] = []
-    with Session(Job(bundle, [Found("camera", "0")], folder=tmp_path / "out"), heard.append) as session:
+    with Session(Job(bundle, [Found("synthetic", "64x48")], folder=tmp_path / "out"), heard.append) as session:
         summary = session.run(lambda graph: None)
     assert heard == ["the cable was pulled"] and not summary.complete
     assert summary.counts.entered == 3 and summary.counts.balanced

@@ -61,7 +61,7 @@ def test_a_folder_gives_its_pictures_and_videos_sorted(tmp_path: Path) -> None:
         ("*.nothing", "matches no picture"),
         ("empty", "holds no picture"),
         ("notes.txt", "neither a picture nor a video"),
-        ("rtsp://user:secret@camera/1", "a rtsp address"),
+        ("rtsp://user:secret@camera/1", 'a rtsp address.*lineside launch "rtsp url='),
         ("99999999999", "there is no file, folder or camera"),
         ("synthetic:0x64", "there is no file, folder or camera"),
     ],
