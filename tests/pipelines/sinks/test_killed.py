@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,7 @@ sinks = [
 ]
 left = sinks[0].attend(Facts("line", place.bus, print, [], {}, dict, dict))
 place.bus.listen(sinks[0].hear)
+print(first - 1, flush=True)
 for sink in sinks:
     sink.open(StreamInfo("top", "video", fps=10))
 for number in range(first, last):
@@ -61,6 +63,10 @@ for sink in sinks:
 left()
 """
 NEVER = 10**6
+NAMES = ("jsonl", "csv", "sqlite", "images", "record")
+BEHIND = 40
+"""Frames that may be on their way through the encoder of the video."""
+KILLS = 12
 
 
 def station(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
@@ -69,15 +75,19 @@ def station(folder: Path, first: int, last: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def killed(folder: Path, first: int, after: int) -> int:
-    """Lets a station write so many frames and kills it; gives the number of the last one that all sinks have."""
+def killed(folder: Path, first: int, after: int, delay: float = 0.0) -> int:
+    """Lets a station write so many frames (none: it begins to open its sinks) and kills it some seconds later.
+
+    Gives the number of the last frame that all sinks have.
+    """
     with station(folder, first, NEVER) as process:
         assert process.stdout is not None and process.stderr is not None
-        last = -1
+        timer, last = threading.Timer(delay, process.kill), first - 1
         for text in process.stdout:
             last = int(text)
-            if last == first + after:
-                process.send_signal(signal.SIGKILL)
+            if last == first + after - 1:
+                timer.start()
+        timer.cancel()
         process.wait()
         assert process.returncode == -signal.SIGKILL, process.stderr.read()
     return last
@@ -138,34 +148,69 @@ def shown(folder: Path) -> int:
 @pytest.mark.skipif(find_ffmpeg() is None, reason="needs the program ffmpeg with an H.264 encoder")
 def test_what_was_written_is_there_after_each_kill_and_the_next_start_goes_on(tmp_path: Path) -> None:
     events: list[int] = []
-    rng, before, films = random.Random(5), dict.fromkeys(("jsonl", "csv", "sqlite", "images", "record"), [0][:0]), 0
+    rng, before, films = random.Random(5), dict.fromkeys(NAMES, [0][:0]), 0
     safe: set[int] = set()
     for first in (0, 1000, 2000):
-        last = killed(tmp_path, first, rng.randint(25, 90))
-        now = numbers(tmp_path)
-        for name, found in now.items():
-            # The one that was being written when the kill came may be there too, as a whole.
-            whole = [*before[name], *range(first, last + 1)]
-            assert found in (whole, [*whole, last + 1]), f"{name} has lost frames, or has some that nobody wrote"
+        last = killed(tmp_path, first, rng.randint(25, 90) + 1)
+        before = check(tmp_path, before, first, last)
         # Events are written by a thread of their own: those of the last moment may be missing, none in between.
         events, heard = told(tmp_path), events
         assert events == [*heard, *range(first, first + len(events) - len(heard))] and last - events[-1] < 20
-        before = now
         safe |= set(range(first, last + 1))
         # A fragment lasts a second, ten frames; some more are on their way through the encoder.
-        films += max(0, last + 1 - first - 40)
+        films += max(0, last + 1 - first - BEHIND)
         assert shown(tmp_path) >= films > 0
-    with station(tmp_path, 3000, 3010) as process:
+    goes_on(tmp_path, before, events, safe)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_ffmpeg() is None, reason="needs the program ffmpeg with an H.264 encoder")
+def test_a_kill_at_any_moment_takes_nothing(tmp_path: Path) -> None:
+    """Kills at random moments, also in the midst of opening, mending, and making workbooks of what the run before left."""
+    rng, before, events, films = random.Random(7), dict.fromkeys(NAMES, [0][:0]), [0][:0], 0
+    safe: set[int] = set()
+    for number in range(KILLS):
+        first = 1000 * number
+        # The first one has written a frame, so that there is something to be read.
+        last = killed(tmp_path, first, rng.choice([0, 1]) if number else 1, rng.uniform(0, 0.5))
+        before = check(tmp_path, before, first, last)
+        events, heard = told(tmp_path), events
+        assert events == [*heard, *range(first, first + len(events) - len(heard))]
+        safe |= set(range(first, last + 1))
+        films += max(0, last + 1 - first - BEHIND)
+        assert shown(tmp_path) >= films
+        for book in tmp_path.glob("r-*.xlsx"):  # What has its name is whole.
+            openpyxl.load_workbook(book, read_only=True).close()
+        for path in tmp_path.glob("coco-*.json"):
+            json.loads(path.read_text())
+    assert len(safe) > KILLS, "most of them came too early to show anything"
+    goes_on(tmp_path, before, events, safe, first=50_000)
+
+
+def check(folder: Path, before: dict[str, list[int]], first: int, last: int) -> dict[str, list[int]]:
+    """Each sink has what it had before, and what was written since up to the kill. Gives what each has now."""
+    now = numbers(folder)
+    for name, found in now.items():
+        # The one that was being written when the kill came may be there too, as a whole.
+        whole = [*before[name], *range(first, last + 1)]
+        assert found in (whole, [*whole, last + 1]), f"{name} has lost frames, or has some that nobody wrote"
+    return now
+
+
+def goes_on(folder: Path, before: dict[str, list[int]], events: list[int], safe: set[int], first: int = 3000) -> None:
+    """The next start puts everything in order, and writes ten frames more."""
+    more = list(range(first, first + 10))
+    with station(folder, first, first + 10) as process:
         _, errors = process.communicate()
         assert process.returncode == 0 and errors.count("mended") >= 3, errors
-    assert not list(tmp_path.rglob("*.part")), "the next start has put everything in order"
-    assert numbers(tmp_path) == {name: [*them, *range(3000, 3010)] for name, them in before.items()}
-    assert told(tmp_path) == [*events, *range(3000, 3010)], "and those of a run that ends are all there"
+    assert not list(folder.rglob("*.part")), "the next start has put everything in order"
+    assert numbers(folder) == {name: [*them, *more] for name, them in before.items()}
+    assert told(folder) == [*events, *more], "and those of a run that ends are all there"
     # A workbook and a COCO file cannot be read while they grow: now there is one of each journal.
-    books = [openpyxl.load_workbook(it)["Detections"] for it in tmp_path.glob("r-*.xlsx")]
+    books = [openpyxl.load_workbook(it)["Detections"] for it in folder.glob("r-*.xlsx")]
     made = [sorted({row[0] for book in books for row in book.iter_rows(min_row=2, values_only=True)})]
-    files = [json.loads(it.read_text())["images"] for it in tmp_path.glob("coco-*.json")]
+    files = [json.loads(it.read_text())["images"] for it in folder.glob("coco-*.json")]
     made.append(sorted(int(it["file_name"][3:-4]) for them in files for it in them))
     for found in made:
-        assert set(found) >= safe and found[-10:] == list(range(3000, 3010))
-    assert not list(tmp_path.glob("*.journal*"))
+        assert len(found) == len(set(found)) and set(found) >= safe and found[-10:] == more
+    assert not list(folder.glob("*.journal*"))
