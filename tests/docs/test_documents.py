@@ -35,6 +35,7 @@ COVERED = {
     r"lineside station configs/stations/demo-(camera|rtsp|gige)\.yaml .*": "tests/pipelines/test_demo_stations.py",
     r"python -m lineside\.pipelines\.aravis\.simulated .*": "the same",
     r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_served_refusals.py, where GStreamer is",
+    r'lineside launch ".* ! own\.py:Alarm .*"': "tests/pipelines/test_own_elements.py writes the block that is shown above it",
     r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""
@@ -136,6 +137,35 @@ def test_every_python_example_runs(name: str, desk: Path) -> None:
             )
             assert answer.returncode == 0, f"{name}:{block.line}\n{answer.stderr}"
             assert answer.stdout.strip(), f"{name}:{block.line}: the example shows nothing"
+
+
+STATIONS = [
+    (name, block.line, block.text)
+    for name in NAMES
+    for block in blocks(ROOT / name)
+    if block.language == "yaml" and re.match(r"(#.*\n)*station: ", block.text)
+]
+"""Station files as the documents show them, with where."""
+
+
+@pytest.mark.parametrize(("name", "line", "text"), STATIONS)
+def test_every_station_file_means_something(
+    name: str, line: int, text: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lineside.cli import main
+
+    (desk / "station.yaml").write_text(text)
+    graph = "elements:" in text
+    code = main(["station", str(desk / "station.yaml"), "--describe" if graph else "--check"])
+    printed = capsys.readouterr()
+    assert code == 0, f"{name}:{line}: {printed.err}"
+    if graph:
+        elements = re.findall(r"^  (\w+): \{[a-z-]+: \{", text, re.MULTILINE)
+        assert elements and all(re.search(rf"\b{element}\b", printed.out) for element in elements), printed.out
+
+
+def test_the_example_of_a_station_is_among_them() -> None:
+    assert any(name == "docs/station.md" and "takt:" in text and "machine:" in text for name, _, text in STATIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)

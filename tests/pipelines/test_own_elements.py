@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from helpers.documents import ROOT, blocks, commands
 from helpers.media import pictures
 from lineside.pipelines.build import build
+from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.events import Bus
+from lineside.pipelines.frame import Frame
 from lineside.pipelines.looks import BranchName
 from lineside.pipelines.plan.launch import parse_launch
 from lineside.pipelines.plan.shape import shape_of
@@ -96,6 +104,35 @@ links: parts ! model ! note
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["branches"][0]["counts"]["inspected"] == 2
     assert len((place / "seen.txt").read_text().splitlines()) == 2
+
+
+def test_the_element_that_the_document_shows_works_with_the_command_that_it_shows(tmp_path: Path) -> None:
+    """As its reader does it: the block into own.py, then the command below it."""
+    document = ROOT / "docs" / "station.md"
+    (block,) = [it for it in blocks(document) if "class Alarm" in it.text]
+    (command,) = [it for _, it in commands(document) if "own.py:Alarm" in it]
+    (tmp_path / "own.py").write_text(block.text)
+    (tmp_path / "demo").symlink_to(ROOT / "demo")
+    alone = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (0, "", ""), "a file of elements says nothing by itself"
+    words = [sys.executable, "-m", *shlex.split(command), "--json"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    *said, report = done.stdout.splitlines()
+    (branch,) = json.loads(report)["branches"]
+    counts = branch["counts"]
+    assert counts["inspected"] == counts["sinks"]["Alarm"]["written"] > 0
+    found = [int(it.split()[1]) for it in said if re.fullmatch(r"line: \d+ objects", it)]
+    assert len(found) == len(said) > 0 and sum(found) == counts["detections"]
+
+
+def test_what_it_is_told_reaches_the_element_that_the_document_shows(tmp_path: Path) -> None:
+    (block,) = [it for it in blocks(ROOT / "docs" / "station.md") if "class Alarm" in it.text]
+    (tmp_path / "own.py").write_text(block.text)
+    element = f"{tmp_path}/own.py:brighten"
+    frame = Frame(np.full((4, 6, 3), 250, np.uint8))
+    make(element, options_of(element, {"by": "3"}, "test", text=True), Place())(frame)
+    assert np.unique(frame.bgr()).tolist() == [253]
 
 
 @pytest.mark.parametrize(
