@@ -16,7 +16,7 @@ from lineside.pipelines.looks import Feed, Look, Way
 from lineside.pipelines.plan.data import Node
 from lineside.pipelines.plan.shape import Branch, Outlet, Shape
 from lineside.pipelines.runner import Runner
-from lineside.pipelines.sources.live import limits_of
+from lineside.pipelines.sources.live import limits_of, stated
 from lineside.pipelines.watch.isolated import Isolated
 from lineside.pipelines.watch.supervised import Limits, Supervised
 
@@ -104,7 +104,7 @@ class _Builder:
         place = Place(self._folder, node.name, self._bus)
         return Supervised(
             partial(self.made, node), node.name, self._bus, limits_of(node.options, limits),
-            isolate=partial(Isolated, node.element, node.options, place),
+            isolate=partial(Isolated, node.element, node.options, place), stream=stated(node.options, node.name),
         )  # fmt: skip
 
     def look(self, branch: Branch, listener: Callable[[Frame], None] | None) -> Look:

@@ -8,8 +8,21 @@ from typing import Literal, Protocol, runtime_checkable
 
 from lineside.pipelines.frame import Frame
 from lineside.runtime.errors import LinesideError
+from lineside.runtime.yuv import Picture, Yuv
 
-__all__ = ["FAULTS", "Fitting", "Sink", "Source", "SourceKind", "SourceState", "StreamInfo", "Transform", "reason"]
+__all__ = [
+    "FAULTS",
+    "Fitting",
+    "PixelFormat",
+    "Sink",
+    "Source",
+    "SourceKind",
+    "SourceState",
+    "StreamInfo",
+    "Transform",
+    "format_of",
+    "reason",
+]
 
 FAULTS = (Exception, SystemExit)
 """What the code of an element may raise without harm to the graph; somebody's own may even call ``exit``."""
@@ -28,6 +41,16 @@ SourceState = Literal["NOT_STARTED", "CONNECTING", "RUNNING", "STALLED", "BACKOF
 """What a source is doing: RUNNING while frames come, STALLED when they should and do not, BACKOFF while it waits before it
 tries again."""
 
+PixelFormat = Literal["bgr", "grey", "nv12", "i420"]
+"""How `Frame.pixels` has a picture: ``(H, W, 3)``, ``(H, W)``, or a `Yuv` of that format."""
+
+
+def format_of(picture: Picture) -> PixelFormat:
+    """The pixel format of a picture."""
+    if isinstance(picture, Yuv):
+        return "nv12" if picture.format == "NV12" else "i420"
+    return "grey" if picture.ndim == 2 else "bgr"
+
 
 @dataclass(frozen=True)
 class StreamInfo:
@@ -41,6 +64,7 @@ class StreamInfo:
         size: Height and width in pixels, where all frames share one.
         fps: Frames per second, where they have a rate.
         waits: Something outside triggers it: where nothing comes, there may be nothing to come.
+        format: Pixel format, where all frames share one that is known.
     """
 
     name: str
@@ -50,6 +74,7 @@ class StreamInfo:
     size: tuple[int, int] | None = None
     fps: float | None = None
     waits: bool = False
+    format: PixelFormat | None = None
 
 
 class Source(Protocol):
@@ -106,7 +131,10 @@ class Fitting(Protocol):
     """A transform that changes the stream, or fits only some."""
 
     def fit(self, stream: StreamInfo) -> StreamInfo:
-        """What the stream is behind it; called once, before the first frame.
+        """What the stream is behind it: its size, rate and pixel format.
+
+        Called before the first frame, and again, perhaps beside `__call__`, when frames of a live source turn out to be
+        others than was known.
 
         Args:
             stream: What it is before it; what is not known yet is None.

@@ -69,6 +69,7 @@ class Line:
         limit: Stop after so many frames.
         rename: Whether frames get the stream's name.
         ended: Called after the last frame, for what the source leaves behind.
+        saw: Shown each frame before anybody works on it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Line:
         limit: int | None = None,
         rename: bool = False,
         ended: Callable[[], None] = lambda: None,
+        saw: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
         self.stream = stream
         self.source = source
@@ -96,6 +98,7 @@ class Line:
         self._limit = limit
         self._rename = rename
         self._ended = ended
+        self._saw = saw
         self._stopping = threading.Event()
         self._state: SourceState = "NOT_STARTED"
 
@@ -130,6 +133,7 @@ class Line:
             if self._rename:
                 frame.source = self.stream.name
             self.triggers.answered(frame)
+            self._saw(frame)
             if CAPTURE not in frame.clock:  # Somebody's own source: what has no beginning would always be late.
                 frame.stamp(CAPTURE)
                 frame.stamp(READ)

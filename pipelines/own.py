@@ -18,7 +18,7 @@
         def write(self, frame: Frame) -> None: ...
 
 What it is told is read from its arguments: their names, types and defaults. A class may have the rest of what
-`lineside.pipelines.elements` describes (``open``, ``close``, ``stop``), and says by attributes what else is to be known:
+`lineside.pipelines.elements` describes (``open``, ``close``, ``stop``, ``fit``), and says by attributes what else is to be known:
 ``live``, ``ordered``, ``shows``, ``each``, ``takes_failed``, ``lanes``.
 """
 
@@ -40,9 +40,9 @@ import msgspec.inspect
 import numpy as np
 
 from lineside.pipelines.catalog import Kind, Options, Place, Role
-from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.elements import FAULTS, StreamInfo, reason
 from lineside.pipelines.frame import Frame
-from lineside.runtime.errors import StationError
+from lineside.runtime.errors import BadOption, StationError
 from lineside.runtime.yuv import Yuv
 
 __all__ = ["is_own", "kind_of_own", "located", "make_own", "options_of_own"]
@@ -164,7 +164,9 @@ def make_own(element: str, options: Options, place: Place) -> Any:
         kind_of_source = _OwnTriggered if callable(getattr(thing, "trigger", None)) else _OwnSource
         return kind_of_source(thing, told, place.name, kind.live)
     made = thing(**told) if inspect.isclass(thing) else functools.partial(thing, **told)
-    return _OwnSink(made, place.name) if kind.role == "sink" else _OwnTransform(made)
+    if kind.role == "sink":
+        return _OwnSink(made, place.name)
+    return _OwnFitting(made) if callable(getattr(made, "fit", None)) else _OwnTransform(made)
 
 
 def _call(made: Any, method: str, *arguments: Any) -> None:
@@ -234,6 +236,17 @@ class _OwnTransform:
 
     def close(self) -> None:
         _call(self._made, "close")
+
+
+class _OwnFitting(_OwnTransform):
+    """A transform that says what the stream is behind it, or that it does not fit: it has ``fit(stream)``."""
+
+    def fit(self, stream: StreamInfo) -> StreamInfo:
+        try:
+            behind = self._made.fit(stream)
+        except FAULTS as error:
+            raise BadOption(reason(error)) from error
+        return behind if isinstance(behind, StreamInfo) else stream
 
 
 class _OwnSink:

@@ -69,6 +69,7 @@ def common(streams: Sequence[StreamInfo]) -> StreamInfo:
         return streams[0]
     sizes, rates = {it.size for it in streams}, {it.fps for it in streams}
     kinds: set[SourceKind] = {it.kind for it in streams}
+    formats = {it.format for it in streams}
     frames = [it.frames for it in streams]
     return StreamInfo(
         ", ".join(it.name for it in streams),
@@ -77,6 +78,7 @@ def common(streams: Sequence[StreamInfo]) -> StreamInfo:
         frames=None if None in frames else sum(count or 0 for count in frames),
         size=sizes.pop() if len(sizes) == 1 else None,
         fps=rates.pop() if len(rates) == 1 else None,
+        format=formats.pop() if len(formats) == 1 else None,
     )
 
 

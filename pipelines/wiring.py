@@ -12,6 +12,7 @@ from lineside.pipelines.crew import Batched, Crew
 from lineside.pipelines.drain import Drain
 from lineside.pipelines.elements import FAULTS, Sink, Source, StreamInfo, Transform, reason
 from lineside.pipelines.events import Bus
+from lineside.pipelines.fits import Fits
 from lineside.pipelines.flow import Flow, Terms
 from lineside.pipelines.inlet import Inlet
 from lineside.pipelines.line import Line, Passage
@@ -135,12 +136,19 @@ class Wiring:
             source.line = Line(
                 source.source, self._stream(name), flows, self.passages.get(name), bus,
                 limit=source.limit, rename=source.rename, ended=partial(closed, name, source.source.close, bus),
+                saw=Fits(name, self._stream(name), self._chains(name, feeds), bus).saw,
             )  # fmt: skip
         self.threads = [
             *(sink.drain.thread for sink in sinks.values() if sink.drain),
             *(thread for model in models.values() if model.crew for thread in model.crew.threads),
             *(source.line.thread for source in sources.values() if source.line),
         ]
+
+    def _chains(self, source: str, feeds: Sequence[Feed]) -> list[list[Transform]]:
+        """The transforms on every way of a source's frames."""
+        looks = [look for look in self._looks if look.source == source]
+        through = [[*it.before, *it.after, *chain] for it in looks for chain in [way.chain for way in it.ways] or [()]]
+        return [*through, *(list(way.chain) for feed in feeds if feed.source == source for way in feed.ways)]
 
     def _stream(self, source: str) -> StreamInfo:
         stream = self._sources[source].stream

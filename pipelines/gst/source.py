@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.elements import StreamInfo, format_of
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import Frame
 from lineside.pipelines.gst.messages import ERROR, NO_LINK, WARNING, sentence
@@ -103,10 +103,11 @@ class GstSource:
         length = None if recipe.live else pipeline.duration
         frames = round(length * first.rate / 1e9) if length and first.rate else None
         self._whole = Whole(length and length / 1e9, first.rate)
-        size = None if first.pixels is None else picture_size(first.pixels)
+        size, form = (None, None) if first.pixels is None else (picture_size(first.pixels), format_of(first.pixels))
         return StreamInfo(
-            self._name, "camera" if recipe.live else "video", live=recipe.live, frames=frames, size=size, fps=first.rate
-        )
+            self._name, "camera" if recipe.live else "video", live=recipe.live, frames=frames, size=size, fps=first.rate,
+            format=form,
+        )  # fmt: skip
 
     def _await(self, pipeline: Pipeline, until: float) -> tuple[Pulled, int]:
         """The first picture, and when the wait for it began.

@@ -22,6 +22,8 @@ __all__ = ["Film", "FilmFile", "make", "whole"]
 
 _RATE = 25.0
 """Frames per second where the source has no rate."""
+_LIVE = (1.0, 120.0)
+"""Fewest and most frames per second of what a camera gives, whatever it is said to give."""
 _STILL = 2.0
 """Longest stretch, in seconds, for which the last picture stands still where none came; what is longer is cut out."""
 
@@ -92,8 +94,10 @@ class Film:
 
     def open(self, stream: StreamInfo) -> None:
         """See `Sink.open`."""
-        self._fps = self._fps or stream.fps or _RATE
         self._timed = self._timed and stream.live
+        rate = stream.fps or _RATE
+        # What cannot be shown is not encoded: each picture of a slow model would stand there a hundred times.
+        self._fps = self._fps or (min(max(rate, _LIVE[0]), _LIVE[1]) if self._timed else rate)
         self._overlay = Overlay()
         self._reel.open(self._fps)
 

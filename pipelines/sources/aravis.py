@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
 
 from lineside.pipelines.aravis.camera import Activation, Receive, Settings, Trigger
+from lineside.pipelines.aravis.formats import FORMATS
 from lineside.pipelines.aravis.source import AravisSource
 from lineside.pipelines.catalog import Place
-from lineside.pipelines.sources.live import Live
+from lineside.pipelines.elements import PixelFormat, StreamInfo
+from lineside.pipelines.sources.live import Live, with_size
 
 __all__ = ["AravisCamera", "make"]
 
@@ -72,6 +75,16 @@ class AravisCamera(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("fps is for trigger=none; a trigger sets the rate (pace for trigger=software)")
         if self.pace is not None and self.trigger != "software":
             raise ValueError("pace is for trigger=software")
+
+    def stream(self, name: str) -> StreamInfo:
+        """See `Live.stream`."""
+        known = with_size(super().stream(name), self.width, self.height, self.fps or self.pace)
+        waits = self.trigger == "line" or (self.trigger == "software" and self.pace is None)
+        return replace(known, waits=waits, format=_FORMATS.get(self.format or ""))
+
+
+_FORMATS: dict[str, PixelFormat] = {it.name: "bgr" if it.work or it.channels > 1 else "grey" for it in FORMATS.values()}
+"""What pictures of the camera's formats are as a frame."""
 
 
 def make(options: AravisCamera, place: Place) -> AravisSource:

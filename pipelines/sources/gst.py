@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from lineside.pipelines.catalog import Options, Place
+from lineside.pipelines.elements import PixelFormat, StreamInfo
 from lineside.pipelines.gst import recipes
 from lineside.pipelines.gst.recipes import Codec, Recipe, Size
 from lineside.pipelines.gst.source import GstSource
 from lineside.pipelines.secrets import Address, address_of, redacted, secret
-from lineside.pipelines.sources.live import Live
+from lineside.pipelines.sources.live import Live, with_size
 from lineside.runtime.errors import SourceError
 
 __all__ = [
@@ -36,6 +38,11 @@ Rate = Annotated[int, msgspec.Meta(ge=1, le=10000)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Buffers = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+_FORMATS: dict[str, PixelFormat] = {
+    "NV12": "nv12", "I420": "i420", "BGR": "bgr", "BGRx": "bgr", "BGRA": "bgr", "GRAY8": "grey",
+}  # fmt: skip
+"""What pictures of GStreamer's formats are as a frame."""
 
 
 class GstFile(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,6 +110,10 @@ class GstUsb(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeout: Seconds = 20.0
     buffers: Buffers = 1
 
+    def stream(self, name: str) -> StreamInfo:
+        """See `Live.stream`."""
+        return with_size(super().stream(name), self.width, self.height, self.fps)
+
 
 class GstCsi(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A camera on the CSI connector of a Jetson.
@@ -122,6 +133,10 @@ class GstCsi(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fps: Rate | None = None
     timeout: Seconds = 20.0
     buffers: Buffers = 1
+
+    def stream(self, name: str) -> StreamInfo:
+        """See `Live.stream`."""
+        return with_size(replace(super().stream(name), format="nv12"), self.width, self.height, self.fps)
 
 
 class GstPattern(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +170,10 @@ class GstPattern(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def watched(self) -> bool:
         """Whether its end is a fault, as that of a camera is."""
         return self.live and self.frames is None
+
+    def stream(self, name: str) -> StreamInfo:
+        """See `Live.stream`."""
+        return with_size(replace(super().stream(name), format=_FORMATS[self.format]), self.width, self.height, self.fps)
 
 
 class GstLaunch(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):

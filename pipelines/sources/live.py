@@ -6,11 +6,12 @@ import math
 from dataclasses import replace
 
 from lineside.pipelines.catalog import Options
+from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.units import parse_time
 from lineside.pipelines.watch.supervised import Limits
 from lineside.runtime.errors import BadOption
 
-__all__ = ["Live", "limits_of"]
+__all__ = ["Live", "limits_of", "stated", "with_size"]
 
 _NEVER = "never"
 
@@ -29,6 +30,37 @@ class Live(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.stall:
             _seconds(self.stall)
+
+    def stream(self, name: str) -> StreamInfo:
+        """What is known of its stream before it is opened: size, rate and pixel format as far as it is told them.
+
+        Args:
+            name: Its name in the graph.
+        """
+        return StreamInfo(name, "camera", live=True)
+
+
+def stated(options: Options, name: str) -> StreamInfo:
+    """What is known of a live source's stream before it is opened, see `Live.stream`.
+
+    Args:
+        options: What it is told.
+        name: Its name in the graph.
+    """
+    return options.stream(name) if isinstance(options, Live) else StreamInfo(name, "camera", live=True)
+
+
+def with_size(stream: StreamInfo, width: int | None, height: int | None, fps: float | None) -> StreamInfo:
+    """A stream with a size and rate, as far as they are given; half a size is none.
+
+    Args:
+        stream: The stream.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second.
+    """
+    size = None if width is None or height is None else (height, width)
+    return replace(stream, size=size or stream.size, fps=fps or stream.fps)
 
 
 def limits_of(options: Options, limits: Limits) -> Limits:

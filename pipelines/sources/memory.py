@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lineside.pipelines.elements import StreamInfo
+from lineside.pipelines.elements import StreamInfo, format_of
 from lineside.pipelines.frame import Frame
 from lineside.runtime.errors import SourceError
-from lineside.runtime.yuv import Picture
+from lineside.runtime.yuv import Picture, picture_size
 
 __all__ = ["Memory", "synthetic"]
 
@@ -47,7 +47,11 @@ class Memory:
         """
         if not self._pictures:
             raise SourceError("no picture in memory to hand out")
-        return StreamInfo(self._name, "memory", frames=self._count)
+        sizes, formats = {picture_size(it) for it in self._pictures}, {format_of(it) for it in self._pictures}
+        return StreamInfo(
+            self._name, "memory", frames=self._count,
+            size=sizes.pop() if len(sizes) == 1 else None, format=formats.pop() if len(formats) == 1 else None,
+        )  # fmt: skip
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`."""

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lineside.pipelines.elements import Source, StreamInfo
 from lineside.pipelines.frame import CAPTURE, READ, TRIGGER, Frame
@@ -36,7 +37,7 @@ class Outside:
     def open(self) -> StreamInfo:
         """See `Source.open`."""
         stream = self._source.open()
-        return StreamInfo(self._name or stream.name, "camera", True, stream.frames, stream.size, waits=True)
+        return replace(stream, name=self._name or stream.name, kind="camera", live=True, fps=None, waits=True)
 
     def trigger(self, part: str | None = None, encoder: int | None = None, when: int | None = None) -> None:
         """See `lineside.pipelines.triggers.Triggered`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -42,6 +43,13 @@ class Synthetic(Live, frozen=True, kw_only=True, forbid_unknown_fields=True):
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
     trigger: Literal["clock", "outside"] = "clock"
 
+    def stream(self, name: str) -> StreamInfo:
+        """See `Live.stream`; what the pictures of a folder are is not known before they are read."""
+        rate = self.fps if self.trigger == "clock" else None
+        width, height = map(int, self.size.split("x"))
+        known = replace(super().stream(name), fps=rate)
+        return known if self.path is not None else replace(known, size=(height, width), format="bgr")
+
 
 def make(options: Synthetic, place: Place) -> Source:
     """Makes the source.
@@ -72,7 +80,7 @@ class _Triggered:
     def open(self) -> StreamInfo:
         """See `Source.open`."""
         stream = self._source.open()
-        return StreamInfo(self._name or stream.name, "camera", True, stream.frames, stream.size, stream.fps)
+        return replace(stream, name=self._name or stream.name, kind="camera", live=True)
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`."""

@@ -83,7 +83,7 @@ class Roi:
         """See `Fitting.fit`: a region has its own size, and lies inside the picture."""
         if stream.size is None:
             return stream
-        probe = Frame(np.zeros((*stream.size, 3), np.uint8))
+        probe = Frame(np.zeros(stream.size if stream.format == "grey" else (*stream.size, 3), np.uint8))
         try:
             self(probe)
         except BadFrame as error:

@@ -68,6 +68,7 @@ class Supervised:
         bus: Where states are told.
         limits: When it counts as frozen.
         isolate: Builds the same source in a process of its own; None where that cannot be done.
+        stream: What is known of it before it is opened; None where that is nothing but its name.
         dice: Where the jitter of the waits comes from.
 
     Attributes:
@@ -85,6 +86,7 @@ class Supervised:
         limits: Limits = Limits(),
         *,
         isolate: Callable[[], Source] | None = None,
+        stream: StreamInfo | None = None,
         dice: random.Random | None = None,
     ) -> None:
         self.state: SourceState = "NOT_STARTED"
@@ -93,6 +95,7 @@ class Supervised:
         self.triggers: Triggers | None = None
         self._make = make
         self._isolate = isolate
+        self._stream = stream or StreamInfo(name, "camera", live=True)
         self._name = name
         self._bus = bus
         self._limits = limits
@@ -107,7 +110,7 @@ class Supervised:
 
     def open(self) -> StreamInfo:
         """See `Source.open`. Nothing is opened yet: a dead camera must not keep a station from starting."""
-        return StreamInfo(self._name, "camera", live=True)
+        return self._stream
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`; ends when it is asked to, or when a source that said how many frames it has has given them."""

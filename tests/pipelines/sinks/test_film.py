@@ -150,3 +150,22 @@ def test_no_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink.write(numbered(1))
     sink.close()
     assert played(tmp_path / "f.mjpeg") == [1]
+
+
+@pytest.mark.parametrize(("said", "kept"), [(0.01, 1), (5, 5), (120, 120), (10_000, 120), (None, 25)])
+def test_a_live_film_has_a_rate_that_can_be_shown(said: float | None, kept: float) -> None:
+    """Of a source that says it gives ten thousand a second, a slow model's picture would stand there hundreds of times."""
+
+    class Rates:
+        count = 0
+
+        def open(self, fps: float) -> None:
+            self.fps = fps
+
+    reel: Any = Rates()
+    Film(reel, timed=True).open(StreamInfo("top", "camera", live=True, fps=said))
+    assert reel.fps == kept
+    Film(reel, timed=True).open(StreamInfo("top", "video", fps=said))
+    assert reel.fps == (said or 25)
+    Film(reel, fps=300, timed=True).open(StreamInfo("top", "camera", live=True, fps=said))
+    assert reel.fps == 300
