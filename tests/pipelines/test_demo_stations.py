@@ -1,29 +1,45 @@
-"""The demo stations that want a camera, with the commands that docs/station.md shows: cameras in one shell, station in another."""
+"""The demo stations with the commands that docs/station.md shows, where a camera is wanted in another shell: what they leave."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
+import openpyxl
 import pytest
 
 from helpers.documents import ROOT, commands
 from helpers.gst import PATIENCE, until
 from helpers.industrial import alone
 from helpers.served import needs_server
+from lineside.pipelines.sources.replay import Replay
 from lineside.pipelines.station import read_station
 
 SHOWN = [command for _, command in commands(ROOT / "docs/station.md")]
-WRITERS = {"jsonl": "lines*.jsonl*", "csv": "table*.csv*", "sqlite": "parts.db", "images": "pictures/**/*.jpg"}
-"""Where the sinks of the demo leave what they find."""
+WRITERS = {
+    "jsonl": "lines*.jsonl*",
+    "csv": "table*.csv*",
+    "xlsx": "book*.xlsx*",
+    "coco": "labels*.json*",
+    "sqlite": "parts.db",
+    "images": "pictures/**/*.jpg",
+    "video": "seen*.m*",
+    "record": "session/**/*.png",
+}
+"""Where the sinks of the demo leave what they find, also while they run."""
 
 
 @pytest.fixture
@@ -70,20 +86,96 @@ def results(folder: Path) -> dict[str, bool]:
     }
 
 
-def runs(words: list[str], desk: Path) -> None:
-    """A station leaves results in every sink and ends cleanly; its counts add up."""
+def runs(words: list[str], desk: Path, *, by_itself: bool = False) -> dict[str, Any]:
+    """A station leaves results in every sink and ends cleanly; they are what its counts say. Gives the counts."""
     folder = desk / words[words.index("--out") + 1]
     with started([*words, "--json"], desk) as station:
-        until(lambda: all(results(folder).values()) or station.poll() is not None, f"results in {folder}")
-        assert station.poll() is None, "it ended by itself"
-        station.send_signal(signal.SIGINT)
+        if not by_itself:
+            until(lambda: all(results(folder).values()) or station.poll() is not None, f"results in {folder}")
+            assert station.poll() is None, "it ended by itself"
+            station.send_signal(signal.SIGINT)
         out, _ = station.communicate(timeout=PATIENCE)
-    (branch,) = json.loads(out)["branches"]
-    counts = branch["counts"]
+    report = json.loads(out)
+    (branch,) = report["branches"]
+    counts: dict[str, Any] = branch["counts"]
     lost = counts["late"] + counts["incomplete"] + counts["never_inspected"] + counts["failed"] + counts["in_flight"]
     assert counts["entered"] == counts["inspected"] + sum(counts["dropped"].values()) + lost
     assert counts["inspected"] + counts["late"] > 0 and counts["detections"] > 0
-    assert all(it["written"] > 0 for it in counts["sinks"].values())
+    assert all(it["written"] > 0 and not it["failed"] for it in counts["sinks"].values()), counts["sinks"]
+    assert all(results(folder).values()), results(folder)
+    assert said(desk, r"page: http://127\.0\.0\.1:\d+/")
+    agrees(folder, {name: it["written"] for name, it in counts["sinks"].items()})
+    return counts
+
+
+def agrees(folder: Path, written: dict[str, int]) -> None:
+    """What the files hold is what the counters say, and they say the same of every frame."""
+    assert not [it for it in folder.rglob("*") if it.name.endswith((".part", ".journal"))], "all of them are finished"
+    lines = [json.loads(line) for path in folder.glob("lines*.jsonl") for line in path.read_text().splitlines()]
+    found = {line["frame"]: len(line.get("detections", ())) for line in lines}
+    assert len(lines) == len(found) == written["lines"] and sum(found.values()) > 0
+
+    events = [json.loads(line) for path in folder.glob("events*.jsonl") for line in path.read_text().splitlines()]
+    assert any(event["kind"] == "started" for event in events)
+
+    def same(sink: str, frames: Counter[int]) -> None:
+        """Detections by frame; a sink may have given up some results at the end, and then has less."""
+        assert frames and all(found[number] == count for number, count in frames.items()), sink
+        assert written[sink] < len(found) or sum(frames.values()) == sum(found.values()), sink
+
+    base = sqlite3.connect(f"file:{folder / 'parts.db'}?mode=ro", uri=True)
+    frames = base.execute(
+        "SELECT sequence, (SELECT count(*) FROM detections WHERE frame = frames.id) FROM frames"
+    ).fetchall()
+    assert len(frames) == written["store"] and all(found[number] == count for number, count in frames)
+    assert base.execute("SELECT count(*) FROM events").fetchone()[0] > 0
+    base.close()
+
+    rows = [row for path in folder.glob("table*.csv") for row in csv.DictReader(path.open(newline=""))]
+    same("table", Counter(int(row["frame"]) for row in rows))
+    books = [openpyxl.load_workbook(path)["Detections"] for path in folder.glob("book*.xlsx")]
+    cells = [row[0] for book in books for row in book.iter_rows(min_row=2, values_only=True)]
+    same("book", Counter(cells))
+
+    labels = [json.loads(path.read_text()) for path in folder.glob("labels*.json")]
+    assert sum(len(it["images"]) for it in labels) == written["labels"]
+    assert 0 < sum(len(it["annotations"]) for it in labels) <= sum(found.values())
+
+    pictures = [cv2.imread(str(path)) for path in folder.glob("pictures/**/*.jpg")]
+    assert 0 < len(pictures) <= written["pictures"] and all(it is not None for it in pictures)
+    assert shown_in(folder) > 0
+    session = list(Replay(folder / "session").frames())
+    sizes = {tuple(line["size"]) for line in lines}
+    assert len(session) == written["session"] and {it.size for it in session} <= sizes
+
+
+def shown_in(folder: Path) -> int:
+    """Pictures that the films show."""
+    count = 0
+    for path in folder.glob("seen*.m*"):
+        film = cv2.VideoCapture(str(path))
+        while film.read()[0]:
+            count += 1
+        film.release()
+    return count
+
+
+def test_from_pictures_as_of_a_camera(desk: Path) -> None:
+    runs(shown(r"lineside station configs/stations/demo\.yaml --duration \S+ --out \S+"), desk)
+
+
+def test_from_a_film(desk: Path) -> None:
+    counts = runs(shown(r"lineside station configs/stations/demo-video\.yaml --out \S+"), desk, by_itself=True)
+    film = cv2.VideoCapture(str(ROOT / "demo" / "line.mp4"))
+    frames = 0
+    while film.read()[0]:
+        frames += 1
+    film.release()
+    assert counts["inspected"] == counts["entered"] == frames == shown_in(desk / "filmed")
+    lines = [json.loads(line) for line in (desk / "filmed" / "lines.jsonl").read_text().splitlines()]
+    tracks = {it["track"] for line in lines for it in line["detections"]}
+    assert 1 < len(tracks) < counts["detections"] / 3, "parts are followed from picture to picture"
+    assert all(it["written"] == frames for it in counts["sinks"].values()), "every sink of a film has all of it"
 
 
 def test_from_a_network_camera(desk: Path) -> None:
