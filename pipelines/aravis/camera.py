@@ -172,8 +172,9 @@ class Camera:
 
     def _set_region(self, wanted: Settings) -> None:
         """Sets size and place of the picture, and looks whether the camera has taken them."""
-        if (wanted.x is not None or wanted.y is not None) and not self._do(
-            "x", "arv_camera_is_region_offset_available"
+        placed = (("x", wanted.x, b"OffsetX"), ("y", wanted.y, b"OffsetY"))
+        if any(value is not None for _, value, _ in placed) and not all(
+            self._do(name, "arv_camera_is_feature_available", feature) for name, _, feature in placed
         ):
             raise SourceError(f"the camera {self.name} has no x and y: its picture begins in the sensor's corner")
         asked = {"x": wanted.x, "y": wanted.y, "width": wanted.width, "height": wanted.height}

@@ -62,7 +62,7 @@ _FALLIBLE: dict[str, tuple[Any, ...]] = {
     "arv_camera_get_pixel_format": (c_uint32, _P),
     "arv_camera_get_pixel_format_as_string": (_TEXT, _P),
     "arv_camera_dup_available_pixel_formats_as_strings": (_P, _P, POINTER(c_uint)),
-    "arv_camera_is_region_offset_available": (_INT, _P),
+    "arv_camera_is_feature_available": (_INT, _P, _TEXT),
     "arv_camera_set_region": (None, _P, _INT, _INT, _INT, _INT),
     "arv_camera_get_region": (None, _P, _INTS, _INTS, _INTS, _INTS),
     "arv_camera_get_width_bounds": (None, _P, _INTS, _INTS),
