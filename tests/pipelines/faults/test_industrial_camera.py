@@ -89,7 +89,7 @@ def test_of_two_cameras_one_dies_and_comes_back(bundle: Path, tmp_path: Path) ->
     with (
         device(),
         device(far, "GV02") as second,
-        Running(tmp_path, bundle, sources, sinks=sinks, lossless=(), patient=True) as station,
+        Running(tmp_path, bundle, sources, sinks=sinks, lossless=("near",), patient=True) as station,
     ):
         station.more_from("near", 3)
         station.more_from("far", 3)
@@ -103,4 +103,12 @@ def test_of_two_cameras_one_dies_and_comes_back(bundle: Path, tmp_path: Path) ->
             ended = station.end()
     ended.lawful()
     assert ended.moves("near") == ["CONNECTING", "RUNNING", "ENDED"]
+    counts = ended.counts("near")
+    # A busy machine may lose packets that it sends to itself; whatever arrived was inspected, and is in the files.
+    assert counts["inspected"] == counts["entered"] - counts["incomplete"] - counts["never_inspected"] >= 23, counts
+    assert not counts["failed"] and not any(counts["dropped"].values()) and counts["late"] == 0, counts
+    assert counts["incomplete"] + counts["never_inspected"] <= counts["inspected"] // 10, counts
+    assert all(
+        it["written"] >= counts["inspected"] and not it["dropped"] + it["failed"] for it in counts["sinks"].values()
+    )
     assert ended.moves("far")[-2:] == ["RUNNING", "ENDED"]
