@@ -92,7 +92,8 @@ def beside(model: lineside.Segmenter, shown: Sequence[Pixels], kind: str, second
     """One round of three cameras at 30 fps beside a fourth.
 
     Returns:
-        Decided frames per second of the three together, and the p99 of their age at the last sink, ms.
+        Decided frames per second of the three together and of the fourth by itself (``own``), and the p99 of the three's
+        age at the last sink, ms.
 
     Raises:
         RuntimeError: Not one frame was decided.
@@ -102,20 +103,31 @@ def beside(model: lineside.Segmenter, shown: Sequence[Pixels], kind: str, second
     runner = _runner(model, {**sources, **_fourth(kind, shown, bus)}, Ticks(1e9, lambda: None), bus)
     runner.start()
     runner.join(min(1.0, seconds))
-    before, begin = _decided(runner), time.monotonic()
+    before, own, begin = _decided(runner, OTHERS), _decided(runner, ("fourth",)), time.monotonic()
     runner.join(seconds)
-    while _decided(runner) - before < LEAST and time.monotonic() - begin < PATIENCE:
+    while _decided(runner, OTHERS) - before < LEAST and time.monotonic() - begin < PATIENCE:
         runner.join(0.1)
-    fps = (_decided(runner) - before) / (time.monotonic() - begin)
+    took = time.monotonic() - begin
+    fps, own_fps = (_decided(runner, OTHERS) - before) / took, (_decided(runner, ("fourth",)) - own) / took
     runner.close(drain=2.0, grace=5.0)
     if not fps:
         raise RuntimeError(f"three cameras beside a {kind} one got no result in {PATIENCE:.0f} s")
     clocks = [flow.clock for name, flow in runner.flows.items() if name.source in OTHERS]
-    return {"fps": fps, "p99_ms": StageClock.together(clocks).stats()[TOTAL].p99}
+    return {"fps": fps, "own": own_fps, "p99_ms": StageClock.together(clocks).stats()[TOTAL].p99}
 
 
-def _decided(runner: Runner) -> int:
-    return sum(counts.decided for name, counts in runner.snapshot().items() if name.source in OTHERS)
+def _decided(runner: Runner, sources: Sequence[str]) -> int:
+    return sum(counts.decided for name, counts in runner.snapshot().items() if name.source in sources)
+
+
+def _with_kept(turn: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """A round with ``kept``: the rate of the three, with the fourth's own frames, beside that of the three alone.
+
+    Where the engine is busy all the time, each frame of a slow camera is one less of the others': it is paid for and not
+    lost. A camera takes something from the others where this falls below 1.
+    """
+    alone = turn[FOURTH[0]]["fps"]
+    return {kind: {**found, "kept": (found["fps"] + found["own"]) / alone} for kind, found in turn.items()}
 
 
 def _in_turns(kinds: Sequence[Any], rounds: int, one: Callable[[Any], dict[str, float]]) -> list[dict[Any, Any]]:
@@ -157,7 +169,7 @@ def measure(seconds: float = 8.0, rounds: int = 7, *, counts: Sequence[int] = CO
         for picture in shown[:3]:
             model(picture)
         aggregate = _in_turns(counts, rounds, lambda count: together(model, shown, count, seconds))
-        fourth = _in_turns(FOURTH, rounds, lambda kind: beside(model, shown, kind, seconds))
+        fourth = [*map(_with_kept, _in_turns(FOURTH, rounds, lambda kind: beside(model, shown, kind, seconds)))]
     return rounded(
         {
             "size": SIZE,

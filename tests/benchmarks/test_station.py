@@ -50,7 +50,9 @@ def test_what_needs_no_peer_runs_and_leaves_figures(repository: Path, tmp_path: 
         for idle in (line["idle"], line["idle_watched"]):
             assert 0 < idle["lane"][span] <= idle["engine"][span]
     assert set(parts["sources"]["aggregate"]) == {"1", "2"}
-    assert set(parts["sources"]["fourth"]) == {"none", "healthy", "dead", "slow"}
+    fourth = parts["sources"]["fourth"]
+    assert set(fourth) == {"none", "healthy", "dead", "slow"}
+    assert fourth["none"]["kept"] == pytest.approx(1) and fourth["dead"]["own"] == 0
     soak = parts["soak"]
     assert soak["inspected"] == 600 and set(soak["written"].values()) == {600}
     assert soak["steady"]["threads"][1] >= 4 and soak["rss_per_million"]["half"] >= 0
@@ -206,6 +208,34 @@ def test_a_freeze_told_and_survived() -> None:
     assert (lost["fresh_s"], lost["told_s"], lost["gone"]) == (None, None, 1)
     stale = heard_of([(25.0, 20.5)])
     assert frozen(stale, 10 * SECOND, 20 * SECOND, None)["fresh_s"] is None, "a picture from the backlog is not fresh"
+
+
+def test_each_claim_about_several_sources_has_a_row_with_its_aim() -> None:
+    from station_rows import sources_rows
+
+    figures = {
+        "rounds": 7,
+        "seconds": 8.0,
+        "aggregate": {
+            str(count): {"fps": fps, "least": 1 / count, "ratio": fps / 20}
+            for count, fps in ((1, 20.0), (2, 19.8), (4, 19.0), (8, 18.8))
+        },
+        "fourth": {
+            kind: {"fps": fps, "own": own, "p99_ms": 90.0, "ratio": fps / 20, "kept": (fps + own) / 20}
+            for kind, fps, own in (
+                ("none", 20.0, 0.0), ("healthy", 15.0, 5.0), ("dead", 19.3, 0.0), ("slow", 19.1, 0.5)
+            )
+        },
+    }  # fmt: skip
+    told = {row.what.split(" (n")[0]: (row.goal, row.reached) for row in sources_rows(figures)}
+    assert told == {
+        "2 sources together, one engine": (">= 0.95", True),
+        "4 sources together, one engine": (">= 0.95", True),
+        "8 sources together, one engine": (">= 0.95", False),
+        "three cameras beside a healthy one": ("", None),
+        "three cameras beside a dead one": (">= 0.97 with its own", False),
+        "three cameras beside a slow one": (">= 0.97 with its own", True),
+    }
 
 
 def test_the_table_says_who_is_missing_and_what_was_refused() -> None:
