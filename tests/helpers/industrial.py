@@ -147,6 +147,20 @@ def some(source: AravisSource, count: int) -> list[Frame]:
     return found
 
 
+def whole(source: AravisSource, count: int) -> list[Frame]:
+    """So many whole frames of it. Where a machine with much else to do damages one, it is told as such and passed over."""
+    found: list[Frame] = []
+    for frame in source.frames():
+        if frame.damage is None:
+            found.append(frame)
+        else:
+            assert frame.pixels is None, "nobody shall look at what is incomplete"
+            frame.release()
+        if len(found) == count:
+            return found
+    raise AssertionError("frames stopped coming")
+
+
 def until(condition: Callable[[], object], what: str) -> None:
     """Waits until something holds."""
     end = time.monotonic() + PATIENCE

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.industrial import HERE, SMALL, device, opened, some, until
+from helpers.industrial import HERE, SMALL, device, opened, some, until, whole
 from lineside.pipelines.aravis.camera import Settings
 from lineside.pipelines.aravis.source import AravisSource
 from lineside.pipelines.catalog import Place, options_of
@@ -30,10 +30,9 @@ def is_ramp(pixels: Pixels) -> bool:
 def test_pictures_come_with_their_times() -> None:
     before = time.time()
     with device(), opened() as source:
-        frames = some(source, 8)
-        assert [(frame.size, frame.damage, frame.error, frame.trigger) for frame in frames] == [
-            ((48, 64),) + (None,) * 3
-        ] * 8
+        assert some(source, 1)[0].pts == 0.0
+        frames = whole(source, 8)
+        assert [(frame.size, frame.error, frame.trigger) for frame in frames] == [((48, 64), None, None)] * 8
         for frame in frames:
             assert isinstance(frame.pixels, np.ndarray) and is_ramp(frame.pixels)
             assert frame.clock[CAPTURE] <= frame.clock[READ] and before <= frame.wall <= time.time()
@@ -42,9 +41,9 @@ def test_pictures_come_with_their_times() -> None:
         with pytest.raises(ValueError, match="read-only"):
             frames[0].bgr()[0, 0] = 1
         times = [frame.pts for frame in frames]
-        assert times[0] == 0.0 and times == sorted(set(times))
+        assert times[0] > 0.0 and times == sorted(set(times))
         # The camera's clock is that of this machine, so both tell the same; what they time lies in one process.
-        assert times[-1] == pytest.approx((captured[-1] - captured[0]) / 1e9, abs=1.0)
+        assert times[-1] - times[0] == pytest.approx((captured[-1] - captured[0]) / 1e9, abs=1.0)
 
 
 def test_what_the_stream_says_about_itself() -> None:
@@ -59,9 +58,8 @@ def test_what_the_stream_says_about_itself() -> None:
 @pytest.mark.parametrize("kind", ["BayerRG8", "BayerGR8", "BayerGB8", "BayerBG8", "RGB8"])
 def test_colours_become_bgr(kind: str) -> None:
     with device(), opened(replace(SMALL, format=kind)) as source:
-        for frame in some(source, 3):
-            assert frame.damage is None and frame.bgr().shape == (48, 64, 3)
-            assert frame.bgr().any()
+        for frame in whole(source, 3):
+            assert frame.bgr().shape == (48, 64, 3) and frame.bgr().any()
 
 
 def test_settings_reach_the_camera() -> None:
@@ -70,11 +68,11 @@ def test_settings_reach_the_camera() -> None:
     with device():
         for exposure in (500.0, 10000.0):
             with opened(replace(SMALL, exposure=exposure, gain=0.0)) as source:
-                means.append(np.mean([frame.bgr().mean() for frame in some(source, 3)]))
+                means.append(np.mean([frame.bgr().mean() for frame in whole(source, 3)]))
         with opened(Settings()) as source:
-            assert some(source, 1)[0].size == (48, 64)
+            assert whole(source, 1)[0].size == (48, 64)
         with opened(replace(SMALL, x=10, y=20, width=33, height=17, packet=700, resend=False)) as source:
-            assert {frame.bgr().shape for frame in some(source, 2)} == {(17, 33)}
+            assert {frame.bgr().shape for frame in whole(source, 2)} == {(17, 33)}
     assert means[1] > 2 * means[0]
 
 
@@ -98,7 +96,7 @@ def test_what_a_camera_cannot_be(change: dict[str, object], why: str) -> None:
             source.open()
         # It was let go: the next one gets it.
         with opened() as other:
-            assert some(other, 1)[0].damage is None
+            assert whole(other, 1)
 
 
 def test_a_camera_that_is_not_there() -> None:
@@ -188,7 +186,7 @@ def test_a_stop_needs_no_picture() -> None:
 
 def test_frames_outlive_the_camera() -> None:
     with device(), opened(replace(SMALL, buffers=8)) as source:
-        frames = some(source, 3)
+        frames = whole(source, 3)
         kept = [frame.bgr().copy() for frame in frames]
         views = [frame.bgr()[10:20] for frame in frames]
         fork = frames[0].fork()
@@ -216,7 +214,7 @@ def test_a_buffer_goes_back_at_the_last_release() -> None:
 
 def test_those_who_keep_frames_take_no_buffer_from_the_camera() -> None:
     with device(), opened(replace(SMALL, buffers=4)) as source:
-        frames = some(source, 20)  # All held at once.
+        frames = whole(source, 20)  # All held at once.
         copies = [frame.bgr().flags.writeable for frame in frames]
         assert copies.count(False) <= 3 and not any(copies[:2])
         assert all(is_ramp(frame.bgr()) for frame in frames)
