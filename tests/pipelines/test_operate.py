@@ -139,6 +139,14 @@ SLACK = 40.0
 """Seconds that a machine with much else to do may add to what the settings promise; less than the usual ``finish``."""
 
 
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a process has said by its end; one that does not end is killed."""
+    try:
+        return process.communicate(timeout=120)[0]
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize(
     ("row", "places", "hanging"),
     [
@@ -165,7 +173,7 @@ def test_whatever_hangs_a_signal_ends_a_station_within_what_its_settings_promise
     until(lambda: all((tmp_path / place).exists() for place in places), process)
     begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=300)
+    out = ended(process)
     took = time.monotonic() - begin
     assert process.returncode == 1, out
     assert sorted(out.splitlines()[-len(hanging) :]) == hanging, out
@@ -181,7 +189,7 @@ def test_a_second_signal_does_not_wait_for_a_file_that_is_put_together(tmp_path:
     process.send_signal(signal.SIGTERM)
     until((tmp_path / "closing").exists, process)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=300)
+    out = ended(process)
     assert process.returncode == 1 and "sink Close" in out.splitlines()
 
 
