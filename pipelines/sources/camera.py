@@ -41,7 +41,9 @@ class Camera(Capture):
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         size = tuple(int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        return StreamInfo(self._name, "camera", live=True, size=(size[0], size[1]), fps=fps if fps > 0 else None)
+        return StreamInfo(
+            self._name, "camera", live=True, size=(size[0], size[1]), fps=fps if fps > 0 else None, format="bgr"
+        )
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`.

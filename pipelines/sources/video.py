@@ -57,7 +57,8 @@ class Video(Capture):
             )
         self._expected = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         fps = self._fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        return StreamInfo(self._path, "video", frames=self._expected or None, fps=fps if 0 < fps < 1000 else None)
+        rate = fps if 0 < fps < 1000 else None
+        return StreamInfo(self._path, "video", frames=self._expected or None, fps=rate, format="bgr")
 
     def frames(self) -> Iterator[Frame]:
         """See `Source.frames`.
