@@ -26,6 +26,7 @@ COVERED = {
     r"lineside zoo --json > benchmarks/results/zoo\.json": "minutes; tests/export/test_zoo_command.py runs it with one model",
     r"python benchmarks/zoo_train\.py": "hours; tests/benchmarks/test_zoo_train.py runs it with a tiny budget",
     r"python benchmarks/zoo_report\.py": "tests/benchmarks/test_zoo_report.py",
+    r"python -m lineside\.export\.modules\.check tests/data/vectors": "tests/export/modules/test_check.py",
     r"sudo apt-get install .*": "tests/packaging/test_system_step.py",
     r"python3 -m venv \.venv": "tests/packaging/test_make_demo.py, by way of scripts/venv.py",
     r"(\.venv/bin/)?pip install '\.\[[a-z,]+\]'": "tests/packaging/test_make_demo.py and test_wheel.py install so",
