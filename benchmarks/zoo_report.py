@@ -28,6 +28,10 @@ AIM, ALLOWED = 1.0, 1.05
 """Points of mask mAP50-95 above the base, and times its latency, from which on a model would be the better default."""
 
 
+CROWDED = 0.02
+"""Latencies closer than this share a column of names in the plot."""
+
+
 def costs(zoo: Mapping[str, Any]) -> str:
     """What every model costs, as a Markdown table.
 
@@ -166,6 +170,8 @@ def training(trained: Mapping[str, Any]) -> str:
 def plot(trained: Mapping[str, Any], path: Path) -> None:
     """Draws accuracy against latency, one point per trained model with its interval.
 
+    A model that has learned next to nothing is named below the axes: drawn to scale it would leave the others one spot.
+
     Args:
         trained: What ``benchmarks/zoo_train.py`` wrote.
         path: The picture to write.
@@ -175,25 +181,62 @@ def plot(trained: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=120)
-    for name, entry in trained["entries"].items():
+    entries = trained["entries"]
+    least = 0.5 * entries[BASE]["mask_map"]["mean"]
+    shown = {name: entry for name, entry in entries.items() if entry["mask_map"]["mean"] >= least}
+    figure, axes = pyplot.subplots(figsize=(8, 5.5), dpi=120)
+    for name, entry in shown.items():
         latency, accuracy = entry["latency"]["of_base"], entry["mask_map"]
         mean, interval = 100 * accuracy["mean"], [100 * end for end in accuracy["ci"]]
-        colour = "black" if name == BASE else "tab:red" if name == "edge" else "tab:blue"
+        colour = "black" if name == BASE else "tab:red" if name == COMBINED else "tab:blue"
         axes.errorbar(
-            [latency], [mean], yerr=[[mean - interval[0]], [interval[1] - mean]], fmt="none", color=colour, capsize=3
+            [latency], [mean], yerr=[[mean - interval[0]], [interval[1] - mean]], fmt="none", color=colour, alpha=0.5
         )
         axes.plot([latency] * len(entry["seeds"]), [100 * it for it in accuracy["by_seed"]], "_", color=colour, ms=9)
-        axes.plot([latency], [mean], "o", color=colour)
-        axes.annotate(name, (latency, mean), textcoords="offset points", xytext=(6, 4), fontsize=9)
+        axes.plot([latency], [mean], "o", color=colour, ms=5)
+    points = {name: (entry["latency"]["of_base"], 100 * entry["mask_map"]["mean"]) for name, entry in shown.items()}
+    for name, place in labels(points).items():
+        line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6}
+        axes.annotate(name, points[name], xytext=place, va="center", fontsize=9, arrowprops=line)
+    missing = ", ".join(
+        f"{name} {100 * entries[name]['mask_map']['mean']:.1f}" for name in entries if name not in shown
+    )
     size = trained["budget"]["size"]
     axes.axvline(ALLOWED, color="grey", linewidth=0.8, linestyle=":")
-    axes.set_xlabel(f"latency in onnxruntime, times the base (input {size}x{size}, one thread)")
-    axes.set_ylabel("mask mAP50-95 on fresh pictures, times 100 (dashes: single runs)")
+    axes.set_xlabel(
+        f"latency in onnxruntime, times the base (input {size}x{size}, one thread)"
+        + (f"\nnot shown: {missing}" if missing else "")
+    )
+    axes.set_ylabel("mask mAP50-95 on fresh pictures, times 100\n(bars: other pictures; dashes: single runs)")
+    axes.margins(x=0.1)
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, metadata={"Software": None})
     pyplot.close(figure)
+
+
+def labels(points: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Where the names stand: right of their points, those of one crowd in a column without touching each other.
+
+    Args:
+        points: Latency and accuracy by name.
+    """
+    heights = [height for _, height in points.values()]
+    step = max(0.05 * (max(heights) - min(heights)), 1e-3) * 1.6
+    crowds: list[list[str]] = []
+    for name in sorted(points, key=lambda name: points[name][0]):
+        if crowds and points[name][0] - points[crowds[-1][-1]][0] < CROWDED:
+            crowds[-1].append(name)
+        else:
+            crowds.append([name])
+    places = {}
+    for crowd in crowds:
+        crowd.sort(key=lambda name: points[name][1])
+        right = max(points[name][0] for name in crowd) + CROWDED
+        middle = sum(points[name][1] for name in crowd) / len(crowd)
+        for index, name in enumerate(crowd):
+            places[name] = (right, middle + step * (index - (len(crowd) - 1) / 2))
+    return places
 
 
 def write(document: Path, zoo: Mapping[str, Any], trained: Mapping[str, Any]) -> None:

@@ -126,6 +126,7 @@ def test_trained_weights_are_a_start_for_further_training(run: Path, dataset: Pa
     )
     settings = json.loads((best.parent / "settings.json").read_text())
     assert settings["ultralytics"]["batch"] == settings["ultralytics"]["nbs"] == 8  # no more than there are
+    assert settings["ultralytics"]["warmup_bias_lr"] == 0  # else a stem with LayerNorm never learns
     last, threads = seen[-1]
     assert threads == 3
     assert last.epoch == last.epochs == 1
