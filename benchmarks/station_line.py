@@ -67,7 +67,7 @@ def idle(bundle: Path, shown: Sequence[Pixels], frames: int, *, watched: bool = 
     }
 
 
-def measure(seconds: float = 60.0, frames: int = 2000, quick: bool = False) -> dict[str, Any]:
+def measure(seconds: float = 60.0, frames: int = 1000, quick: bool = False) -> dict[str, Any]:
     """Both figures of each model.
 
     Args:

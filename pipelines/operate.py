@@ -254,16 +254,10 @@ def operate(
         shown = partial(voice.do, partial(show, runner), idle=True)
         _until_ended(runner, wanted, shown, drain, finish, grace, bus, signals)
         voice.do(partial(show, runner))
-    counts = runner.snapshot()
     return Report(
         name=shape.plan.name,
         seconds=time.monotonic() - begin,
-        branches={
-            name: BranchReport(
-                runner.stream_of(name.source).live, counts[name], flow.clock.stats(), flow.terms.deadline_ns
-            )
-            for name, flow in runner.flows.items()
-        },
+        branches=_branches(runner),
         states=runner.states(),
         classes=tally.classes,
         stopped=signals.received[0] if signals.received else "",
@@ -274,3 +268,17 @@ def operate(
             for name, passage in runner.passages.items()
         },
     )
+
+
+def _branches(runner: Runner) -> dict[BranchName, BranchReport]:
+    """What became of the frames of every source in front of every model, all counts of one moment."""
+    counts = runner.snapshot()
+    return {
+        name: BranchReport(
+            live=runner.stream_of(name.source).live,
+            counts=counts[name],
+            stages=flow.clock.stats(),
+            deadline_ns=flow.terms.deadline_ns,
+        )
+        for name, flow in runner.flows.items()
+    }

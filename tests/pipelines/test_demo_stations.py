@@ -24,6 +24,7 @@ import pytest
 from helpers.documents import ROOT, commands
 from helpers.gst import PATIENCE, until
 from helpers.industrial import alone
+from helpers.running import frames_of
 from helpers.served import needs_server
 from lineside.pipelines.sources.replay import Replay
 from lineside.pipelines.station import read_station
@@ -150,14 +151,8 @@ def agrees(folder: Path, written: dict[str, int]) -> None:
 
 
 def shown_in(folder: Path) -> int:
-    """Pictures that the films show."""
-    count = 0
-    for path in folder.glob("seen*.m*"):
-        film = cv2.VideoCapture(str(path))
-        while film.read()[0]:
-            count += 1
-        film.release()
-    return count
+    """Pictures that the films of a station show."""
+    return sum(frames_of(path) for path in folder.glob("seen*.m*"))
 
 
 def test_from_pictures_as_of_a_camera(desk: Path) -> None:
@@ -166,11 +161,7 @@ def test_from_pictures_as_of_a_camera(desk: Path) -> None:
 
 def test_from_a_film(desk: Path) -> None:
     counts = runs(shown(r"lineside station configs/stations/demo-video\.yaml --out \S+"), desk, by_itself=True)
-    film = cv2.VideoCapture(str(ROOT / "demo" / "line.mp4"))
-    frames = 0
-    while film.read()[0]:
-        frames += 1
-    film.release()
+    frames = frames_of(ROOT / "demo" / "line.mp4")
     assert counts["inspected"] == counts["entered"] == frames == shown_in(desk / "filmed")
     lines = [json.loads(line) for line in (desk / "filmed" / "lines.jsonl").read_text().splitlines()]
     tracks = {it["track"] for line in lines for it in line["detections"]}

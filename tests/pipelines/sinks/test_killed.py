@@ -19,6 +19,7 @@ import openpyxl
 import pytest
 
 from helpers.inspected import inspected
+from helpers.running import frames_of
 from lineside.pipelines.records import STATION_COLUMNS
 from lineside.pipelines.sinks.ffmpeg import find_ffmpeg
 from lineside.pipelines.sinks.pictures import whole_picture
@@ -135,13 +136,7 @@ def told(folder: Path) -> list[int]:
 
 def shown(folder: Path) -> int:
     """Frames that the videos show together."""
-    count = 0
-    for path in folder.glob("f-*.mp4*"):
-        capture = cv2.VideoCapture(str(path))
-        while capture.read()[0]:
-            count += 1
-        capture.release()
-    return count
+    return sum(frames_of(path) for path in folder.glob("f-*.mp4*"))
 
 
 @pytest.mark.slow
