@@ -180,6 +180,7 @@ def test_from_a_network_camera(desk: Path) -> None:
         runs([*station, "--set", f"line.url={found[1]}"], desk)
 
 
+@pytest.mark.slow
 def test_from_an_industrial_camera(desk: Path) -> None:
     with alone():
         camera = shown(r"python -m lineside\.pipelines\.aravis\.simulated .*&")

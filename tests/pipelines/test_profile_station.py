@@ -80,6 +80,7 @@ def test_each_source_has_its_accounts_and_the_results_are_thrown_away(cli, stati
     assert profile["all"]["stages"]["total"]["max"] == max(it["stages"]["total"]["max"] for it in (top, side))
 
 
+@pytest.mark.slow
 def test_tables_limits_and_a_folder_for_the_results(cli, station: Path, tmp_path: Path) -> None:
     out = tmp_path / "kept"
     done = cli("profile", station, "--duration", "5s", "--max-p99", "1ns", "--out", out, "--set", "top.count=2")

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def job(bundle: Path, folder: Path, limit: int | None) -> Job:
 def test_a_camera_that_fails_is_built_anew(end: str, device, bundle: Path, tmp_path: Path) -> None:
     device((2, end), (0, end), (9, "frozen"))
     heard: list[str] = []
-    with Session(job(bundle, tmp_path / "out", 5), heard.append, QUICK) as session:
+    limits = replace(QUICK, connect=3.0)  # the second one freezes before its first frame
+    with Session(job(bundle, tmp_path / "out", 5), heard.append, limits) as session:
         summary = session.run(lambda graph: None)
     assert summary.source == "camera 63" and summary.live
     assert summary.counts.entered == 5 and summary.counts.balanced

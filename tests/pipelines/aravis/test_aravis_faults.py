@@ -107,6 +107,7 @@ def test_what_never_came_is_counted() -> None:
     assert lost + whole <= round((numbers[-1] - numbers[0]) * 25) + 1
 
 
+@pytest.mark.slow
 def test_a_camera_that_dies_is_an_error() -> None:
     with device() as camera, opened() as source:
         frames = source.frames()
@@ -117,6 +118,7 @@ def test_a_camera_that_dies_is_an_error() -> None:
                 frame.release()
 
 
+@pytest.mark.slow
 def test_a_dead_camera_is_closed_without_waiting_for_it() -> None:
     with device() as camera:
         source = AravisSource(HERE, SMALL, patience=0.05)
@@ -158,6 +160,7 @@ def test_a_program_that_ends_lets_the_camera_go() -> None:
         watched.stop()
 
 
+@pytest.mark.slow
 def test_the_hold_of_a_crashed_program_ends() -> None:
     with device(), holder() as other:
         watched = Watched()

@@ -113,6 +113,7 @@ def test_a_client_that_is_killed_is_noticed() -> None:
         line.wait(5)
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_holds_up_nobody_and_nothing_piles_up() -> None:
     """It keeps its connection and reads nothing; what does not fit into the socket is dropped."""
     noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)

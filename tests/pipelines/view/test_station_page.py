@@ -131,6 +131,7 @@ def test_a_page_that_draws_nothing_costs_the_others_nothing(
         assert all(it["sinks"]["page"]["dropped"] == 0 for it in at.state()["branches"])
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_old_looks_old_although_its_camera_runs(
     place: Path, cameras: dict[str, Command], visit: Callable[..., Visit]
 ) -> None:
