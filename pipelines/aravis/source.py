@@ -13,6 +13,7 @@ from lineside.pipelines.aravis.formats import FORMATS, copied, demosaiced, refus
 from lineside.pipelines.aravis.numbers import Numbers, Storm
 from lineside.pipelines.aravis.pace import Asked, Pending, Ticker
 from lineside.pipelines.aravis.stream import Arrived, Stream
+from lineside.pipelines.clocks import monotonic_of
 from lineside.pipelines.elements import StreamInfo
 from lineside.pipelines.events import Bus
 from lineside.pipelines.frame import TRIGGER, Frame, Pixels
@@ -196,7 +197,7 @@ class AravisSource:
         now = time.monotonic_ns()
         if not arrived.system or arrived.damage:  # Where the first packet is missing, the stamp is another picture's.
             return now
-        return min(now, max(self._captured, now - (time.time_ns() - arrived.system)))
+        return min(now, max(self._captured, monotonic_of(arrived.system)))
 
     def _time(self, arrived: Arrived, captured: int) -> float:
         """Presentation time in seconds since the first picture: by the camera's clock, where it has told it."""
