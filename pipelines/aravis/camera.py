@@ -8,7 +8,7 @@ from ctypes import byref, c_double, c_int
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lineside.pipelines.aravis.discover import first, nobody
+from lineside.pipelines.aravis.discover import first, nobody, way_to
 from lineside.pipelines.aravis.formats import FORMATS, Format, refusal
 from lineside.pipelines.aravis.library import Refused, call, library, names_of
 from lineside.pipelines.aravis.stream import Stream
@@ -97,7 +97,7 @@ class Camera:
         if not name:
             raise SourceError(nobody(wanted))
         try:
-            self._camera = call("arv_camera_new", name.encode())
+            self._camera = call("arv_camera_new", way_to(name).encode())
         except Refused as error:
             raise SourceError(self._held() if error.held else nobody(wanted, str(error))) from None
         if not self._camera:

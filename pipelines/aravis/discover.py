@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import threading
 
 from lineside.pipelines.aravis.library import library
 
-__all__ = ["cameras", "first", "nobody"]
+__all__ = ["cameras", "first", "nobody", "way_to"]
 
 _lock = threading.Lock()
 """The list is the library's own, one for the whole process."""
@@ -33,6 +34,33 @@ def first() -> str:
     """Identification of the first camera; empty where none answers."""
     found = cameras()
     return found[0][0] if found else ""
+
+
+def way_to(wanted: str) -> str:
+    """What to open for a camera: its address, where one is known.
+
+    A computer with several network interfaces hears a camera on more than one of them. Aravis, when it opens a camera by
+    name, takes the one on which it heard it first, which need not be one that its pictures can come by; by address it takes
+    the interface of that network.
+
+    Args:
+        wanted: Identification or address.
+
+    Returns:
+        The address; ``wanted`` where it is one, and where the camera has none (USB) or goes by another of its names.
+    """
+    if _is_address(wanted):
+        return wanted
+    addresses = [address for name, address in cameras() if name == wanted]
+    return addresses[0] if len(addresses) == 1 and _is_address(addresses[0]) else wanted
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def nobody(wanted: str, why: str = "") -> str:

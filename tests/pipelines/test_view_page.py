@@ -29,6 +29,7 @@ HOLD_FRAMES = """
     let hidden = false;
     window.requestAnimationFrame = (draw) => (hidden ? held.push(draw) : real(draw));
     window.hide = () => { hidden = true; };
+    window.holds = () => held.length > 0;
     window.unhide = () => { hidden = false; held.splice(0).forEach((draw) => real(draw)); };
 """
 """Does to a page what a hidden tab does: animation frames wait until somebody looks again."""
@@ -189,6 +190,7 @@ def test_a_hidden_page_drops_pictures_and_a_visible_one_goes_on(bundles, visit):
     with station(bundles, camera(takt_ms=25)) as at:
         hidden, watching = visit(at, HOLD_FRAMES), visit(at)
         hidden.page.evaluate("hide()")
+        wait_until(lambda: hidden.page.evaluate("holds()"))  # One that was asked for before is shown still.
         last, skipped = hidden.version(), hidden.skipped()
         wait_until(lambda: watching.version() >= last + 50)
         assert hidden.version() == last

@@ -123,6 +123,22 @@ def test_a_camera_by_name_and_address(wanted: str) -> None:
         assert some(source, 1)[0].source == wanted
 
 
+def test_a_camera_is_opened_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, Aravis takes the network interface that heard it first, and its pictures may come by another one."""
+    from lineside.pipelines.aravis import discover
+
+    known = [("Left", "192.0.2.7"), ("Usb", "USB3"), ("Twin", "192.0.2.8"), ("Twin", "192.0.2.9")]
+    monkeypatch.setattr(discover, "cameras", lambda: known)
+    ways = {wanted: discover.way_to(wanted) for wanted in ("Left", "192.0.2.99", "Usb", "Twin", "its nickname")}
+    assert ways == {
+        "Left": "192.0.2.7",
+        "192.0.2.99": "192.0.2.99",
+        "Usb": "Usb",
+        "Twin": "Twin",
+        "its nickname": "its nickname",
+    }
+
+
 def test_the_first_camera_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     from lineside.pipelines.aravis import discover
 
