@@ -1,6 +1,6 @@
 """The station measured, in one run: tables on the terminal, the figures as JSON in ``benchmarks/results/``.
 
-    python benchmarks/station.py [--quick] [--only line,sources] [--frames 1000000] [--out FILE] [--readme]
+    python benchmarks/station.py [--quick] [--only line,sources [--keep]] [--frames 1000000] [--out FILE] [--readme]
 
 Each part runs in a process of its own, one after the other, as those of ``runtime.py`` do:
 
@@ -85,6 +85,9 @@ def options(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a moment of each: shows that everything works")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the file's figures of the parts that are not measured"
+    )
     parser.add_argument("--frames", type=int, default=FRAMES, help="frames of the part soak")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "station.json")
     parser.add_argument("--readme", action="store_true", help="also put the table into benchmarks/README.md")
@@ -99,6 +102,8 @@ def options(words: list[str] | None) -> argparse.Namespace:
     unknown = [part for part in found.wanted if part not in PARTS]
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if found.keep and not found.out.exists():
+        parser.error(f"--keep: there is no {found.out} to keep figures of")
     if found.frames < 100:
         parser.error("--frames takes a number from 100 on")
     return found
@@ -116,6 +121,8 @@ def main(words: list[str] | None = None) -> None:
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
     prepare(wanted.wanted, wanted.quick, not wanted.quick if wanted.install is None else wanted.install)
     results["peers"] = {name: versions(name) for name in ENVIRONMENTS}
+    if wanted.keep:
+        results["parts"] = json.loads(wanted.out.read_text())["parts"]
     called = calls(wanted.quick, wanted.frames)
     for part in wanted.wanted:
         print(f"measuring {part} ...", file=sys.stderr, flush=True)

@@ -65,7 +65,7 @@ def sources_rows(figures: dict[str, Any]) -> Iterator[Row]:
             f"{alone[0]} source",
             f"{found['fps']:.1f} fps",
             f"{alone[1]['fps']:.1f} fps",
-            f"{found['ratio']:.3f} of the rate, least {found['least'] * int(count):.2f} of a fair share",
+            f"{found['ratio']:.3f} of the rate ({_between(found)}), least {found['least'] * int(count):.2f} of a fair share",
             f">= {AGGREGATE}",
             found["ratio"] >= AGGREGATE,
         )
@@ -79,10 +79,15 @@ def sources_rows(figures: dict[str, Any]) -> Iterator[Row]:
             "the three alone",
             f"{found['fps']:.1f} fps, p99 {found['p99_ms']:.0f} ms; its own {found['own']:.1f} fps",
             f"{none['fps']:.1f} fps, p99 {none['p99_ms']:.0f} ms",
-            f"{found['ratio']:.3f} of the rate, {found['kept']:.3f} with its own",
+            f"{found['ratio']:.3f} of the rate, {found['kept']:.3f} ({_between(found)}) with its own",
             f">= {OTHERS} with its own" if judged else "",
             found["kept"] >= OTHERS if judged else None,
         )
+
+
+def _between(found: dict[str, Any]) -> str:
+    """The 95 % interval of a median."""
+    return "{:.3f} to {:.3f}".format(*found["interval"])
 
 
 def soak_rows(figures: dict[str, Any]) -> Iterator[Row]:

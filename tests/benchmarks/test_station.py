@@ -217,11 +217,11 @@ def test_each_claim_about_several_sources_has_a_row_with_its_aim() -> None:
         "rounds": 7,
         "seconds": 8.0,
         "aggregate": {
-            str(count): {"fps": fps, "least": 1 / count, "ratio": fps / 20}
+            str(count): {"fps": fps, "least": 1 / count, "ratio": fps / 20, "interval": [0.9, fps / 19]}
             for count, fps in ((1, 20.0), (2, 19.8), (4, 19.0), (8, 18.8))
         },
         "fourth": {
-            kind: {"fps": fps, "own": own, "p99_ms": 90.0, "ratio": fps / 20, "kept": (fps + own) / 20}
+            kind: {"fps": fps, "own": own, "p99_ms": 90.0, "ratio": fps / 20, "kept": (fps + own) / 20, "interval": [0, 1]}
             for kind, fps, own in (
                 ("none", 20.0, 0.0), ("healthy", 15.0, 5.0), ("dead", 19.3, 0.0), ("slow", 19.1, 0.5)
             )
@@ -236,6 +236,28 @@ def test_each_claim_about_several_sources_has_a_row_with_its_aim() -> None:
         "three cameras beside a dead one": (">= 0.97 with its own", False),
         "three cameras beside a slow one": (">= 0.97 with its own", True),
     }
+
+
+def test_a_median_is_told_with_what_chance_leaves_open() -> None:
+    from station_sources import median_interval
+
+    assert median_interval([float(value) for value in range(25, 0, -1)]) == (8.0, 18.0)  # 95.7 % of all coin throws
+    assert median_interval([3.0, 1.0, 2.0, 4.0, 5.0]) == (1.0, 5.0)
+    assert median_interval([3.0, 1.0, 2.0, 4.0, 5.0, 6.0]) == (1.0, 6.0)  # 96.9 %
+    assert median_interval([2.0]) == (2.0, 2.0)
+
+
+def test_parts_that_are_not_measured_again_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import station
+
+    out = tmp_path / "station.json"
+    out.write_text(json.dumps({"parts": {"soak": {"kept": 1}, "sources": {"old": 1}}}))
+    monkeypatch.setattr(station, "quietest", lambda part, call, tries: {"new": call})
+    monkeypatch.setattr(station, "table", lambda results, of: str(list(results["parts"])))
+    station.main(["--only", "sources", "--keep", "--quick", "--out", str(out)])
+    parts = json.loads(out.read_text())["parts"]
+    assert list(parts) == ["soak", "sources"]
+    assert parts["soak"] == {"kept": 1} and "station_sources" in parts["sources"]["new"]
 
 
 def test_the_table_says_who_is_missing_and_what_was_refused() -> None:
