@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measure import Load, Times
+from measure import Load, Times, median_interval
 
 import lineside
 from lineside.pipelines.elements import StreamInfo
@@ -125,10 +125,15 @@ def engine_round(engines: Sequence[Engine], seconds: float) -> tuple[float, floa
 
 
 def measure_mode(
-    bundle: str | Path, seconds: float, mode: Mode, pictures: Sequence[npt.NDArray[np.uint8]], threads: int | None
+    bundle: str | Path,
+    seconds: float,
+    mode: Mode,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    threads: int | None,
+    rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Compares loop and engine in one mode; in ``throughput`` all its sessions run side by side in both."""
-    share = seconds / ROUNDS / 2
+    share = seconds / rounds / 2
     loops: list[tuple[float, float]] = []
     alone: list[tuple[float, float]] = []
     load = Load()
@@ -138,7 +143,7 @@ def measure_mode(
         for engine in engines:
             for slot in engine.buffers()[model.manifest.input.name]:
                 Preprocessor(model.manifest.input.size).prepare(pictures[0], slot)
-        for number in range(ROUNDS):
+        for number in range(rounds):
             # In turns, each first every other time, so that neither profits from a machine that warms up.
             for what in ("loop", "engine") if number % 2 else ("engine", "loop"):
                 if what == "loop":
@@ -146,15 +151,18 @@ def measure_mode(
                 else:
                     alone.append(engine_round(engines, share))
         lanes = model.lanes
+    ratios = [loop[0] / engine[0] for loop, engine in zip(loops, alone, strict=True)]
+    shares = [loop[1] / engine[1] - 1 for loop, engine in zip(loops, alone, strict=True)]
     return {
         "lanes": lanes,
         "loop_fps": statistics.median(fps for fps, _ in loops),
         "engine_fps": statistics.median(fps for fps, _ in alone),
-        "ratio": statistics.median(loop[0] / engine[0] for loop, engine in zip(loops, alone, strict=True)),
+        "ratio": statistics.median(ratios),
+        "ratio_interval": median_interval(ratios),
         "loop_cpu_ms": statistics.median(cpu for _, cpu in loops),
         "engine_cpu_ms": statistics.median(cpu for _, cpu in alone),
-        "cpu_over_engine": statistics.median(loop[1] / engine[1] for loop, engine in zip(loops, alone, strict=True))
-        - 1,
+        "cpu_over_engine": statistics.median(shares),
+        "cpu_interval": median_interval(shares),
         "rounds": {"loop": loops, "engine": alone},
         "foreign_cpu": load.foreign(),
     }
@@ -167,6 +175,7 @@ def measure(
     pictures: Sequence[npt.NDArray[np.uint8]] | None = None,
     modes: Sequence[Mode] = MODES,
     threads: int | None = None,
+    rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Compares loop and engine.
 
@@ -176,18 +185,21 @@ def measure(
         pictures: Frames, uint8 BGR; noise of 1920x1080 by default.
         modes: Modes of the engine to compare in.
         threads: Threads of one inference; None leaves the choice to the engine.
+        rounds: Rounds that the time is divided into.
 
     Returns:
         By mode the medians of the rounds: ``loop_fps``, ``engine_fps``, their ``ratio`` (median of the rounds' ratios),
         processor time per frame of both in ms (``loop_cpu_ms``, ``engine_cpu_ms``) and how much more the loop takes
-        (``cpu_over_engine``, median of the rounds' shares), the rounds themselves, and ``foreign_cpu``, the share of the machine that other processes used meanwhile.
+        (``cpu_over_engine``, median of the rounds' shares), between what both medians lie with 95 % probability
+        (``ratio_interval``, ``cpu_interval``), the rounds themselves, and ``foreign_cpu``, the share of the machine that
+        other processes used meanwhile.
     """
     if pictures is None:
         pictures = [frame.pixels for frame in synthetic(SIZE, 4, pictures=4).frames() if frame.pixels is not None]
     return {
         "bundle": Path(bundle).name,
         "size": list(pictures[0].shape[:2]),
-        "modes": {mode: measure_mode(bundle, seconds, mode, pictures, threads) for mode in modes},
+        "modes": {mode: measure_mode(bundle, seconds, mode, pictures, threads, rounds) for mode in modes},
     }
 
 

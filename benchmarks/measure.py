@@ -227,3 +227,20 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The values between which the median of what they were drawn from lies, with 95 % probability at least.
+
+    Each value is as likely above that median as below it, whatever the distribution, so ranks follow from coin throws
+    (Conover, "Practical Nonparametric Statistics", 1999, 3.2). Of less than six values it is all they span.
+    """
+    ordered, count = sorted(values), len(values)
+    outside, rank = 0.0, 0
+    while rank < (count - 1) // 2:
+        outside += math.comb(count, rank) / 2**count
+        if 2 * outside > 0.05:
+            break
+        rank += 1
+    rank = max(rank - 1, 0)
+    return ordered[rank], ordered[count - 1 - rank]

@@ -25,7 +25,7 @@ def line_rows(figures: dict[str, Any]) -> Iterator[Row]:
             "engine alone",
             f"{rate['loop_fps']:.1f} fps",
             f"{rate['engine_fps']:.1f} fps",
-            f"{rate['ratio']:.3f} of the rate",
+            "{:.3f} of the rate ({:.3f} to {:.3f})".format(rate["ratio"], *rate["ratio_interval"]),
             f">= {LOOP}",
             rate["ratio"] >= LOOP,
         )
@@ -35,7 +35,7 @@ def line_rows(figures: dict[str, Any]) -> Iterator[Row]:
             "engine alone",
             f"{rate['loop_cpu_ms']:.1f} ms",
             f"{rate['engine_cpu_ms']:.1f} ms",
-            f"{more:+.1%}",
+            "{:+.1%} ({:+.1%} to {:+.1%})".format(more, *rate["cpu_interval"]),
             f"<= {LOOP_CPU:+.0%}",
             more <= LOOP_CPU,
         )

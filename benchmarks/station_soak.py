@@ -134,7 +134,8 @@ def measure(frames: int = 1_000_000) -> dict[str, Any]:
 
     Returns:
         ``rss_per_million`` in MB (10^6 bytes) with ``half`` of its 95 % interval, from the means of ``blocks``
-        stretches; by resource the least and the most after the settling (``steady``); the end; some samples.
+        stretches; by resource the least and the most after the settling (``steady``); the end; some samples; and the share
+        of the machine that others used (``others``), which makes it slower and changes nothing that is counted here.
     """
     load = Load()
     samples, end = run(frames)
@@ -154,5 +155,5 @@ def measure(frames: int = 1_000_000) -> dict[str, Any]:
         },
         **rounded(end),
         "some": kept,
-        "foreign_cpu": round(load.foreign(), 3),
+        "others": round(load.foreign(), 3),
     }

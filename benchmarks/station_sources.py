@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from loop import Ticks
-from measure import Load
+from measure import Load, median_interval
 from station_parts import DEMO, SIZE, Pixels, pictures, rounded
 
 import lineside
@@ -160,23 +159,6 @@ def _medians(turns: list[dict[Any, Any]], base: Any, judged: str) -> dict[str, d
         }
         for kind in turns[0]
     }
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The values between which the median of what they were drawn from lies, with 95 % probability at least.
-
-    Each value is as likely above that median as below it, whatever the distribution, so ranks follow from coin throws
-    (Conover, "Practical Nonparametric Statistics", 1999, 3.2). Of less than six values it is all they span.
-    """
-    ordered, count = sorted(values), len(values)
-    outside, rank = 0.0, 0
-    while rank < (count - 1) // 2:
-        outside += math.comb(count, rank) / 2**count
-        if 2 * outside > 0.05:
-            break
-        rank += 1
-    rank = max(rank - 1, 0)
-    return ordered[rank], ordered[count - 1 - rank]
 
 
 def measure(seconds: float = 2.5, rounds: int = 25, *, counts: Sequence[int] = COUNTS) -> dict[str, Any]:

@@ -239,7 +239,7 @@ def test_each_claim_about_several_sources_has_a_row_with_its_aim() -> None:
 
 
 def test_a_median_is_told_with_what_chance_leaves_open() -> None:
-    from station_sources import median_interval
+    from measure import median_interval
 
     assert median_interval([float(value) for value in range(25, 0, -1)]) == (8.0, 18.0)  # 95.7 % of all coin throws
     assert median_interval([3.0, 1.0, 2.0, 4.0, 5.0]) == (1.0, 5.0)
