@@ -99,7 +99,8 @@ def soak_rows(figures: dict[str, Any]) -> Iterator[Row]:
         "-",
         f"{growth['mb']:+.2f} MB",
         "",
-        f"95 % interval {growth['mb'] - growth['half']:+.2f} to {most:+.2f} MB",
+        f"95 % interval {growth['mb'] - growth['half']:+.2f} to {most:+.2f} MB; "
+        f"others used {figures['others']:.0%} of the machine",
         f"<= {RSS_MB:g} MB",
         most <= RSS_MB,
     )

@@ -8,7 +8,7 @@ from ctypes import byref, c_double, c_int
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lineside.pipelines.aravis.discover import first, nobody, way_to
+from lineside.pipelines.aravis.discover import find, nobody
 from lineside.pipelines.aravis.formats import FORMATS, Format, refusal
 from lineside.pipelines.aravis.library import Refused, call, library, names_of
 from lineside.pipelines.aravis.stream import Stream
@@ -89,15 +89,15 @@ class Camera:
 
     def __init__(self, wanted: str) -> None:
         self._arv = library()
-        self.name = name = wanted or first()
+        self.name, way = find(wanted)
         self._camera: int | None = None
         self._streams: list[Stream] = []
         self._started = False
         self._using = threading.Lock()
-        if not name:
+        if not way:
             raise SourceError(nobody(wanted))
         try:
-            self._camera = call("arv_camera_new", way_to(name).encode())
+            self._camera = call("arv_camera_new", way.encode())
         except Refused as error:
             raise SourceError(self._held() if error.held else nobody(wanted, str(error))) from None
         if not self._camera:

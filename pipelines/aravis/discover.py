@@ -8,7 +8,7 @@ import threading
 
 from lineside.pipelines.aravis.library import library
 
-__all__ = ["cameras", "first", "nobody", "way_to"]
+__all__ = ["cameras", "find", "nobody"]
 
 _lock = threading.Lock()
 """The list is the library's own, one for the whole process."""
@@ -30,29 +30,26 @@ def cameras() -> list[tuple[str, str]]:
     return [(_text(name), _text(address)) for name, address in found]
 
 
-def first() -> str:
-    """Identification of the first camera; empty where none answers."""
-    found = cameras()
-    return found[0][0] if found else ""
-
-
-def way_to(wanted: str) -> str:
-    """What to open for a camera: its address, where one is known.
+def find(wanted: str) -> tuple[str, str]:
+    """Who is meant, and what to open for it: its address, where one is known.
 
     A computer with several network interfaces hears a camera on more than one of them. Aravis, when it opens a camera by
     name, takes the one on which it heard it first, which need not be one that its pictures can come by; by address it takes
     the interface of that network.
 
     Args:
-        wanted: Identification or address.
+        wanted: Identification or address; empty for the first camera that answers.
 
     Returns:
-        The address; ``wanted`` where it is one, and where the camera has none (USB) or goes by another of its names.
+        What was wanted, else the identification of the first camera (empty where none answers); and its address, or the
+        same once more where that is one already, and where the camera has none (USB) or goes by another of its names.
     """
     if _is_address(wanted):
-        return wanted
-    addresses = [address for name, address in cameras() if name == wanted]
-    return addresses[0] if len(addresses) == 1 and _is_address(addresses[0]) else wanted
+        return wanted, wanted
+    found = cameras()
+    name = wanted or (found[0][0] if found else "")
+    addresses = [address for one, address in found if one == name]
+    return name, addresses[0] if len(addresses) == 1 and _is_address(addresses[0]) else name
 
 
 def _is_address(text: str) -> bool:

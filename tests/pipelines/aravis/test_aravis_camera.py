@@ -129,14 +129,15 @@ def test_a_camera_is_opened_by_its_address(monkeypatch: pytest.MonkeyPatch) -> N
 
     known = [("Left", "192.0.2.7"), ("Usb", "USB3"), ("Twin", "192.0.2.8"), ("Twin", "192.0.2.9")]
     monkeypatch.setattr(discover, "cameras", lambda: known)
-    ways = {wanted: discover.way_to(wanted) for wanted in ("Left", "192.0.2.99", "Usb", "Twin", "its nickname")}
-    assert ways == {
-        "Left": "192.0.2.7",
-        "192.0.2.99": "192.0.2.99",
-        "Usb": "Usb",
-        "Twin": "Twin",
-        "its nickname": "its nickname",
+    ways = {
+        "": ("Left", "192.0.2.7"),
+        "Left": ("Left", "192.0.2.7"),
+        "192.0.2.99": ("192.0.2.99", "192.0.2.99"),
+        "Usb": ("Usb", "Usb"),
+        "Twin": ("Twin", "Twin"),
+        "its nickname": ("its nickname", "its nickname"),
     }
+    assert {wanted: discover.find(wanted) for wanted in ways} == ways
 
 
 def test_the_first_camera_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
