@@ -92,18 +92,20 @@ def _between(found: dict[str, Any]) -> str:
 
 def soak_rows(figures: dict[str, Any]) -> Iterator[Row]:
     """Growth of a long run."""
-    growth, steady = figures["rss_per_million"], figures["steady"]
-    most = growth["mb"] + growth["half"]
-    yield Row(
-        f"memory per 10^6 frames, {figures['frames']} frames (n = {figures['blocks']} means of {figures['samples']})",
-        "-",
-        f"{growth['mb']:+.2f} MB",
-        "",
-        f"95 % interval {growth['mb'] - growth['half']:+.2f} to {most:+.2f} MB; "
-        f"others used {figures['others']:.0%} of the machine",
-        f"<= {RSS_MB:g} MB",
-        most <= RSS_MB,
-    )
+    steady = figures["steady"]
+    for key, what in (("rss", "memory"), ("own", "memory without pages of files")):
+        growth = figures[f"{key}_per_million"]
+        most, judged = growth["mb"] + growth["half"], key == "rss"
+        yield Row(
+            f"{what} per 10^6 frames, {figures['frames']} frames (n = {figures['blocks']} means of {figures['samples']})",
+            "-",
+            f"{growth['mb']:+.2f} MB",
+            "",
+            f"95 % interval {growth['mb'] - growth['half']:+.2f} to {most:+.2f} MB; "
+            f"others used {figures['others']:.0%} of the machine",
+            f"<= {RSS_MB:g} MB" if judged else "",
+            most <= RSS_MB if judged else None,
+        )
     for key in ("threads", "descriptors", "waiting"):
         least, highest = steady[key]
         what = "frames in all queues" if key == "waiting" else key

@@ -30,7 +30,7 @@ LAUNCH = (
     "  t. ! csv name=table path=table.csv rotate_size=2MB keep_size=20MB floor=0B"
     "  t. ! sqlite name=store path=parts.db keep=30s floor=0B"
 )
-WATCHED = ("frames", "rss", "threads", "descriptors", "waiting")
+WATCHED = ("frames", "rss", "own", "threads", "descriptors", "waiting")
 SETTLING = 0.25
 """Share of the frames after which memory is watched: pools, caches and files have found their size."""
 BLOCKS = 20
@@ -45,7 +45,7 @@ def run(frames: int, looks: int = 1000) -> tuple[list[dict[str, float]], dict[st
         looks: How often the process is looked at, about.
 
     Returns:
-        Samples (``frames`` decided, ``rss`` bytes, ``threads``, ``descriptors``, ``waiting`` frames in all queues) and
+        Samples (``frames`` decided, ``rss`` and ``own`` bytes, ``threads``, ``descriptors``, ``waiting`` frames in all queues) and
         what the end was like.
 
     Raises:
@@ -134,24 +134,24 @@ def measure(frames: int = 1_000_000) -> dict[str, Any]:
 
     Returns:
         ``rss_per_million`` in MB (10^6 bytes) with ``half`` of its 95 % interval, from the means of ``blocks``
-        stretches; by resource the least and the most after the settling (``steady``); the end; some samples; and the share
+        stretches, and ``own_per_million`` likewise, without the pages that files stand behind; by resource the least and the most after the settling (``steady``); the end; some samples; and the share
         of the machine that others used (``others``), which makes it slower and changes nothing that is counted here.
     """
     load = Load()
     samples, end = run(frames)
     steady = [sample for sample in samples if sample["frames"] >= SETTLING * frames]
     means = blocks(steady, BLOCKS)
-    growth, half = slope([it["frames"] for it in means], [it["rss"] for it in means])
+    growth = {key: slope([it["frames"] for it in means], [it[key] for it in means]) for key in ("rss", "own")}
     kept = samples[:: max(1, len(samples) // 50)]
     return {
         "frames": frames,
         "size": SIZE,
         "samples": len(steady),
         "blocks": len(means),
-        "rss_per_million": {"mb": round(growth, 4), "half": round(half, 4)},
+        **{f"{key}_per_million": {"mb": round(mb, 4), "half": round(half, 4)} for key, (mb, half) in growth.items()},
         "steady": {
             key: [min(it[key] for it in steady), max(it[key] for it in steady)]
-            for key in ("rss", "threads", "descriptors", "waiting")
+            for key in ("rss", "own", "threads", "descriptors", "waiting")
         },
         **rounded(end),
         "some": kept,

@@ -8,6 +8,7 @@ from collections import OrderedDict
 import numpy as np
 import numpy.typing as npt
 
+from lineside.runtime import _native
 from lineside.runtime._native import Resampler
 from lineside.runtime.errors import BadFrame, BadOption
 from lineside.runtime.geometry import Letterbox, Size
@@ -124,7 +125,8 @@ class Preprocessor:
         return box, plan
 
     def _pad(self, out: npt.NDArray[np.float32], box: Letterbox, plan: Resampler) -> None:
-        address = out.__array_interface__["data"][0]
+        # numpy's own way to an address makes a dictionary, and new strings, with every frame.
+        address = _native.address(out)
         padded = self._padded.pop(address, None)
         if padded is None or padded[0]() is None or not _same_window(padded[1], box):
             plan.fill_padding(out)

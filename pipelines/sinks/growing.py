@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +47,8 @@ class Growing:
         size: Bytes written so far, its header among them.
         records: Records written so far.
         settled: Whether its present name lies on the disk itself.
+        part: The name that it has. Made once: a path made anew for every record is slow, and its strings, which Python
+            shares and forgets again, make the table of shared strings grow and move from time to time.
     """
 
     path: Path
@@ -55,11 +57,10 @@ class Growing:
     size: int
     records: int = 0
     settled: bool = False
+    part: Path = field(init=False)
 
-    @property
-    def part(self) -> Path:
-        """The name that it has."""
-        return self.path.with_name(self.path.name + PART)
+    def __post_init__(self) -> None:
+        self.part = self.path.with_name(self.path.name + PART)
 
 
 def quiet(level: str, kind: str, message: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lineside.runtime import cache, hardware
+from lineside.runtime import _native, cache, hardware
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.base import Array, Engine, EngineOptions, match_outputs
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
@@ -151,8 +151,7 @@ class OnnxRuntimeEngine:
 
 def _starts_at(part: Array, whole: Array) -> bool:
     """Whether an array is the first slots of a buffer, so that nothing needs to be copied."""
-    mine, theirs = part.__array_interface__, whole.__array_interface__
-    return bool(mine["data"] == theirs["data"] and part.flags.c_contiguous)
+    return part.flags.c_contiguous and _native.address(part) == _native.address(whole)
 
 
 def _library(manifest: Manifest) -> Any:

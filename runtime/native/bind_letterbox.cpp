@@ -17,6 +17,7 @@ using FrameArray = nb::ndarray<const std::uint8_t, nb::device::cpu>;
 using RowsArray = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using PlaneArray = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::device::cpu>;
 using BgrArray = nb::ndarray<std::uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using FloatArray = nb::ndarray<const float, nb::device::cpu>;
 using InputArray = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
 
 FrameView view_of(const Resampler& plan, const FrameArray& frame) {
@@ -109,6 +110,9 @@ void register_letterbox(nb::module_& m) {
             self.fill_padding(planes);
           },
           nb::arg("out").noconvert(), "Writes 114 / 255 everywhere outside the content window of out.");
+  m.def(
+      "address", [](const FloatArray& array) { return reinterpret_cast<std::uintptr_t>(array.data()); },
+      nb::arg("array").noconvert(), "Where the first element of a float32 array lies in memory.");
   m.def(
       "yuv_to_bgr",
       [](const PlaneArray& luma, const PlaneArray& u, const PlaneArray& v, bool bt709, bool full, const BgrArray& out) {

@@ -56,6 +56,7 @@ def test_what_needs_no_peer_runs_and_leaves_figures(repository: Path, tmp_path: 
     soak = parts["soak"]
     assert soak["inspected"] == 600 and set(soak["written"].values()) == {600}
     assert soak["steady"]["threads"][1] >= 4 and soak["rss_per_million"]["half"] >= 0
+    assert 0 < soak["steady"]["own"][0] < soak["steady"]["rss"][0] and soak["own_per_million"]["half"] >= 0
     assert set(parts["tails"]["circumstances"]) == {"quiet", "busy"}
     for found in parts["tails"]["circumstances"].values():
         assert set(found) == {"off", "priority"} and not found["off"]["refused"]
