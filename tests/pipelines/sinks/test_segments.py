@@ -83,6 +83,24 @@ def test_segments_end_at_whole_hours_and_are_named_after_their_beginning(tmp_pat
     assert numbers(tmp_path) == {"r-20270115T085950Z.jsonl": [0, 1], "r-20270115T090008Z.jsonl": [2, 3]}
 
 
+def test_a_record_makes_no_path_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    with_name = Path.with_name
+
+    def noted(self: Path, name: str) -> Path:
+        made.append(name)
+        return with_name(self, name)
+
+    monkeypatch.setattr(Path, "with_name", noted)
+    files = segments(tmp_path, Rules(rotate_s=3600))
+    files.write(line(0))
+    once = len(made)
+    for number in range(1, 20):
+        files.write(line(number))
+    assert 0 < once == len(made), "strings of paths, record by record, made Python's table of strings wander in memory"
+    files.finish()
+
+
 def test_segments_end_at_a_size_and_a_record_is_never_split(tmp_path: Path) -> None:
     clock = Clock()
     files = segments(tmp_path, Rules(rotate_bytes=400), now=clock)
