@@ -62,12 +62,9 @@ class Buffer(Protocol):
         where: What kind of memory it is.
     """
 
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def address(self) -> int: ...
-    @property
-    def where(self) -> Where: ...
+    nbytes: int
+    address: int
+    where: Where
 
     def host(self) -> npt.NDArray[np.uint8]:
         """The memory as the host sees it, ``(nbytes,)`` uint8; not to be touched after `free`.
@@ -91,8 +88,7 @@ class Function(Protocol):
         kernel: Its declaration.
     """
 
-    @property
-    def kernel(self) -> Kernel: ...
+    kernel: Kernel
 
 
 class Stream(Protocol):
@@ -102,8 +98,7 @@ class Stream(Protocol):
         handle: What libraries take for it: a ``cudaStream_t`` as an integer.
     """
 
-    @property
-    def handle(self) -> int: ...
+    handle: int
 
 
 class Event(Protocol):
@@ -113,8 +108,7 @@ class Event(Protocol):
         handle: What libraries take for it: a ``cudaEvent_t`` as an integer.
     """
 
-    @property
-    def handle(self) -> int: ...
+    handle: int
 
 
 class Graph(Protocol):
@@ -144,14 +138,10 @@ class Device(Protocol):
         counters: What was asked of it.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def integrated(self) -> bool: ...
-    @property
-    def arch(self) -> str: ...
-    @property
-    def counters(self) -> Counters: ...
+    name: str
+    integrated: bool
+    arch: str
+    counters: Counters
 
     def current(self) -> AbstractContextManager[None]:
         """While it is open, the device is the one that the calling thread works with: everything below needs it."""

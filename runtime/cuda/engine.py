@@ -27,16 +27,11 @@ class DeviceEngine(Protocol):
         output_shapes: Full shape of each output, with the batch.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def device(self) -> Device: ...
-    @property
-    def input_address(self) -> int: ...
-    @property
-    def output_addresses(self) -> Sequence[int]: ...
-    @property
-    def output_shapes(self) -> Sequence[tuple[int, ...]]: ...
+    name: str
+    device: Device
+    input_address: int
+    output_addresses: Sequence[int]
+    output_shapes: Sequence[tuple[int, ...]]
 
     def enqueue(self, stream: Stream, count: int | None = None) -> None:
         """Enqueues one run; may be captured, so it neither allocates nor synchronises.
