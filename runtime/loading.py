@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import EngineOptions, Mode
 from lineside.runtime.errors import BadOption
+from lineside.runtime.lane import lane_of
 from lineside.runtime.segmenter import Segmenter
 from lineside.runtime.sizing import at_size
 
+if TYPE_CHECKING:
+    from lineside.runtime.cuda.device import Device
+
 __all__ = ["load"]
+
+WITH_RECORDING = ("recorded", "host")
+"""Engines that replay a file."""
 
 MAX_THREADS = 1024
 MAX_LANES = 256
@@ -26,18 +35,22 @@ def load(
     threads: int | None = None,
     lanes: int | None = None,
     imgsz: int | tuple[int, int] | None = None,
+    device: Device | None = None,
 ) -> Segmenter:
     """Loads a bundle.
 
     Args:
         path: A bundle: a folder, or the same tree in a .zip file.
-        engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``.
+        engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``;
+            ``host``, which takes the path of a GPU on the processor, or ``host:FILE.npz``.
         mode: ``latency`` answers one picture as soon as possible; ``throughput`` runs several pictures side by side.
         threads: Threads of one run, at most 1024; None: all physical cores for ``latency``, one for ``throughput``.
         lanes: How many threads may call the model at once, at most 256; None: one for ``latency`` (a run has
             all cores), one per physical core for ``throughput``. There lanes times threads may be 1024 at most.
         imgsz: Input size in pixels, one number or (height, width), multiples of the model's greatest stride; only for a
             bundle that was exported with ``--dynamic``. None: the bundle's own.
+        device: What the engines of devices execute on, where it is not to be opened for this model alone; the caller
+            closes it after the model. Others do not look at it.
 
     Returns:
         The model, ready to be called.
@@ -48,8 +61,10 @@ def load(
         BadOption: ``mode``, ``threads``, ``lanes`` or ``imgsz`` is none of the above.
     """
     name, options = _options(engine, mode, threads, lanes)
+    options = replace(options, device=device)
     bundle = at_size(open_bundle(path), imgsz)
-    return Segmenter(bundle.manifest, open_engines(name, bundle, options))
+    engines = open_engines(name, bundle, options)
+    return Segmenter(bundle.manifest, [lane_of(engine, bundle.manifest) for engine in engines], engines[0].name)
 
 
 def _options(engine: object, mode: Mode, threads: int | None, lanes: int | None) -> tuple[str, EngineOptions]:
@@ -68,6 +83,8 @@ def _options(engine: object, mode: Mode, threads: int | None, lanes: int | None)
             f"threads={threads} in each of lanes={lanes} is more than {MAX_THREADS} threads: give fewer of either"
         )
     name, colon, recording = engine.partition(":")
-    if colon and (name != "recorded" or not recording):
-        raise BadOption(f"engine={engine!r} is not known: only 'recorded' takes a file, as in 'recorded:FILE.npz'")
+    if colon and (name not in WITH_RECORDING or not recording):
+        raise BadOption(
+            f"engine={engine!r} is not known: only 'recorded' and 'host' take a file, as in 'recorded:FILE.npz'"
+        )
     return name, EngineOptions(mode=mode, threads=threads, lanes=lanes, recording=recording or None)

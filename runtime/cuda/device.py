@@ -164,6 +164,9 @@ class Device(Protocol):
             handle: Its ``cudaStream_t`` as an integer: 1 is the legacy default stream, 2 the one of the thread.
         """
 
+    def reaches(self, address: int, nbytes: int) -> bool:
+        """Whether kernels of this device can read memory that somebody else may have allocated."""
+
     def load(self, kernel: Kernel) -> Function:
         """Builds a kernel for this device and keeps it; not within `capture`, so load all of them before.
 

@@ -22,21 +22,35 @@ class DeviceEngine(Protocol):
         name: Name in the table of engines.
         device: What it executes on.
         input_address: Begin of its input, float32 ``(batch, 3, h, w)``, in memory of ``device``.
-        output_addresses: Begin of each output, in the order of the head contract, float32, with the shapes of
-            `output_shapes`; C-contiguous, so picture i of the batch lies i times the bytes of one picture behind.
-        output_shapes: Full shape of each output, with the batch.
     """
 
     name: str
     device: Device
     input_address: int
-    output_addresses: Sequence[int]
-    output_shapes: Sequence[tuple[int, ...]]
+
+    @property
+    def output_addresses(self) -> Sequence[int]:
+        """Begin of each output, in the order of the head contract, float32.
+
+        They are C-contiguous, so picture i of the batch lies i times the bytes of one picture behind.
+        """
+
+    @property
+    def output_shapes(self) -> Sequence[tuple[int, ...]]:
+        """Full shape of each output, with the batch."""
+
+    def warm(self, stream: Stream) -> None:
+        """Enqueues, outside of any capture, whatever the first run of an engine sets up; called once, and waited for.
+
+        Args:
+            stream: Where.
+
+        Raises:
+            EngineFailed: The engine refuses, or is closed.
+        """
 
     def enqueue(self, stream: Stream, count: int | None = None) -> None:
         """Enqueues one run; may be captured, so it neither allocates nor synchronises.
-
-        It is called once outside of any capture before, so that what the first run of an engine sets up is there.
 
         Args:
             stream: Where.

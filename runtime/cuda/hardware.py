@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HardwareDevice"]
 
-_C_TYPES = {"pointer": ctypes.c_void_p, "int": ctypes.c_int32, "float": ctypes.c_float}
+_C_TYPES: dict[str, Callable[[Any], Any]] = {"pointer": ctypes.c_void_p, "int": ctypes.c_int32, "float": ctypes.c_float}
 
 
 @dataclass
@@ -166,6 +166,15 @@ class HardwareDevice:
     def adopt(self, handle: int) -> Stream:
         """A stream of somebody else's; as `Device.adopt`."""
         return _Handle(handle)
+
+    def reaches(self, address: int, nbytes: int) -> bool:
+        """Whether an address is memory of this GPU, or memory that every device reaches; as `Device.reaches`."""
+        cuda = self._cuda
+        found = self._call(cuda.cudaPointerGetAttributes, "cudaPointerGetAttributes", address)
+        kinds = cuda.cudaMemoryType
+        if int(found.type) == int(kinds.cudaMemoryTypeDevice):
+            return bool(found.device == self._index)
+        return int(found.type) == int(kinds.cudaMemoryTypeManaged) or bool(int(found.devicePointer or 0) == address)
 
     def load(self, kernel: Kernel) -> Function:
         """Compiles a kernel for this GPU; as `Device.load`."""

@@ -36,7 +36,7 @@ class HardwareBuffer:
         self._memory = memory
         self._view: npt.NDArray[np.uint8] | None = None
         if where != "device":
-            self._view = np.frombuffer((ctypes.c_uint8 * nbytes).from_address(seen), np.uint8)
+            self._view = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(seen))
 
     def host(self) -> npt.NDArray[np.uint8]:
         """The memory as the host sees it, ``(nbytes,)`` uint8.

@@ -151,6 +151,10 @@ class HostDevice:
             return self.stream()
         raise EngineFailed(f"the stream {handle:#x} is none of this device: give one that is alive")
 
+    def reaches(self, address: int, nbytes: int) -> bool:
+        """Whether a range lies in a living buffer; as `Device.reaches`."""
+        return self._memory.find(address, nbytes) is not None
+
     def load(self, kernel: Kernel) -> Function:
         """Builds a kernel with g++; as `Device.load`."""
         with self._lock:

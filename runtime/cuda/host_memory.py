@@ -40,9 +40,10 @@ class HostBuffer:
         base = self._whole.__array_interface__["data"][0]
         self._begin = ALIGNMENT + -base % ALIGNMENT
         self.address: int = base + self._begin
-        self._inside()[:] = FRESH
+        self.inside()[:] = FRESH
 
-    def _inside(self) -> npt.NDArray[np.uint8]:
+    def inside(self) -> npt.NDArray[np.uint8]:
+        """The memory as kernels see it: only for what runs on a stream."""
         return self._whole[self._begin : self._begin + self.nbytes]
 
     def host(self) -> npt.NDArray[np.uint8]:
@@ -55,7 +56,7 @@ class HostBuffer:
             raise EngineFailed("the host cannot reach the device's own memory: copy it to pinned memory first")
         if not self._memory.holds(self):
             raise EngineFailed("this memory was freed: allocate it again")
-        return self._inside()
+        return self.inside()
 
     def intact(self) -> bool:
         """Whether nobody has written beside it."""

@@ -14,6 +14,7 @@ __all__ = ["AUTO", "ENGINES", "open_engines"]
 ENGINES = {
     "onnxruntime": "lineside.runtime.engines.onnxruntime:open_engines",
     "recorded": "lineside.runtime.engines.recorded:open_engines",
+    "host": "lineside.runtime.cuda.host_engine:open_engines",
 }
 """Every engine and the function that opens it: ``(bundle, options) -> list[Engine]``, one engine per lane."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import ContractMismatch
+
+if TYPE_CHECKING:
+    from lineside.runtime.cuda.device import Device
 
 __all__ = ["Array", "Engine", "EngineOptions", "Mode", "match_outputs"]
 
@@ -27,13 +30,17 @@ class EngineOptions:
             lanes, each on its own threads.
         threads: Threads of one run; chosen by mode and machine when None.
         lanes: Number of engines to open; chosen by mode and machine when None.
-        recording: File that the engine ``recorded`` replays; the bundle's golden outputs when None.
+        recording: File that the engine ``recorded`` replays, the bundle's golden outputs when None; the engine ``host``
+            replays it instead of executing the model.
+        device: What the engines of devices execute on, of the caller's own: it is not closed with the model. None: they
+            open one themselves.
     """
 
     mode: Mode = "latency"
     threads: int | None = None
     lanes: int | None = None
     recording: str | None = None
+    device: Device | None = None
 
 
 class Engine(Protocol):

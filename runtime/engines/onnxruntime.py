@@ -114,6 +114,11 @@ class OnnxRuntimeEngine:
             binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         return binding, outputs
 
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each output, in the order of the head contract."""
+        return [array.shape for array in self._outputs]
+
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name."""
         return {self._input: self._buffer}
