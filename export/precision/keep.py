@@ -230,7 +230,7 @@ def _joined(makers: Makers, full: set[int]) -> set[int]:
     while grown:
         grown = False
         for at, node in enumerate(makers.nodes):
-            if at in full or node.op_type not in BETWEEN or not makers.serves_only(at, full):
+            if at in full or node.op_type not in BETWEEN or not makers.serves_only(at, full, BETWEEN):
                 continue
             if any(makers.maker.get(name) in full for name in node.input if name in makers.maker):
                 full.add(at)
