@@ -102,6 +102,9 @@ class HostDevice:
         counters: What was asked of it.
     """
 
+    close_patience = 5.0
+    """Seconds that `close` waits for what a stream is doing."""
+
     def __init__(
         self, memory: int | None = None, integrated: bool = False, inspect: Callable[[str], None] | None = None
     ) -> None:
@@ -322,7 +325,7 @@ class HostDevice:
     def close(self) -> None:
         """Ends the streams and frees the memory; returns although the device is lost."""
         self._closed = True
-        ended = [stream.stop() for stream in list(self._streams)]
+        ended = [stream.stop(self.close_patience) for stream in list(self._streams)]
         if not all(ended):
             _ABANDONED.append(self._memory)
             self._memory = HostMemory()
