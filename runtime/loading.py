@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.engines import open_engines
-from lineside.runtime.engines.base import EngineOptions, Mode
+from lineside.runtime.engines.base import EngineOptions, Mismatch, Mode
 from lineside.runtime.errors import BadOption
 from lineside.runtime.lane import lane_of
 from lineside.runtime.segmenter import Segmenter
@@ -21,6 +21,9 @@ __all__ = ["load"]
 
 WITH_RECORDING = ("recorded", "host")
 """Engines that replay a file."""
+
+ON_MISMATCH: tuple[Mismatch, ...] = ("refuse", "rebuild", "fallback")
+"""What the engine ``tensorrt`` may do where no engine was built for this machine."""
 
 MAX_THREADS = 1024
 MAX_LANES = 256
@@ -42,7 +45,10 @@ def load(
     Args:
         path: A bundle: a folder, or the same tree in a .zip file.
         engine: ``auto``, ``onnxruntime``, ``recorded`` (replays the bundle's golden outputs) or ``recorded:FILE.npz``;
-            ``host``, which takes the path of a GPU on the processor, or ``host:FILE.npz``.
+            ``host``, which takes the path of a GPU on the processor, or ``host:FILE.npz``; ``tensorrt``, which runs what
+            `lineside build` made for this machine and refuses where there is nothing, ``tensorrt:rebuild``, which builds
+            it then (minutes), or ``tensorrt:fallback``, which takes onnxruntime then and warns. ``auto`` takes TensorRT
+            where an engine for this machine is there, else onnxruntime, with a warning where there is a GPU.
         mode: ``latency`` answers one picture as soon as possible; ``throughput`` runs several pictures side by side.
         threads: Threads of one run, at most 1024; None: all physical cores for ``latency``, one for ``throughput``.
         lanes: How many threads may call the model at once, at most 256; None: one for ``latency`` (a run has
@@ -64,7 +70,8 @@ def load(
     options = replace(options, device=device)
     bundle = at_size(open_bundle(path), imgsz)
     engines = open_engines(name, bundle, options)
-    return Segmenter(bundle.manifest, [lane_of(engine, bundle.manifest) for engine in engines], engines[0].name)
+    found = [lane_of(engine, bundle.manifest) for engine in engines]
+    return Segmenter(bundle.manifest, found, engines[0].name, engines[0].reason)
 
 
 def _options(engine: object, mode: Mode, threads: int | None, lanes: int | None) -> tuple[str, EngineOptions]:
@@ -83,6 +90,11 @@ def _options(engine: object, mode: Mode, threads: int | None, lanes: int | None)
             f"threads={threads} in each of lanes={lanes} is more than {MAX_THREADS} threads: give fewer of either"
         )
     name, colon, recording = engine.partition(":")
+    if name == "tensorrt" and colon:
+        policy = next((known for known in ON_MISMATCH if known == recording), None)
+        if policy is None:
+            raise BadOption(f"engine={engine!r} is not known: choose tensorrt:{', tensorrt:'.join(ON_MISMATCH)}")
+        return name, EngineOptions(mode=mode, threads=threads, lanes=lanes, on_mismatch=policy)
     if colon and (name not in WITH_RECORDING or not recording):
         raise BadOption(
             f"engine={engine!r} is not known: only 'recorded' and 'host' take a file, as in 'recorded:FILE.npz'"

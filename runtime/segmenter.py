@@ -35,16 +35,20 @@ class Segmenter:
         manifest: What the bundle says about itself.
         lanes: What its callers have to themselves, each one at a time; owned by the model from now on.
         engine_name: What executes it.
+        engine_reason: Why that does, where nobody asked for just that.
 
     Attributes:
         manifest: What was loaded.
         engine_name: What executes it.
+        engine_reason: Why that does: what ``auto`` or a fallback took, and what was in the way of something faster; empty
+            where the engine was asked for by its name.
         lanes: How many threads may usefully call it at once; further ones wait for their turn.
     """
 
-    def __init__(self, manifest: Manifest, lanes: Sequence[Lane], engine_name: str) -> None:
+    def __init__(self, manifest: Manifest, lanes: Sequence[Lane], engine_name: str, engine_reason: str = "") -> None:
         self.manifest = manifest
         self.engine_name = engine_name
+        self.engine_reason = engine_reason
         self.lanes = len(lanes)
         self._most = lanes[0].most
         self._free = list(lanes)

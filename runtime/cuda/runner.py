@@ -33,7 +33,10 @@ class DeviceRunner:
     Attributes:
         name: Name in the table of engines.
         device: What they execute on.
+        reason: Why this engine runs the model, where that was not as asked for; else empty.
     """
+
+    reason = ""
 
     def __init__(
         self, engines: Sequence[DeviceEngine], manifest: Manifest, release: Callable[[], None] = lambda: None

@@ -15,10 +15,11 @@ from lineside.runtime.errors import ContractMismatch
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
 
-__all__ = ["Array", "Engine", "EngineOptions", "Mode", "match_outputs"]
+__all__ = ["Array", "Engine", "EngineOptions", "Mismatch", "Mode", "match_outputs"]
 
 Array = npt.NDArray[np.float32]
 Mode = Literal["latency", "throughput"]
+Mismatch = Literal["refuse", "rebuild", "fallback"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class EngineOptions:
             replays it instead of executing the model.
         device: What the engines of devices execute on, of the caller's own: it is not closed with the model. None: they
             open one themselves.
+        on_mismatch: What the engine ``tensorrt`` does where no engine was built for this machine: ``refuse``, ``rebuild``
+            (minutes), or ``fallback`` to onnxruntime.
     """
 
     mode: Mode = "latency"
@@ -41,6 +44,7 @@ class EngineOptions:
     lanes: int | None = None
     recording: str | None = None
     device: Device | None = None
+    on_mismatch: Mismatch = "refuse"
 
 
 class Engine(Protocol):
@@ -50,9 +54,11 @@ class Engine(Protocol):
 
     Attributes:
         name: Name in the table of engines.
+        reason: Why this one runs the model, where that was not as asked for; else empty.
     """
 
     name: str
+    reason: str
 
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name, float32 ``(batch, 3, h, w)``, C-contiguous; the same arrays each time."""

@@ -83,6 +83,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    reason = ""
 
     def __init__(self, session: Any, turn: threading.Lock, manifest: Manifest) -> None:
         _check_input(session, manifest)

@@ -58,6 +58,7 @@ class RecordedEngine:
     """
 
     name = "recorded"
+    reason = ""
 
     def __init__(self, recording: Recording, manifest: Manifest, shapes: Sequence[tuple[int, ...]]) -> None:
         self._recording: Recording | None = recording
