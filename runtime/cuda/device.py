@@ -136,12 +136,15 @@ class Device(Protocol):
         integrated: Whether it shares one memory with the processor, so that ``mapped`` memory needs no copy.
         arch: What kernels are compiled for, such as ``compute_87``; ``host`` on the processor.
         counters: What was asked of it.
+        before: A stream of the caller's on which pictures are made: one that lies on the device already is read after
+            everything that is on that stream then. None: who makes a picture says so himself.
     """
 
     name: str
     integrated: bool
     arch: str
     counters: Counters
+    before: Stream | None
 
     def current(self) -> AbstractContextManager[None]:
         """While it is open, the device is the one that the calling thread works with: everything below needs it."""

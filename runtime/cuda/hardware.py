@@ -102,6 +102,7 @@ class HardwareDevice:
         integrated: Whether it shares one memory with the processor, as on a Jetson.
         arch: Such as ``compute_87``.
         counters: What was asked of it.
+        before: None here; as `Device.before`.
 
     Raises:
         EngineUnavailable: There is no driver, library or GPU; the message says what to do.
@@ -122,11 +123,13 @@ class HardwareDevice:
         self._recording: dict[int, list[int]] = {}
         self._executables: dict[int, Any] = {}
         self.counters = Counters()
+        self.before: Stream | None = None
         self._memory = HardwareMemory(self._library)
         with self.current():
+            self._index = int(self._call(self._cuda.cudaGetDevice, "cudaGetDevice"))
             self.integrated = bool(self._attribute("cudaDevAttrIntegrated"))
             major, minor = (self._attribute(f"cudaDevAttrComputeCapability{part}") for part in ("Major", "Minor"))
-            gpu = self._call(self._driver.cuDeviceGet, "cuDeviceGet", index)
+            gpu = self._call(self._driver.cuDeviceGet, "cuDeviceGet", self._index)
             name = self._call(self._driver.cuDeviceGetName, "cuDeviceGetName", 256, gpu)
         self.arch = f"compute_{major}{minor}"
         self.name = bytes(name).partition(b"\0")[0].decode("utf-8", "replace")

@@ -100,6 +100,7 @@ class HostDevice:
         integrated: As given.
         arch: ``host``.
         counters: What was asked of it.
+        before: None, until somebody sets it; as `Device.before`.
     """
 
     close_patience = 5.0
@@ -112,6 +113,7 @@ class HostDevice:
         self.integrated = integrated
         self.arch = "host"
         self.counters = Counters()
+        self.before: Stream | None = None
         self._memory = HostMemory(memory)
         self._inspect = inspect or _nothing
         self._fault = Fault()

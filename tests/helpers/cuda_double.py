@@ -90,6 +90,7 @@ class CudaDouble:
         answers: dict[str, Callable[..., tuple[Any, ...]]] = {
             "cudaGetDeviceCount": lambda: (ok, gpus),
             "cudaSetDevice": lambda index: (ok,),
+            "cudaGetDevice": lambda: (ok, 0),
             "cudaDeviceGetAttribute": lambda name, index: (ok, attributes[name.replace("ComputeCapability", "")]),
             "cudaMalloc": lambda size: (ok, self._handle()),
             "cudaFree": lambda address: (ok,),
