@@ -43,6 +43,7 @@ LACKS = {
     "scatter-reduction": (*NARROWED, f"{ASKED}; {LIST}"),
     "more-outputs": (*NARROWED, f"{ASKED}; {LIST}"),
     "deform-form": (*NARROWED, LIST),
+    "function-inputs": (*NARROWED, ASKED),
     "rows-by-content": (*NARROWED, "CUDA graphs take no data-dependent shapes: TensorRT's developer guide"),
     "sampled-by-nearest": ((0, 0), (11, 2), "onnx-tensorrt pull request 1060, seen with 11.1; TensorRT-RTX 1.7.1 is right"),
     "einsum-form": ((0, 0), (10, 12), "change log of 10.12"),

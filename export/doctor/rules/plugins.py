@@ -1,4 +1,4 @@
-"""Rules about operators of ours that a plugin of TensorRT can take the place of."""
+"""Rules about functions as TensorRT calls them, and about the plugins that can take the place of ours."""
 
 from __future__ import annotations
 
@@ -41,7 +41,25 @@ def _needs_python(subject: GraphSubject) -> Iterator[Hit]:
             yield _hit(subject, place)
 
 
+def _left_out(subject: GraphSubject) -> Iterator[Hit]:
+    """Calls of a function that leave inputs of it out."""
+    for place in subject.view.places if "function-inputs" in subject.target.lacks else ():
+        function = subject.view.called(place.node)
+        if function is not None and (len(place.node.input) < len(function.input) or "" in place.node.input):
+            yield _hit(subject, place)
+
+
 RULES = (
+    Rule(
+        id="function-inputs",
+        looks_at="graph",
+        severity="cannot-run",
+        find=_left_out,
+        reason="a node of {op} leaves out an input that is optional, as the standard admits for functions, and the parser of {target} "
+        "refuses it",
+        remedy="export deformable convolutions with --deform native; other functions with every input given, or inlined "
+        "(onnx.inliner)",
+    ),
     Rule(
         id="function-before-plugin",
         looks_at="graph",

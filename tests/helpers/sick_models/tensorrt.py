@@ -225,6 +225,18 @@ def carafe(named: bool) -> ModelProto:
     return made
 
 
+def called(inputs: Sequence[str]) -> ModelProto:
+    """A function of two inputs, the second of which nothing needs, called with some."""
+    body = [helper.make_node("Relu", ["a"], ["y"])]
+    function = helper.make_function("acme", "Foo", ["a", "b"], ["y"], body, [helper.make_opsetid("", 18)])
+    node = helper.make_node("Foo", list(inputs), ["y"], domain="acme")
+    return graph([node], {"x": (2, 3)}, functions=[function], domains=["acme"], output=(2, 3))
+
+
+def function_inputs(folder: Path, real: Path) -> Sick:
+    return saved(folder, called(["x"]), "trt10.3")
+
+
 def function_before_plugin(folder: Path, real: Path) -> Sick:
     return saved(folder, carafe(True), "trt10.3")
 
