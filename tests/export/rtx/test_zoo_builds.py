@@ -14,6 +14,7 @@ from helpers.rtx import Creator
 from helpers.zoo_graphs import ALL, zoo_graph
 from lineside.export.ops.declare import used_ops
 from lineside.export.ops.op import DOMAIN, VERSION
+from lineside.export.precision.half import to_fp16
 
 OPERATORS = {
     "yolo11-seg-dcn": {"ModDeformConv2d_k3_s1"},
@@ -43,9 +44,13 @@ def there() -> None:
 def test_a_model_is_parsed_and_built(name: str, tmp_path: Path) -> None:
     graph = zoo_graph(name)
     onnx.save(graph, tmp_path / "fp32.onnx")
-    (single,) = rtx.build([tmp_path / "fp32.onnx"])
+    onnx.save(to_fp16(graph), tmp_path / "fp16.onnx")
+    single, half = rtx.build([tmp_path / "fp32.onnx", tmp_path / "fp16.onnx"])
     single.check()
+    half.check()
     assert set(single.kinds) == {"FLOAT"}
+    assert half.kinds["HALF"] > 4 * half.kinds.get("FLOAT", 0)
+    assert half.nbytes < single.nbytes
     assert single.layers > len(graph.graph.node)  # nothing was passed over, and functions were expanded
     assert "PLUGIN_V3" not in single.types
     assert set(used_ops(graph)) == OPERATORS.get(name, set())
