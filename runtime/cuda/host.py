@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -20,21 +19,13 @@ from lineside.runtime.cuda.device import Address, Counters, Event, Function, Str
 from lineside.runtime.cuda.host_memory import HostBuffer, HostMemory
 from lineside.runtime.cuda.host_stream import Fault, HostEvent, HostStream, Work
 from lineside.runtime.errors import EngineFailed
+from lineside.runtime.kernels.limits import check_launch
 
 if TYPE_CHECKING:
     from lineside.runtime.kernels.host import HostFunction
     from lineside.runtime.kernels.kernel import Kernel, Launch
 
 __all__ = ["HostDevice", "HostGraph"]
-
-MOST_THREADS = 1024
-"""Threads of a block."""
-
-MOST_SHARED = 48 << 10
-"""Bytes of shared memory that a launch may ask for without further ado."""
-
-MOST_BLOCKS = (2**31 - 1, 65535, 65535)
-"""Blocks of a grid along x, y and z."""
 
 _ABANDONED: list[object] = []
 """Memory of devices whose threads did not end: somebody may still write there."""
@@ -178,9 +169,9 @@ class HostDevice:
         name = launch.kernel.name
         self._alive()
         self._inspect(f"launch {name}")
-        _check_launch(launch)
         self.load(launch.kernel)
         function = self._loaded[launch.kernel].function
+        check_launch(launch, function.shared)
         pointers = [
             int(value)
             for parameter, value in zip(launch.kernel.parameters, launch.arguments, strict=True)
@@ -191,7 +182,10 @@ class HostDevice:
             for pointer in pointers:
                 if self._memory.find(pointer) is None:
                     raise RuntimeError(f"an illegal address, {pointer:#x}")
-            function(launch)
+            try:
+                function(launch)
+            except EngineFailed as error:  # it was not refused but broke while it ran
+                raise RuntimeError(str(error)) from error
 
         if self._put(stream, Work(name, self._watched(f"run {name}", run))):
             self._count(launches=1)
@@ -390,24 +384,3 @@ def _mine(stream: Stream) -> HostStream:
 
 def _address(target: Address) -> int:
     return target if isinstance(target, int) else target.address
-
-
-def _check_launch(launch: Launch) -> None:
-    """Refuses what no GPU would launch."""
-    name, parameters = launch.kernel.name, launch.kernel.parameters
-    if len(launch.arguments) != len(parameters):
-        raise EngineFailed(
-            f"the kernel {name} takes {len(parameters)} arguments and was launched with {len(launch.arguments)}"
-        )
-    threads = math.prod(launch.block)
-    if min(*launch.block, *launch.grid) < 1 or threads > MOST_THREADS or launch.block[2] > 64:
-        raise EngineFailed(
-            f"the kernel {name} cannot be launched with blocks of {launch.block} threads and a grid of {launch.grid}: "
-            f"a block has from 1 to {MOST_THREADS} threads, and a grid at least one block"
-        )
-    if any(count > most for count, most in zip(launch.grid, MOST_BLOCKS, strict=True)):
-        raise EngineFailed(f"the kernel {name} cannot be launched with a grid of {launch.grid}: it is too large")
-    if not 0 <= launch.shared <= MOST_SHARED:
-        raise EngineFailed(
-            f"the kernel {name} cannot be launched with {launch.shared} bytes of shared memory: {MOST_SHARED} are there"
-        )
