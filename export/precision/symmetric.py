@@ -1,0 +1,84 @@
+"""The form for TensorRT: signed bytes around zero at the convolutions, all else in float32.
+
+TensorRT takes no zero point but 0, no bias as int32 behind a DequantizeLinear, and moves pairs along a graph by itself;
+so a pair stands in front of each convolution and nowhere else. The convolutions in front of the outputs stay float.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from lineside.export.precision.graph import plain_copy, tidy
+from lineside.export.precision.keep import kept_full
+from lineside.export.precision.pairs import PairWriter
+from lineside.export.precision.ranges import Ranges
+from lineside.export.precision.scales import bytes_of_weights, signed_scale
+from lineside.runtime.errors import ExportError
+
+__all__ = ["quantised_convolutions", "to_symmetric"]
+
+
+def quantised_convolutions(graph: onnx.GraphProto) -> set[int]:
+    """Places of the convolutions that may be computed in bytes: their weights are constants and no output hangs on them.
+
+    Args:
+        graph: A main graph, float32, weights as initialisers.
+    """
+    weights = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    full = kept_full(graph, outputs=True)
+    return {
+        at
+        for at, node in enumerate(graph.node)
+        if node.op_type == "Conv" and not node.domain and at not in full and set(node.input[1:]) - {""} <= weights
+    }
+
+
+def to_symmetric(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
+    """Quantises a model for TensorRT.
+
+    Args:
+        model: A model of an export; left as it was.
+        ranges: What its tensors hold.
+
+    Returns:
+        The model with pairs.
+
+    Raises:
+        ExportError: It has no convolution that can be quantised, or a range is missing.
+    """
+    twin = plain_copy(model)
+    graph = twin.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    chosen = quantised_convolutions(graph)
+    if not chosen:
+        raise ExportError("no convolution of the model can be computed in INT8: leave out the int8 precisions")
+    writer, ready = PairWriter(graph), set[str]()
+    for at, node in enumerate(list(graph.node)):
+        if at in chosen:
+            source = node.input[0]
+            node.input[0] = f"{source}/dq"
+            if source not in ready:
+                ready.add(source)
+                writer.pair(source, node.input[0], signed_scale(*found(ranges, source)))
+            name = node.input[1]
+            if name not in ready:
+                ready.add(name)
+                writer.stored(f"{name}/dq", *bytes_of_weights(numpy_helper.to_array(weights[name])))
+            node.input[1] = f"{name}/dq"
+        writer.node(node)
+    writer.finish()
+    tidy(graph)
+    onnx.checker.check_model(twin, full_check=True)
+    return twin
+
+
+def found(ranges: Ranges, name: str) -> tuple[float, float]:
+    """The range of a tensor.
+
+    Raises:
+        ExportError: It has none.
+    """
+    if name not in ranges:
+        raise ExportError(f"the calibration has no range for the tensor '{name}': calibrate with this very model")
+    return ranges[name]
