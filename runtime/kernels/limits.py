@@ -61,10 +61,8 @@ def check_launch(launch: Launch, static: int = 0) -> None:
 
 def _check_argument(kernel: str, name: str, kind: str, value: int | float) -> None:
     if kind == "float":
-        if isinstance(value, (int, float)):
-            return
-        wanted = "a float"
-    elif kind == "int":
+        return
+    if kind == "int":
         if isinstance(value, int) and -(2**31) <= value < 2**32:
             return
         wanted = "an int of 32 bits"
