@@ -6,6 +6,7 @@ real wheels elsewhere. What a GPU does with the calls is not in it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import itertools
@@ -52,6 +53,8 @@ class CudaDouble:
         gpus: How many GPUs there are.
         integrated: Whether they share one memory with the processor.
         compute: Their compute capability.
+        real: The real runtime and driver modules: every call goes to them too, on a machine without a driver, so that they
+            see the arguments; what they answer is passed over, unless they do not know the function or its arguments.
 
     Attributes:
         calls: Name and arguments of every call.
@@ -63,7 +66,12 @@ class CudaDouble:
     """
 
     def __init__(
-        self, patch: pytest.MonkeyPatch, gpus: int = 1, integrated: bool = False, compute: tuple[int, int] = (8, 7)
+        self,
+        patch: pytest.MonkeyPatch,
+        gpus: int = 1,
+        integrated: bool = False,
+        compute: tuple[int, int] = (8, 7),
+        real: tuple[Any, Any] | None = None,
     ) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.failing: dict[str, Any] = {}
@@ -86,12 +94,21 @@ class CudaDouble:
             "cudaStreamNonBlocking": 1,
             "cudaEventDefault": 0,
         }
+        if real is not None:
+            constants = {name: getattr(real[0], name) for name in constants}
         vars(runtime).update(constants)
         answers: dict[str, Callable[..., tuple[Any, ...]]] = {
             "cudaGetDeviceCount": lambda: (ok, gpus),
             "cudaSetDevice": lambda index: (ok,),
             "cudaGetDevice": lambda: (ok, 0),
-            "cudaDeviceGetAttribute": lambda name, index: (ok, attributes[name.replace("ComputeCapability", "")]),
+            "cudaDeviceGetAttribute": lambda name, index: (
+                ok,
+                next(
+                    value
+                    for end, value in attributes.items()
+                    if str(name).endswith(end) or getattr(name, "name", "").endswith(end)
+                ),
+            ),
             "cudaMalloc": lambda size: (ok, self._handle()),
             "cudaFree": lambda address: (ok,),
             "cudaHostAlloc": lambda size, flags: (ok, self._block(size)),
@@ -117,7 +134,7 @@ class CudaDouble:
             "cudaGetErrorString": lambda error: (ok, b"CUDA's words"),
         }
         for name, answer in answers.items():
-            setattr(runtime, name, self._noted(name, answer))
+            setattr(runtime, name, self._noted(name, answer, real and getattr(real[0], name)))
         driver.CUresult = CUresult  # type: ignore[attr-defined]
         answers = {
             "cuInit": lambda flags: (fine,),
@@ -130,7 +147,7 @@ class CudaDouble:
             "cuGetErrorString": lambda error: (fine, b"CUDA's words"),
         }
         for name, answer in answers.items():
-            setattr(driver, name, self._noted(name, answer))
+            setattr(driver, name, self._noted(name, answer, real and getattr(real[1], name)))
         bindings = ModuleType("cuda.bindings")
         bindings.runtime, bindings.driver = runtime, driver  # type: ignore[attr-defined]
         patch.setitem(sys.modules, "cuda", ModuleType("cuda"))
@@ -146,9 +163,14 @@ class CudaDouble:
         """Arguments of each call of a function."""
         return [given for called, given in self.calls if called == name]
 
-    def _noted(self, name: str, answer: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    def _noted(
+        self, name: str, answer: Callable[..., tuple[Any, ...]], real: Callable[..., Any] | None
+    ) -> Callable[..., tuple[Any, ...]]:
         def call(*given: Any) -> tuple[Any, ...]:
             self.calls.append((name, given))
+            if real is not None and not name.endswith("ErrorString"):
+                with contextlib.suppress(RuntimeError):  # there is no driver
+                    real(*given)
             if name in self.failing:
                 failure = self.failing[name]
                 if isinstance(failure, BaseException):
