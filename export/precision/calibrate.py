@@ -75,7 +75,8 @@ def observe(
     for done, tensor in enumerate(inputs, 1):
         for name, values in run(tensor):
             if highs[name] > lows[name]:
-                counts[name] += np.histogram(values, BINS, (lows[name], highs[name]))[0]
+                wide = values.astype(np.float64)  # float32 has no 2048 steps between two neighbouring values
+                counts[name] += np.histogram(wide, BINS, (lows[name], highs[name]))[0]
         progress(len(inputs) + done)
     return {name: Spread(lows[name], highs[name], counts[name]) for name in lows}
 

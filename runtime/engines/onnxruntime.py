@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lineside.runtime import cache, hardware
 from lineside.runtime.bundle import Bundle
@@ -25,7 +26,7 @@ from lineside.runtime.engines.base import Array, Engine, EngineOptions, match_ou
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
 from lineside.runtime.manifest import Manifest
 
-__all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines"]
+__all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines", "run_once"]
 
 LATENCY_LANES = 1
 """In ``latency`` mode the session has all cores: a second lane would only take them from it, and cost a tenth of the
@@ -161,8 +162,41 @@ def _starts_at(part: Array, whole: Array) -> bool:
     return bool(mine["data"] == theirs["data"] and part.flags.c_contiguous)
 
 
+def run_once(onnx: bytes, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Executes any ONNX file once, a part of a model perhaps, and keeps nothing of it.
+
+    Args:
+        onnx: The file.
+        inputs: Its inputs by name.
+
+    Returns:
+        Its outputs, in their order.
+
+    Raises:
+        EngineUnavailable: onnxruntime is not installed, or broken.
+        EngineFailed: It refuses the file or the inputs.
+    """
+    ort = _module()
+    session = _session(ort, onnx, 1, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    try:
+        return [np.asarray(found) for found in session.run(None, dict(inputs))]
+    except Exception as error:  # onnxruntime has a dozen exception types without a common base
+        raise EngineFailed(f"onnxruntime could not run a part of the model: {_first_line(error)}") from error
+
+
 def _library(manifest: Manifest) -> Any:
     """The onnxruntime module, if it is there and new enough."""
+    ort = _module()
+    if _numbers(ort.__version__) < _numbers(manifest.min_onnxruntime):
+        raise EngineUnavailable(
+            f"onnxruntime {ort.__version__} is installed and this bundle needs {manifest.min_onnxruntime} or newer: "
+            f"pip install -U 'onnxruntime>={manifest.min_onnxruntime}'"
+        )
+    return ort
+
+
+def _module() -> Any:
+    """The onnxruntime module, if it is there and whole."""
     try:
         ort = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -174,11 +208,6 @@ def _library(manifest: Manifest) -> Any:
     lacking = next((name for name in USED if not hasattr(ort, name)), None)
     if lacking is not None:  # a folder that an uninstallation left behind is a package too
         raise EngineUnavailable(_broken(f"it has no {lacking}"))
-    if _numbers(ort.__version__) < _numbers(manifest.min_onnxruntime):
-        raise EngineUnavailable(
-            f"onnxruntime {ort.__version__} is installed and this bundle needs {manifest.min_onnxruntime} or newer: "
-            f"pip install -U 'onnxruntime>={manifest.min_onnxruntime}'"
-        )
     return ort
 
 

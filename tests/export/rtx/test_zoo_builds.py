@@ -11,10 +11,13 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from helpers import rtx
 from helpers.rtx import Creator
-from helpers.zoo_graphs import ALL, zoo_graph
+from helpers.zoo_graphs import ALL, SIDE, zoo_graph
 from lineside.export.ops.declare import used_ops
 from lineside.export.ops.op import DOMAIN, VERSION
+from lineside.export.pictures import drawn_pictures
+from lineside.export.precision.calibrate import letterboxed_inputs
 from lineside.export.precision.half import to_fp16
+from lineside.export.precision.quantise import to_int8
 
 OPERATORS = {
     "yolo11-seg-dcn": {"ModDeformConv2d_k3_s1"},
@@ -56,6 +59,19 @@ def test_a_model_is_parsed_and_built(name: str, tmp_path: Path) -> None:
     assert set(used_ops(graph)) == OPERATORS.get(name, set())
     for op in used_ops(graph):
         asks_for_its_plugin(next(node for node in graph.graph.node if node.op_type == op), tmp_path / "fp32.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo11-seg", "yolo11-seg-edge"])
+def test_int8_is_parsed_and_built(name: str, tmp_path: Path) -> None:
+    """Explicit pairs, signed and symmetric. What an engine of TensorRT-RTX holds of them is decided on a GPU."""
+    graph = zoo_graph(name)
+    pictures = letterboxed_inputs([picture.frame for picture in drawn_pictures((), [(SIDE, SIDE)] * 2)], (SIDE, SIDE))
+    onnx.save(to_int8(graph, "int8-trt", pictures), tmp_path / "int8.onnx")
+    (made,) = rtx.build([tmp_path / "int8.onnx"])
+    made.check()
+    assert made.types["QUANTIZE"] > made.types["CONVOLUTION"] / 2
+    assert made.types["DEQUANTIZE"] > made.types["CONVOLUTION"]  # of weights, and of inputs
 
 
 def asks_for_its_plugin(node: onnx.NodeProto, file: Path) -> None:
