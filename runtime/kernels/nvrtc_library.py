@@ -29,6 +29,8 @@ class NvrtcLibrary:
 
     def __init__(self, path: Path) -> None:
         try:
+            # Some builds look for this second part on the system's paths only; what is loaded already, they find.
+            self._parts = [ctypes.CDLL(str(part)) for part in sorted(path.parent.glob("libnvrtc-builtins.so*"))]
             self._library = ctypes.CDLL(str(path))
         except OSError as error:
             raise EngineUnavailable(
