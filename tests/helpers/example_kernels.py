@@ -29,3 +29,4 @@ NARROW = _kernel("narrow", "in:const float*; out:float*; back:half*; count:i", "
 WHOLE = _kernel("whole", "in:const float*; nearest:int*; down:int*; towards_zero:int*; count:i", "halves")
 UNSET = _kernel("unset", "out:float*; beyond:i")
 ROUNDED = _kernel("rounded", "a:const float*; b:const float*; c:const float*; plain:float*; fused:float*; count:i")
+MEETING = _kernel("meeting", "place:unsigned*; blocks_meet:i; threads_meet:i")
