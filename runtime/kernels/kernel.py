@@ -6,7 +6,6 @@ the GPU and on the processor; the tests hold it against what the compiler made o
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -22,6 +21,10 @@ Kind = Literal["pointer", "int", "float"]
 
 HEADERS = Path(__file__).resolve().parent
 """Where the headers lie that every kernel may include."""
+
+_Stamp = tuple[int, int, int]
+_kept: dict[Path, tuple[dict[Path, _Stamp], dict[str, str]]] = {}
+"""What was read, until a file of it changes."""
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([^"\n]+)"', re.MULTILINE)
 
@@ -106,38 +109,35 @@ def sources(source: Path) -> dict[str, str]:
     Raises:
         EngineFailed: One of them cannot be read.
     """
-    return dict(_sources(source, _stamp(source)))
+    kept = _kept.get(source)
+    if kept is None or any(_stamp(path) != stamp for path, stamp in kept[0].items()):
+        kept = _kept[source] = _gather(source)
+    return dict(kept[1])
 
 
-@functools.lru_cache(maxsize=256)
-def _sources(source: Path, stamp: int) -> tuple[tuple[str, str], ...]:
-    """As `sources`; read again when the source has changed."""
+def _gather(source: Path) -> tuple[dict[Path, _Stamp], dict[str, str]]:
+    """Reads a source and what it includes: when each file was written, and its text by name."""
+    stamps: dict[Path, _Stamp] = {}
     found: dict[str, str] = {}
     waiting = [(source.name, source)]
     while waiting:
         name, path = waiting.pop()
         if name in found:
             continue
+        stamps[path] = _stamp(path)
         found[name] = text = _read(path)
         for inner in _INCLUDE.findall(text):
             beside = path.parent / inner
             waiting.append((inner, beside if beside.is_file() else HEADERS / inner))
-    return tuple(found.items())
+    return stamps, found
 
 
-def _stamp(source: Path) -> int:
-    """When the newest of the files beside a source, and of the headers, was written."""
-    folders = {source.parent, HEADERS}
+def _stamp(path: Path) -> _Stamp:
     try:
-        return max(
-            (path.stat().st_mtime_ns for folder in folders for path in folder.iterdir() if path.suffix in _SUFFIXES),
-            default=0,
-        )
-    except OSError as error:
-        raise _unreadable(source, error) from error
-
-
-_SUFFIXES = (".cu", ".cuh", ".h")
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)  # whoever reads it says why
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path) -> str:
