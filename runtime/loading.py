@@ -13,6 +13,7 @@ from lineside.runtime.errors import BadOption
 from lineside.runtime.lane import lane_of
 from lineside.runtime.segmenter import Segmenter
 from lineside.runtime.sizing import at_size
+from lineside.runtime.variants import check_precision
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
@@ -39,6 +40,7 @@ def load(
     lanes: int | None = None,
     imgsz: int | tuple[int, int] | None = None,
     device: Device | None = None,
+    precision: str | None = None,
 ) -> Segmenter:
     """Loads a bundle.
 
@@ -57,6 +59,9 @@ def load(
             bundle that was exported with ``--dynamic``. None: the bundle's own.
         device: What the engines of devices execute on, where it is not to be opened for this model alone; the caller
             closes it after the model. Others do not look at it.
+        precision: ``fp32`` or one of the bundle's variants, such as ``int8-cpu``; None: FP32 with onnxruntime, what was
+            built with TensorRT. A variant is run by the engines that it is meant for alone; where ``auto`` or a fallback
+            ends at another one, that runs the variant of its own, and ``engine_reason`` says so.
 
     Returns:
         The model, ready to be called.
@@ -64,11 +69,13 @@ def load(
     Raises:
         BundleError: The bundle is not usable; its subclasses say why.
         EngineError: The engine is not there, too old, or refuses the model.
-        BadOption: ``mode``, ``threads``, ``lanes`` or ``imgsz`` is none of the above.
+        BadOption: ``mode``, ``threads``, ``lanes``, ``imgsz`` or ``precision`` is none of the above, or the engine does
+            not run that precision.
     """
     name, options = _options(engine, mode, threads, lanes)
-    options = replace(options, device=device)
+    options = replace(options, device=device, precision=precision)
     bundle = at_size(open_bundle(path), imgsz)
+    check_precision(bundle.manifest, name, precision)
     engines = open_engines(name, bundle, options)
     found = [lane_of(engine, bundle.manifest) for engine in engines]
     return Segmenter(bundle.manifest, found, engines[0].name, engines[0].reason)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from lineside.export.graph.index import GraphIndex
 from lineside.export.precision.graph import element_types, plain_copy, tidy
 from lineside.export.precision.keep import kept_full
 from lineside.export.precision.pairs import PairWriter
@@ -34,6 +35,10 @@ COUNTING = frozenset({"Sigmoid", "Mul", "Add", "Concat", "Relu", "LeakyRelu", "H
 """Operators between convolutions that have kernels for bytes."""
 
 SIGMOID = Scale(1 / 256, 0, False)
+
+FLOOR = -6.0
+"""What is less in front of ``x * sigmoid(x)`` may as well be this: the result is within 0.015 of zero, and what is told
+apart down there is lost above. With it the prototypes of the bearing model are off by 13 instead of 21 percent."""
 
 
 def to_asymmetric(model: onnx.ModelProto, ranges: Ranges, most: int = WEIGHTS) -> onnx.ModelProto:
@@ -115,6 +120,7 @@ class _Plan:
                 self.nodes.add(at)
                 self.made.update(name for name in node.output if name in self._floats)
         self.scales: dict[str, Scale] = {}
+        ranges = {**ranges, **_floored(graph, ranges)}
         for at, node in enumerate(graph.node):
             if at in self.nodes:
                 self._scale(node, ranges)
@@ -142,6 +148,13 @@ class _Plan:
                 self.scales[name] = SIGMOID
             else:
                 self.scales[name] = unsigned_scale(*found(ranges, name))
+
+
+def _floored(graph: onnx.GraphProto, ranges: Ranges) -> dict[str, tuple[float, float]]:
+    """Ranges of the tensors that go into ``x * sigmoid(x)`` and nowhere else."""
+    index = GraphIndex(graph)
+    found = [node.output[0] for node in graph.node if node.output and index.silu_after(node) is not None]
+    return {name: (max(ranges[name][0], FLOOR), max(ranges[name][1], 0.0)) for name in found if name in ranges}
 
 
 def _nearest(node: onnx.NodeProto) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines import onnxruntime
 from lineside.runtime.engines.base import Engine, EngineOptions
+from lineside.runtime.variants import FP32, engines_of
 
 __all__ = ["GPU_NODES", "open_engines"]
 
@@ -34,7 +35,11 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     Raises:
         EngineUnavailable: onnxruntime is not there either.
         EngineFailed: onnxruntime refuses the model.
+        BadOption: The bundle has no such precision.
     """
+    meant = engines_of(bundle.manifest, options.precision or FP32)
+    if meant is not None and "tensorrt" not in meant:
+        return onnxruntime.open_engines(bundle, options)
     why = _obstacle(bundle)
     if why is None:
         from lineside.runtime.engines.tensorrt.opening import open_engines as open_tensorrt
@@ -46,7 +51,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
         return open_instead(bundle, options, why)
     engines = onnxruntime.open_engines(bundle, options)
     for engine in engines:
-        engine.reason = f"there is no GPU that the system knows of, and {why}"
+        engine.reason = "; ".join(filter(None, (f"there is no GPU that the system knows of, and {why}", engine.reason)))
     return engines
 
 

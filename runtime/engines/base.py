@@ -37,6 +37,8 @@ class EngineOptions:
             open one themselves.
         on_mismatch: What the engine ``tensorrt`` does where no engine was built for this machine: ``refuse``, ``rebuild``
             (minutes), or ``fallback`` to onnxruntime.
+        precision: ``fp32`` or the name of one of the bundle's variants; None: what the engine runs by itself. An engine
+            that steps in for another takes the variant meant for itself, see `lineside.runtime.variants`.
     """
 
     mode: Mode = "latency"
@@ -45,6 +47,7 @@ class EngineOptions:
     recording: str | None = None
     device: Device | None = None
     on_mismatch: Mismatch = "refuse"
+    precision: str | None = None
 
 
 class Engine(Protocol):

@@ -25,6 +25,7 @@ from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.base import Array, Engine, EngineOptions, match_outputs
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
 from lineside.runtime.manifest import Manifest
+from lineside.runtime.variants import with_variant
 
 __all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines", "run_once"]
 
@@ -47,7 +48,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
 
     Args:
         bundle: A verified bundle.
-        options: ``latency`` opens one session for all lanes (default 1, all physical cores), ``throughput`` one session
+        options: With ``precision`` the variant of the bundle, where it is meant for onnxruntime. ``latency`` opens one session for all lanes (default 1, all physical cores), ``throughput`` one session
             per lane (default: a lane per physical core, one thread each).
 
     Returns:
@@ -58,6 +59,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
         EngineFailed: onnxruntime refuses the model.
         ContractMismatch: The model's tensors do not fit the manifest.
     """
+    bundle, why = with_variant(bundle, OnnxRuntimeEngine.name, options.precision)
     ort = _library(bundle.manifest)
     cores = hardware.available_cores()
     together = options.mode == "latency"
@@ -65,10 +67,13 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     lanes = options.lanes or (LATENCY_LANES if together else min(MOST_LANES, max(1, cores // threads)))
     sessions = _open_sessions(ort, bundle, threads, 1 if together else lanes)
     turns = [threading.Lock() for _ in sessions]
-    return [
+    engines = [
         OnnxRuntimeEngine(sessions[lane % len(sessions)], turns[lane % len(sessions)], bundle.manifest)
         for lane in range(lanes)
     ]
+    for engine in engines:
+        engine.reason = why
+    return list(engines)
 
 
 class OnnxRuntimeEngine:
