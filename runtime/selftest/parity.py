@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.bundle import list_golden
-from lineside.runtime.errors import EngineError
 from lineside.runtime.selftest.findings import Finding, Line, Table, checked, failed, unchecked
 from lineside.runtime.selftest.subject import Subject
 from lineside.runtime.verify import GoldenResult, Tolerance, VerifyReport, verify_bundle
@@ -105,15 +105,13 @@ def _beside_reference(subject: Subject) -> Line:
     if reference is None:
         return unchecked(name, "onnxruntime is not installed or refuses the model: pip install 'lineside[cpu]'")
     cosines: list[float] = []
-    batch = subject.bundle.manifest.input.batch
-    for golden in subject.golden:
-        tensor = golden.pixels.transpose(2, 0, 1) * np.float32(1 / 255)
-        batched = np.ascontiguousarray(np.broadcast_to(tensor, (batch, *tensor.shape)))
-        try:
-            pairs = zip(subject.model.infer(batched), reference.infer(batched), strict=True)
+    manifest = subject.bundle.manifest
+    with closing(subject.runner()) as runner:
+        for golden in subject.golden:
+            tensor = golden.pixels.transpose(2, 0, 1) * np.float32(1 / 255)
+            batched = np.ascontiguousarray(np.broadcast_to(tensor, (manifest.input.batch, *tensor.shape)))
+            pairs = zip(runner.infer({manifest.input.name: batched}), reference.infer(batched), strict=True)
             cosines += [cosine(mine, theirs) for mine, theirs in pairs]
-        except EngineError as error:
-            return failed(name, str(error))
     least, limit = min(cosines), subject.tolerance.cosine
     line = checked if least >= limit else failed
     return line(name, f"least cosine {least:.7f} over {len(cosines)} outputs, at least {limit:g}", cosine=least)

@@ -11,7 +11,7 @@ import msgspec
 
 import lineside
 from lineside.runtime.bundle import Bundle
-from lineside.runtime.errors import BadOption, DeviceLost, LinesideError
+from lineside.runtime.errors import BadOption, DeviceLost, EngineUnavailable, LinesideError
 from lineside.runtime.selftest.findings import Finding, Line, Report, Table, failed, unchecked
 from lineside.runtime.selftest.resources import over_time
 from lineside.runtime.selftest.subject import HOST, Options, Subject
@@ -48,7 +48,13 @@ def open_device(engine: str) -> Device:
         raise BadOption(f"a selftest is about a GPU, and --engine {engine} is none: choose one of {', '.join(ENGINES)}")
     from lineside.runtime.cuda.hardware import HardwareDevice
 
-    return HardwareDevice()
+    try:
+        return HardwareDevice()
+    except EngineUnavailable as error:
+        reason = str(error).replace(", or choose engine='onnxruntime'", "")
+        raise EngineUnavailable(
+            f"{reason}; or choose --engine host, which does without a GPU and shows no speed"
+        ) from error
 
 
 def selftest(

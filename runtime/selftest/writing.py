@@ -22,21 +22,16 @@ def check_place(folder: Path, bundle: Bundle) -> None:
     """Says early that a report cannot go where it shall go.
 
     Args:
-        folder: Where the two files go; it is made.
+        folder: Where the two files go; it is made with them.
         bundle: What is tested.
 
     Raises:
         BadOption: It is a file, or lies in the bundle, whose files are fixed.
-        SinkError: It cannot be made.
     """
     if folder.resolve().is_relative_to(bundle.path.resolve()):
         raise BadOption(f"--out {folder} lies in the bundle, whose files are fixed: name another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(
-            f"the folder {folder} for the report cannot be made ({error.strerror}): name another"
-        ) from error
+    if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
+        raise BadOption(f"--out {folder} is no folder, nor can it be one: name another")
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -53,6 +48,12 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
         SinkError: The disk says no.
     """
     made = folder / JSON, folder / HTML
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(
+            f"the folder {folder} for the report cannot be made ({error.strerror}): name another"
+        ) from error
     for path, text in zip(made, (json.dumps(plain(report), indent=1) + "\n", page_of(report)), strict=True):
         _write(path, text)
     return made

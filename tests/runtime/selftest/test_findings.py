@@ -217,6 +217,14 @@ def test_a_report_does_not_go_into_a_bundle(subject: Subject) -> None:
         check_place(subject.bundle.path / "reports", subject.bundle)
 
 
+def test_a_report_does_not_go_below_a_file(subject: Subject, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadOption, match="is no folder"):
+        check_place(tmp_path / "file" / "report", subject.bundle)
+    check_place(tmp_path / "new" / "report", subject.bundle)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_line_that_failed_is_counted() -> None:
     assert (report().count("failed"), report().count("checked"), report().count("not checked")) == (1, 1, 1)
     assert failed("a", "b", x=1).figures == {"x": 1}
