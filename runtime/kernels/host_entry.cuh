@@ -57,7 +57,7 @@ struct Entry<F> {
           blockIdx = {x, y, z};
           if (static_shared()) memset(__start_lineside_shared, kUnset, static_shared());
           if (shared) memset(dynamic_shared, kUnset, shared + kMargin);
-          if (!run_block(body, threads)) return 1;
+          if (!run_block<body>(threads)) return 1;
           for (unsigned i = 0; shared && i < kMargin; ++i) {
             if (dynamic_shared[shared + i] != kUnset) return 2;
           }

@@ -19,36 +19,40 @@ constexpr size_t kStack = 128 << 10, kGuard = 16 << 10;
 struct Fibre {
   jmp_buf here;
   char* stack;
-  unsigned thread;  // whose turn it is when it goes on
-  int vote;         // what that thread brings to the barrier
+  uint3 place;  // of the thread whose turn it is when it goes on
+  int vote;     // what that thread brings to the barrier
   bool started;
 };
 
 struct Block {
   jmp_buf scheduler;
-  void (*body)();
+  void (*begin)();
   unsigned threads, next;  // of the block; the first that has not begun
+  uint3 place;             // and where that one is
   Fibre* running;
   bool waits;  // why the fibre came back: at a barrier, or with nothing left to do
-  int any, count;
+  int votes;  // that were not 0 at the last barrier
 };
 
 static Block block;
 static Fibre fibres[1024];
 
-static inline uint3 place(unsigned thread) {
-  const unsigned row = thread / blockDim.x;
-  return {thread % blockDim.x, row % blockDim.y, row / blockDim.y};
-}
-
-// Where a fibre begins: one thread after the other, for as long as none waits; after a wait, nothing new.
+// Where a fibre begins: one thread after the other, for as long as none waits; after a wait, nothing new. The body is
+// known here, so that for a kernel without barriers this becomes the loop that one would write.
+template <void (*Body)()>
 static void run_threads() {
   for (;;) {
     while (block.next < block.threads) {
-      Fibre* mine = block.running;
-      mine->thread = block.next++;
-      threadIdx = place(mine->thread);
-      block.body();
+      ++block.next;
+      block.running->place = threadIdx = block.place;
+      if (++block.place.x == blockDim.x) {
+        block.place.x = 0;
+        if (++block.place.y == blockDim.y) {
+          block.place.y = 0;
+          ++block.place.z;
+        }
+      }
+      Body();
     }
     block.waits = false;
     if (!_setjmp(block.running->here)) _longjmp(block.scheduler, 1);
@@ -58,7 +62,8 @@ static void run_threads() {
 static bool begin(Fibre& fibre) {
   if (fibre.started) return true;
   if (!fibre.stack) {
-    void* memory = mmap(nullptr, kGuard + kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* memory = mmap(nullptr, kGuard + kStack, PROT_READ | PROT_WRITE, kind, -1, 0);
     if (memory == MAP_FAILED) return false;
     mprotect(memory, kGuard, PROT_NONE);
     fibre.stack = static_cast<char*>(memory);
@@ -71,7 +76,7 @@ static __attribute__((noinline)) void resume(Fibre* fibre) {
   block.running = fibre;
   if (_setjmp(block.scheduler)) return;
   if (fibre->started) {
-    threadIdx = place(fibre->thread);
+    threadIdx = fibre->place;
     _longjmp(fibre->here, 1);
   }
   fibre->started = true;
@@ -80,7 +85,7 @@ static __attribute__((noinline)) void resume(Fibre* fibre) {
   context.uc_stack.ss_sp = fibre->stack + kGuard;
   context.uc_stack.ss_size = kStack;
   context.uc_link = nullptr;
-  makecontext(&context, run_threads, 0);
+  makecontext(&context, block.begin, 0);
   setcontext(&context);
 }
 
@@ -92,20 +97,24 @@ static __attribute__((noinline)) void wait(int vote) {
 }
 
 // Runs one block; false when there is no memory for its stacks.
-static bool run_block(void (*body)(), unsigned threads) {
-  block.body = body;
+template <void (*Body)()>
+static bool run_block(unsigned threads) {
+  block.begin = run_threads<Body>;
   block.threads = threads;
   block.next = 0;
+  block.place = {0, 0, 0};
   unsigned waiting = 0;  // fibres 0 to waiting-1 stand at the barrier
   while (block.next < threads) {
-    if (!begin(fibres[waiting])) return false;
+    if (!begin(fibres[waiting])) {
+      for (Fibre& fibre : fibres) fibre.started = false;  // what the others were at is forgotten
+      return false;
+    }
     resume(&fibres[waiting]);
     if (block.waits) ++waiting;
   }
   while (waiting) {  // all that have not returned are here: the barrier opens
-    block.any = block.count = 0;
-    for (unsigned i = 0; i < waiting; ++i) block.count += fibres[i].vote != 0;
-    block.any = block.count != 0;
+    block.votes = 0;
+    for (unsigned i = 0; i < waiting; ++i) block.votes += fibres[i].vote != 0;
     unsigned still = 0;
     for (unsigned i = 0; i < waiting; ++i) {
       resume(&fibres[i]);
@@ -127,9 +136,9 @@ static bool run_block(void (*body)(), unsigned threads) {
 static inline void __syncthreads() { lineside_host::wait(0); }
 static inline int __syncthreads_or(int vote) {
   lineside_host::wait(vote);
-  return lineside_host::block.any;
+  return lineside_host::block.votes != 0;
 }
 static inline int __syncthreads_count(int vote) {
   lineside_host::wait(vote);
-  return lineside_host::block.count;
+  return lineside_host::block.votes;
 }

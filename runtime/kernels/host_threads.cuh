@@ -82,14 +82,15 @@ static void* run_slot(void* given) {
   return nullptr;
 }
 
-static bool run_block(void (*body)(), unsigned threads) {
+template <void (*Body)()>
+static bool run_block(unsigned threads) {
   static const bool unordered = getenv("LINESIDE_BLOCKS_UNORDERED") && *getenv("LINESIDE_BLOCKS_UNORDERED");
   if (!begun || !unordered) __atomic_store_n(&begun, 1, __ATOMIC_RELEASE);
   if (unordered) AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
   barrier.reset(threads);
   unsigned made = 0;
   for (; made < threads; ++made) {
-    slots[made] = {made, blockIdx, body};
+    slots[made] = {made, blockIdx, Body};
     if (pthread_create(&running[made], nullptr, run_slot, &slots[made])) break;
   }
   for (unsigned lacking = made; lacking < threads; ++lacking) barrier.leave();  // let the others end

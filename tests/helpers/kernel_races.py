@@ -12,41 +12,16 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import struct
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
-from lineside.runtime.kernels.host_build import FLAGS, compiler, write_sources
+from helpers.kernel_program import Arguments, Sides, build_program, job_of
+from lineside.runtime.kernels.host_build import compiler
 from lineside.runtime.kernels.kernel import Kernel
-
-MAIN = """
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-// First line of the job: sizes and shared memory; then for each argument its bytes, behind their number (0: a value).
-int main(int, char** words) {
-  FILE* job = fopen(words[1], "rb");
-  unsigned sizes[7], count;
-  if (!job || fread(sizes, 4, 7, job) != 7 || fread(&count, 4, 1, job) != 1) return 90;
-  std::vector<uint64_t> values(count + 1);
-  for (unsigned i = 0; i < count; ++i) {
-    uint64_t bytes;
-    if (fread(&bytes, 8, 1, job) != 1) return 91;
-    void* into = bytes ? malloc(bytes) : &values[i];
-    if (bytes) values[i] = reinterpret_cast<uint64_t>(into);
-    if (fread(into, 1, bytes ? bytes : 8, job) != (bytes ? bytes : 8)) return 92;
-  }
-  return lineside_launch(sizes, sizes[6], values.data());
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -62,9 +37,9 @@ class Races:
 
 def run(
     kernel: Kernel,
-    grid: tuple[int, int, int],
-    block: tuple[int, int, int],
-    arguments: Sequence[npt.NDArray[Any] | float],
+    grid: Sides,
+    block: Sides,
+    arguments: Arguments,
     shared: int = 0,
 ) -> Races:
     """Runs a grid under ThreadSanitizer; the arrays are not changed. Skips the test where there is none.
@@ -80,23 +55,12 @@ def run(
         What was found.
     """
     program = _program(kernel.fingerprint(), kernel)
-    words = [struct.pack("<8I", *grid, *block, shared, len(arguments))]
-    for parameter, value in zip(kernel.parameters, arguments, strict=True):
-        words.append(_packed(parameter.kind, value))
     with tempfile.NamedTemporaryFile() as job:
-        job.write(b"".join(words))
+        job.write(job_of(kernel, grid, block, arguments, shared))
         job.flush()
         within = _reports(program, job.name, "")
         across = [report for report in _reports(program, job.name, "1") if "Location is heap block" in report]
     return Races((*within, *across))
-
-
-def _packed(kind: str, value: npt.NDArray[Any] | float) -> bytes:
-    if isinstance(value, np.ndarray):
-        assert kind == "pointer"
-        assert value.nbytes
-        return struct.pack("<Q", value.nbytes) + value.tobytes()
-    return struct.pack("<Qf4x" if kind == "float" else "<Qi4x" if kind == "int" else "<QQ", 0, value)
 
 
 def _reports(program: Path, job: str, unordered: str) -> list[str]:
@@ -117,11 +81,8 @@ def _reports(program: Path, job: str, unordered: str) -> list[str]:
 @functools.cache
 def _program(fingerprint: str, kernel: Kernel) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="lineside-races-"))
-    main = write_sources(kernel, folder)
-    main.write_text(main.read_text() + MAIN)
-    flags = [*FLAGS, "-O1", "-g", "-pthread", "-fsanitize=thread", "-DLINESIDE_HOST_THREADS", "-Wno-tsan"]
-    command = [compiler()[0], *flags, "-I.", "-o", "program", main.name]
-    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    flags = ["-O1", "-g", "-pthread", "-fsanitize=thread", "-DLINESIDE_HOST_THREADS", "-Wno-tsan"]
+    answer = build_program(kernel, folder, compiler()[0], *flags)
     if answer.returncode and "tsan" in answer.stderr:
         pytest.skip("the C++ compiler has no ThreadSanitizer here")
     assert answer.returncode == 0, answer.stderr
