@@ -12,6 +12,9 @@ __all__ = ["CHARTS", "chart"]
 CHARTS = {" C": "Temperatures over time", " MHz": "Clocks over time", " MB": "Memory over time"}
 """Units in the trace, and what their chart is called."""
 
+FREE = "free MB"
+"""What the whole machine has left would flatten every other curve; a line of the report tells its least."""
+
 COLOURS = ("#2f6fde", "#d9822b", "#1a9e77", "#b0478f", "#7a6ff0", "#c0392b", "#5f8a1f", "#00838f")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1000, 220, 64, 26, 12
 
@@ -23,7 +26,7 @@ def chart(samples: Sequence[Sample], unit: str) -> str:
         samples: The trace.
         unit: A key of `CHARTS`.
     """
-    names = sorted({name for one in samples for name in one.values if name.endswith(unit)})
+    names = sorted({name for one in samples for name in one.values if name.endswith(unit)} - {FREE})
     series = {name: [(one.seconds, one.values[name]) for one in samples if name in one.values] for name in names}
     series = {name: points for name, points in series.items() if len(points) > 1}
     if not series:

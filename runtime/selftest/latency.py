@@ -16,6 +16,8 @@ __all__ = ["check", "time_frames"]
 WARM_UP = 10
 FEW = 1000
 """With fewer frames p99.9 is the slowest one."""
+MOST_LAYERS = 40
+"""Layers that are listed."""
 MOST_GROWTH = 64.0
 """Megabytes that the process may grow by while frames are run."""
 STAGES = {
@@ -49,7 +51,27 @@ def check(subject: Subject) -> Iterator[Finding]:
             "growth", f"the process grew by {growth:.1f} MB in {count} frames (at most {MOST_GROWTH:g})", mb=growth
         )
     yield table("Latency in ms", "stage", {f"{name}: {STAGES[name]}": found for name, found in stages.items()})
-    yield unchecked("layers", "this engine does not tell the times of its layers")
+    yield from _layers(subject)
+
+
+def _layers(subject: Subject) -> Iterator[Finding]:
+    """The slowest layers of the engine."""
+    if not subject.real:
+        yield unchecked("layers", "onnxruntime, which executes the model on the host device, does not tell their times")
+        return
+    from lineside.runtime.selftest.layers import layer_times
+
+    found = layer_times(subject)
+    if not found:
+        yield unchecked("layers", "TensorRT's profiler told nothing")
+        return
+    whole = sum(sum(times) for times in found.values())
+    slowest = dict(sorted(found.items(), key=lambda item: -sum(item[1]))[:MOST_LAYERS])
+    first, times = next(iter(slowest.items()))
+    yield checked("layers", f"{len(found)} of them; {sum(times) / whole:.0%} of the time is in {first[:120]}")
+    yield table(
+        f"Slowest layers in ms, {len(slowest)} of {len(found)}", "layer", {k[:160]: v for k, v in slowest.items()}
+    )
 
 
 def time_frames(subject: Subject) -> dict[str, list[float]]:
