@@ -17,9 +17,6 @@ from lineside.runtime.errors import EngineFailed, EngineUnavailable
 
 __all__ = ["Job", "Result", "build_plan"]
 
-FUNCTIONS_LAST = (10, 7)
-"""From here on the parser prefers a plugin to a function of the same name."""
-
 MEMORY_WORDS = ("out of memory", "outofmemory", "cuda_error_out_of_memory", "insufficient memory", "cudaerror 2")
 """What TensorRT's errors say when the GPU, or the processor on a Jetson, has no memory left."""
 
@@ -107,9 +104,12 @@ def _builder(trt: Any, log: Log) -> Any:
 
 def _network_flags(trt: Any, standalone: bool) -> int:
     """Strongly typed; with the batch in the shape, which TensorRT 10 wants to be told and 11 knows by itself."""
-    known = trt.NetworkDefinitionCreationFlag
-    names = ["STRONGLY_TYPED", "EXPLICIT_BATCH"] + (["PREFER_AOT_PYTHON_PLUGINS"] if standalone else [])
-    return sum(1 << int(getattr(known, name)) for name in names if hasattr(known, name))
+    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    more = ["EXPLICIT_BATCH"] + (["PREFER_AOT_PYTHON_PLUGINS"] if standalone else [])
+    for name in more:
+        if hasattr(trt.NetworkDefinitionCreationFlag, name):
+            flags |= 1 << int(getattr(trt.NetworkDefinitionCreationFlag, name))
+    return flags
 
 
 def _parse(parser: Any, job: Job, log: Log, trt: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lineside.runtime.engines.tensorrt.sidecar import Precision
 from lineside.runtime.errors import BadOption
@@ -53,13 +53,13 @@ def choose_model(manifest: Manifest, precision: Precision | None) -> Model:
     found = models(manifest)
     if precision is None:
         if "fp16" in found:
-            return Model(**{**vars(found["fp16"]), "reason": "the bundle has a variant in fp16"})
-        return Model(
-            **{**vars(found["fp32"]), "reason": "the bundle has no variant in fp16; export it with --precision fp16"}
+            return replace(found["fp16"], reason="the bundle has a variant in fp16")
+        return replace(
+            found["fp32"], reason="the bundle has no variant in fp16; export it again with --precision fp16 for one"
         )
     if precision not in found:
         raise BadOption(
             f"this bundle has no model in {precision} for TensorRT (it has {', '.join(sorted(found))}): export it again "
             f"with --precision {'int8-trt' if precision == 'int8' else precision}"
         )
-    return Model(**{**vars(found[precision]), "reason": "as asked"})
+    return replace(found[precision], reason="as asked")

@@ -41,8 +41,8 @@ class Stored:
 
 def folders(bundle: Bundle) -> list[Path]:
     """Where plans of a bundle may lie, the first that can be written first; none of them has to be there."""
-    model = bundle.manifest.files.get(bundle.manifest.model, "")
-    found = [cache.folder() / FOLDER / (model[:16] or "unknown")]
+    content = repr(sorted(bundle.manifest.files.items()))
+    found = [cache.folder() / FOLDER / hashlib.sha256(content.encode()).hexdigest()[:16]]
     if bundle.path.is_dir():
         found.insert(0, bundle.path / FOLDER)
     return found

@@ -23,29 +23,28 @@ class Symbol:
     expression: Any
 
     def __add__(self, other: Symbol | int) -> Symbol:
-        return self._with("SUM", self, other)
+        return self._with(self.trt.DimensionOperation.SUM, self, other)
 
     def __radd__(self, other: int) -> Symbol:
-        return self._with("SUM", other, self)
+        return self._with(self.trt.DimensionOperation.SUM, other, self)
 
     def __sub__(self, other: Symbol | int) -> Symbol:
-        return self._with("SUB", self, other)
+        return self._with(self.trt.DimensionOperation.SUB, self, other)
 
     def __rsub__(self, other: int) -> Symbol:
-        return self._with("SUB", other, self)
+        return self._with(self.trt.DimensionOperation.SUB, other, self)
 
     def __mul__(self, other: Symbol | int) -> Symbol:
-        return self._with("PROD", self, other)
+        return self._with(self.trt.DimensionOperation.PROD, self, other)
 
     def __rmul__(self, other: int) -> Symbol:
-        return self._with("PROD", other, self)
+        return self._with(self.trt.DimensionOperation.PROD, other, self)
 
     def __floordiv__(self, other: Symbol | int) -> Symbol:
-        return self._with("FLOOR_DIV", self, other)
+        return self._with(self.trt.DimensionOperation.FLOOR_DIV, self, other)
 
-    def _with(self, operation: str, left: Symbol | int, right: Symbol | int) -> Symbol:
+    def _with(self, operation: Any, left: Symbol | int, right: Symbol | int) -> Symbol:
         sides = [
             side.expression if isinstance(side, Symbol) else self.builder.constant(side) for side in (left, right)
         ]  # fmt: skip
-        kind = getattr(self.trt.DimensionOperation, operation)
-        return Symbol(self.trt, self.builder, self.builder.operation(kind, *sides))
+        return Symbol(self.trt, self.builder, self.builder.operation(operation, *sides))
