@@ -33,6 +33,10 @@ static inline T argument(uint64_t bits) {
   return value;
 }
 
+// Nameless, so that it is this library's own: a loader shares what templates hold among libraries by name, and kernels of
+// one name with other macros take other parameters.
+namespace {
+
 template <auto F>
 struct Entry;
 
@@ -67,6 +71,8 @@ struct Entry<F> {
     return 0;
   }
 };
+
+}  // namespace
 
 }  // namespace lineside_host
 
