@@ -55,9 +55,17 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     return engines
 
 
+def _installed() -> bool:
+    """Whether there is a module ``tensorrt``, without importing it."""
+    try:
+        return importlib.util.find_spec("tensorrt") is not None
+    except ValueError:  # somebody put a module there that says nothing of itself
+        return True
+
+
 def _obstacle(bundle: Bundle) -> str | None:
     """What is in the way of TensorRT and can be seen without loading anything; None for nothing."""
-    if importlib.util.find_spec("tensorrt") is None:
+    if not _installed():
         return "TensorRT's Python module is not installed"
     from lineside.runtime.engines.tensorrt.plans import folders
 

@@ -27,6 +27,7 @@ class Settings:
 
     Attributes:
         sm: Compute capability of its GPU.
+        integrated: Whether GPU and processor share one memory.
         device: Where engines run.
         errors: What the builder logs instead of building.
         runtime_error: What the runtime logs when it is made.
@@ -39,6 +40,7 @@ class Settings:
     """
 
     sm: str = "87"
+    integrated: bool = False
     device: Any = None
     errors: tuple[str, ...] = ()
     runtime_error: str = ""
@@ -249,7 +251,7 @@ class _Config:
         return _TimingCache(data)
 
     def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
-        return True
+        return ignore_mismatch or b"foreign" not in cache.data
 
 
 class _Profile:
@@ -391,14 +393,16 @@ class _Inspector:
     def get_engine_information(self, format: Any) -> str:  # noqa: A002
         assert format == LayerInformationFormat.JSON
         weights = {tensor.name: tensor.dims for tensor in self._engine.model.graph.initializer}
+        dynamic = any(side < 0 for side in self._engine.get_tensor_shape(self._engine.model.graph.input[0].name))
+        side = -1 if dynamic and getattr(self, "execution_context", None) is None else 8
         layers: list[Any] = []
         for node in self._engine.model.graph.node:
             if node.op_type != "Conv":
                 layers.append({"Name": node.name, "LayerType": "PointWiseV2", "Inputs": [], "Outputs": []})
                 continue
             dims = list(weights.get(node.input[1], (16, 16, 3, 3)))  # a weight may come out of a cast
-            tensor = {"Name": node.input[0], "Dimensions": [1, dims[1], 8, 8], "Format/Datatype": SETTINGS.type}
-            out = {**tensor, "Name": node.output[0], "Dimensions": [1, dims[0], 8, 8]}
+            tensor = {"Name": node.input[0], "Dimensions": [1, dims[1], side, side], "Format/Datatype": SETTINGS.type}
+            out = {**tensor, "Name": node.output[0], "Dimensions": [1, dims[0], side, side]}
             layers.append(
                 {
                     "Name": node.name,

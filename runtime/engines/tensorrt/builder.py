@@ -81,14 +81,13 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace)
     if not job.profile.static or any(side < 0 for side in network.get_input(0).shape):
         _set_profile(builder, config, job)
-    cache = config.create_timing_cache(job.timing)
-    kept = cache is not None and config.set_timing_cache(cache, False)
+    cache = _use_timings(config, job.timing)
     plan = builder.build_serialized_network(network, config)
     if watch.stopped is not None:
         raise watch.stopped
     if plan is None:
         raise EngineFailed(_refused(log, trt))
-    timing = bytes(memoryview(cache.serialize())) if kept else b""
+    timing = b"" if cache is None else bytes(memoryview(cache.serialize()))
     return Result(plan=bytes(memoryview(plan)), timing=timing)
 
 
@@ -124,6 +123,15 @@ def _parse(parser: Any, job: Job, log: Log, trt: Any) -> None:
         else f"look at `lineside doctor BUNDLE --target trt{'.'.join(map(str, version_of(trt)[:2]))}`"
     )
     raise EngineFailed(f"TensorRT {trt.__version__} cannot read the model ({told}): {hint}")
+
+
+def _use_timings(config: Any, timing: bytes) -> Any:
+    """The timing cache of a build, with the timings of earlier ones unless they are of another GPU; None for none."""
+    for data in (timing, b"") if timing else (b"",):
+        cache = config.create_timing_cache(data)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return cache
+    return None
 
 
 def _set_profile(builder: Any, config: Any, job: Job) -> None:

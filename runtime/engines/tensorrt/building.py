@@ -18,6 +18,7 @@ from lineside.runtime.engines.tensorrt.builder import Job, build_plan
 from lineside.runtime.engines.tensorrt.library import version_of
 from lineside.runtime.engines.tensorrt.logs import Log, open_log
 from lineside.runtime.engines.tensorrt.machine import Machine, open_machine
+from lineside.runtime.engines.tensorrt.memory import workspace_for
 from lineside.runtime.engines.tensorrt.models import Model, choose_model, models
 from lineside.runtime.engines.tensorrt.plans import Stored, building, list_plans, store_plan
 from lineside.runtime.engines.tensorrt.plugin import launching, register_plugins
@@ -41,7 +42,8 @@ class BuildOptions:
 
     Attributes:
         precision: ``fp32``, ``fp16`` or ``int8``; None: see `lineside.runtime.engines.tensorrt.models.choose_model`.
-        workspace: Most MiB that TensorRT may use besides weights and tensors; None: as much as there is.
+        workspace: Most MiB that TensorRT may use besides weights and tensors; None: as much as there is, and half of what
+            is free where GPU and processor share one memory.
         plugins: Whether operators of ours run as plugins; else as their functions.
         standalone: Whether the plan shall run without Python.
         smallest: Least height and width, of a dynamic bundle.
@@ -173,18 +175,19 @@ def _build(
     log = open_log(machine.trt)
     _register(machine, changed.plugins, options.standalone)
     timings = f"tensorrt/timing-{machine.version}-sm{machine.sm}-{machine.platform}.cache"
+    limit = workspace_for(machine.device.integrated, options.workspace)
     job = Job(
         onnx=changed.onnx,
         input=bundle.manifest.input.name,
         profile=profile,
-        workspace=None if options.workspace is None else options.workspace << 20,
+        workspace=None if limit is None else limit << 20,
         timing=cache.fetch(timings) or b"",
         standalone=options.standalone,
     )
     with machine.device.current(), launching(machine.device):
         built = build_plan(machine.trt, log, job, tell)
         warned = tuple(log.warnings)
-        found = audit(_inspect(machine, log, built.plan), model.precision, options.least)
+        found = audit(_inspect(machine, log, built.plan, job), model.precision, options.least)
     if built.timing:
         cache.keep(timings, built.timing)
     check_audit(found, model.precision)
@@ -217,10 +220,14 @@ def _register(machine: Machine, ops: tuple[DeviceOp, ...], standalone: bool) -> 
         register_plugins(machine.trt, ops, machine.device)
 
 
-def _inspect(machine: Machine, log: Log, plan: bytes) -> str:
-    """What the engine inspector says of a plan, as JSON."""
+def _inspect(machine: Machine, log: Log, plan: bytes, job: Job) -> str:
+    """What the engine inspector says of a plan, as JSON; it knows the sides of a dynamic engine's tensors by a context."""
     engine = deserialise(machine, log, plan)
     inspector = engine.create_engine_inspector()
+    if not job.profile.static:
+        context = engine.create_execution_context()
+        if context is not None and context.set_input_shape(job.input, job.profile.best):
+            inspector.execution_context = context
     return str(inspector.get_engine_information(machine.trt.LayerInformationFormat.JSON))
 
 

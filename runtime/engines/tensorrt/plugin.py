@@ -26,15 +26,12 @@ if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
     from lineside.runtime.ops.op import DeviceOp
 
-__all__ = ["FIELD", "failures", "launching", "register_plugins"]
+__all__ = ["FIELD", "launching", "register_plugins", "take_failure"]
 
 FIELD = "kernels"
 """The one field that is written into a plan: the fingerprint of the kernels."""
 
 _REGISTERED: dict[tuple[int, str], Any] = {}
-failures: list[BaseException] = []
-"""What went wrong inside a plugin: TensorRT says only that something did. The engine takes it out of here."""
-
 
 _running = threading.local()
 
@@ -51,6 +48,13 @@ def launching(device: Device) -> Iterator[None]:
         yield
     finally:
         _running.device = before
+
+
+def take_failure() -> BaseException | None:
+    """What went wrong first inside a plugin in this thread, once: TensorRT says only that something did."""
+    failure: BaseException | None = getattr(_running, "failure", None)
+    _running.failure = None
+    return failure
 
 
 def register_plugins(trt: Any, ops: Sequence[DeviceOp], device: Device) -> None:
@@ -186,7 +190,7 @@ def _classes(trt: Any) -> tuple[Any, Any]:
             try:
                 work()
             except BaseException as error:
-                failures.append(error)
+                _running.failure = getattr(_running, "failure", None) or error
                 return 1
             return 0
 

@@ -10,7 +10,7 @@ from lineside.runtime.engines.base import match_outputs
 from lineside.runtime.engines.tensorrt.builder import MEMORY_WORDS
 from lineside.runtime.engines.tensorrt.keeping import immortal
 from lineside.runtime.engines.tensorrt.logs import Log
-from lineside.runtime.engines.tensorrt.plugin import failures, launching
+from lineside.runtime.engines.tensorrt.plugin import launching, take_failure
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def deserialise(machine: Machine, log: Log, plan: bytes) -> Any:
 class TensorRTEngine:
     """One slot: an execution context with an input and outputs at fixed addresses.
 
+    A dynamic engine executes its whole batch too: a change of the shape would have to be outside of every capture.
+
     Args:
         machine: Where.
         engine: An ``ICudaEngine``; slots share it.
@@ -117,10 +119,12 @@ class TensorRTEngine:
             )
         self._input = inputs[0]
         self._shape = manifest.input.shape
-        self._dynamic = any(side < 0 for side in engine.get_tensor_shape(self._input))
-        self._count = self._shape[0]
-        if self._dynamic:
-            self._set_shape(self._count)
+        dynamic = any(side < 0 for side in engine.get_tensor_shape(self._input))
+        if dynamic:
+            if not context.set_input_shape(self._input, self._shape):
+                raise EngineFailed(
+                    f"the engine was not built for an input of {self._shape}: build it for that size with --from and --to"
+                )
         elif tuple(engine.get_tensor_shape(self._input)) != self._shape:
             raise ContractMismatch(
                 f"the engine's input is {tuple(engine.get_tensor_shape(self._input))} and its manifest says {self._shape}: "
@@ -135,6 +139,8 @@ class TensorRTEngine:
 
     def warm(self, stream: Stream) -> None:
         """Runs once, so that TensorRT has set up what it sets up at a first run; as `DeviceEngine.warm`."""
+        # Slots of the batch that no picture fills must hold numbers.
+        self.device.fill(stream, self.input_address, 0, 4 * math.prod(self._shape))
         self.enqueue(stream)
 
     def enqueue(self, stream: Stream, count: int | None = None) -> None:
@@ -142,13 +148,11 @@ class TensorRTEngine:
         if self._context is None:
             raise EngineFailed("this model is closed: load the bundle again")
         self._log.clear()
-        failures.clear()
+        take_failure()
         with launching(self.device):
-            if self._dynamic:
-                self._set_shape(self._shape[0] if count is None else count)
             done = self._context.execute_async_v3(stream.handle)
         if not done:
-            cause = failures[0] if failures else None
+            cause = take_failure()
             reason = str(cause) if cause else self._log.reason() or "it gives no reason"
             raise EngineFailed(
                 f"TensorRT could not run the engine ({reason}): load the bundle again, and build the engine again if it "
@@ -162,15 +166,6 @@ class TensorRTEngine:
         held, self._held = self._held, []
         for buffer in held:
             buffer.free()
-
-    def _set_shape(self, count: int) -> None:
-        """Tells a dynamic engine how many pictures come."""
-        if not self._context.set_input_shape(self._input, (count, *self._shape[1:])):
-            raise EngineFailed(
-                f"the engine was not built for an input of {(count, *self._shape[1:])}: build it for that size with --from "
-                "and --to"
-            )
-        self._count = count
 
     def _allocate(self, name: str, shape: tuple[int, ...]) -> int:
         """Memory for a tensor."""

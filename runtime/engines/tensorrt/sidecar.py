@@ -37,7 +37,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         kernels: Fingerprint of the kernel of each operator of ours that is a plugin, by its name.
         profile: Sizes of the input.
         standalone: Whether the plan runs without Python: it has no plugins, or they are compiled into it.
-        workspace: Limit of the workspace in bytes; None for none.
+        workspace: Limit of the workspace that was asked for, in MiB; None for none.
         plan_sha256: Hash of the plan.
         seconds: What the build took.
         built: ISO 8601 time, UTC.

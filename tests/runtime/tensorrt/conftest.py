@@ -18,7 +18,7 @@ def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trt_doub
     opened: list[HostDevice] = []
 
     def open_device() -> HostDevice:
-        device = HostDevice()
+        device = HostDevice(integrated=settings.integrated)
         device.arch, device.name = f"compute_{settings.sm}", "a double of an Orin"
         settings.device = device
         opened.append(device)

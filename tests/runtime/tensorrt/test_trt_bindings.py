@@ -34,7 +34,7 @@ CLASSES = {
 FILES = {
     "builder.py": ("builder", "network", "parser", "error", "config", "profile", "cache"),
     "running.py": ("runtime", "engine", "context"),
-    "building.py": ("engine", "inspector"),
+    "building.py": ("engine", "inspector", "context"),
     "plugin.py": ("registry", "exprs", "desc"),
     "symbols.py": (),
     "ahead.py": (),
@@ -82,7 +82,7 @@ def used(file: str) -> Iterator[str]:
                     for it in ast.walk(node)
                     if isinstance(it, ast.Assign)
                     for target in it.targets
-                    if isinstance(target, ast.Attribute) and not target.attr.startswith("_")
+                    if chain(target) and chain(target)[:-1] == ["self"] and not target.attr.startswith("_")
                 )
                 yield from (f"{'|'.join(bases)}.{name}" for name in assigned if name not in OURS)
 

@@ -20,9 +20,11 @@ import pytest
 from helpers import trt_double
 from helpers.tiny_bundle import tiny_bundle
 from lineside import cli
+from lineside.runtime import cache
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.engines import auto, open_engines
 from lineside.runtime.engines.base import EngineOptions
+from lineside.runtime.engines.tensorrt import memory
 from lineside.runtime.engines.tensorrt import plans as plans_module
 from lineside.runtime.engines.tensorrt.building import BuildOptions, BuildReport, build_engine
 from lineside.runtime.engines.tensorrt.plans import building, list_plans
@@ -125,6 +127,32 @@ def test_timings_of_a_build_are_used_by_the_next(bundle: Path, double: trt_doubl
     double.sm = "89"
     build(bundle, fresh=True)
     assert double.seen["timing"] == b""
+
+
+def test_timings_of_another_gpu_are_let_go_of(bundle: Path, double: trt_double.Settings) -> None:
+    build(bundle)
+    ((name, _),) = [(p, p.read_bytes()) for p in cache.folder().rglob("timing-*.cache")]
+    cache.keep(str(name.relative_to(cache.folder())), b"foreign")
+    build(bundle, fresh=True)
+    assert cache.fetch(str(name.relative_to(cache.folder()))) == b"timed;"
+
+
+def test_a_board_with_one_memory_gets_half_of_it(
+    bundle: Path, double: trt_double.Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 8000000 kB\nMemAvailable: 4194304 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", meminfo)
+    assert memory.workspace_for(False, None) is None
+    assert memory.workspace_for(True, None) == 2048
+    assert memory.workspace_for(True, 512) == 512
+    build(bundle)
+    assert "workspace" not in double.seen  # a card has its own
+    double.integrated = True
+    build(bundle, fresh=True)
+    assert double.seen["workspace"][1] == 2048 << 20
+    meminfo.write_text("MemAvailable: 1000 kB\n")
+    assert memory.workspace_for(True, None) == 256
 
 
 def test_the_variant_of_the_precision_is_built(bundle: Path, double: trt_double.Settings) -> None:
@@ -233,6 +261,7 @@ def dynamic_bundle(path: Path) -> Path:
 def test_a_dynamic_bundle_gets_one_profile(tmp_path: Path, double: trt_double.Settings) -> None:
     folder = dynamic_bundle(tmp_path / "dynamic.bundle")
     report = build(folder)
+    assert report.audit.share is not None  # the inspector knew the sides
     assert double.seen["profiles"] == [{"images": ((1, 3, 64, 64), (4, 3, 64, 64), (4, 3, 64, 64))}]
     assert report.profile == "1x3x64x64 to 4x3x64x64, best 4x3x64x64"
     build(folder, smallest=(32, 32), largest=(96, 128))

@@ -81,7 +81,7 @@ def test_a_plugin_computes_on_tensorrts_stream(device: HostDevice, kind: str) ->
 
 
 def test_what_goes_wrong_inside_is_kept_and_does_not_travel_through_tensorrt(device: HostDevice) -> None:
-    plugins.failures.clear()
+    plugins.take_failure()
     op = find_device_op(CARAFE)
     assert op is not None
     made = plugins._classes(trt_double)[1](op, device).create_plugin(CARAFE, [], None)
@@ -89,7 +89,9 @@ def test_what_goes_wrong_inside_is_kept_and_does_not_travel_through_tensorrt(dev
     stream = device.stream()
     device.close()
     assert made.enqueue([Desc(x), Desc(mask)], [], [0, 0], [0], 0, stream.handle) == 1
-    assert isinstance(plugins.failures[0], EngineFailed) and "closed" in str(plugins.failures[0])
+    failure = plugins.take_failure()
+    assert isinstance(failure, EngineFailed) and "closed" in str(failure)
+    assert plugins.take_failure() is None
 
 
 def test_a_plugin_launches_on_the_device_of_the_model_that_runs(device: HostDevice) -> None:
