@@ -1,30 +1,46 @@
 """Every kernel of the program, for the tests that all of them must pass.
 
-A folder of kernels is found by its table: `lineside.runtime.cuda.kernels.KERNELS` (the frame's) and
-`lineside.runtime.ops.kernels.KERNELS` (the operators', one for each precision), tuples of `Kernel`. A kernel in a table
-is compiled for every GPU, held against its declaration and looked at for spills, with nothing more to write.
+The frame's kernels are those of `lineside.runtime.cuda.kernels.KERNELS`; those of the operators are asked of
+`lineside.runtime.ops.table.OPS`, in the configurations below, in FP32 and FP16. A kernel that is found is compiled for every
+GPU, held against its declaration and looked at for spills, with nothing more to write; a ``.cu`` file that no kernel comes
+from fails a test.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 
 from helpers.example_kernels import BLOCK_SUM, EARLY, NARROW
+from lineside.runtime.cuda.kernels import KERNELS
 from lineside.runtime.kernels.kernel import Kernel
+from lineside.runtime.ops.table import find_device_op
 
-TABLES = ("lineside.runtime.cuda.kernels", "lineside.runtime.ops.kernels")
-RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
+OPERATORS = (
+    "Carafe_k5_up2",
+    "Carafe_k3_up1_g2_reflect",
+    "MSDeformAttn_l3",
+    "ModDeformConv2d_k3_s1",
+    "SelectiveScan_n1_softplus_bias_skip",
+    "SelectiveScan_n16_softplus_bias_skip_gate_last",
+)
+"""Configurations that differ in what the compiler sees, of every operator."""
+
+RUNTIME = Path(__file__).resolve().parents[2] / "src" / "lineside" / "runtime"
+
+
+def kernels_of_operators() -> list[Kernel]:
+    """Those of the operators that have one; the deformable convolution is TensorRT's own."""
+    found = []
+    for name in OPERATORS:
+        op = find_device_op(name)
+        assert op is not None, f"there is no operator {name}"
+        found += [kernel for half in (False, True) if (kernel := op.device_kernel(half)) is not None]
+    return found
 
 
 def tables() -> list[Kernel]:
     """The kernels of the program."""
-    found: list[Kernel] = []
-    for name in TABLES:
-        if importlib.util.find_spec(name.rpartition(".")[0]) and importlib.util.find_spec(name):
-            found += importlib.import_module(name).KERNELS
-    return found
+    return [*KERNELS, *kernels_of_operators()]
 
 
 def all_kernels() -> list[Kernel]:
@@ -34,4 +50,4 @@ def all_kernels() -> list[Kernel]:
 
 def sources_in_the_tree() -> set[Path]:
     """Every CUDA source of the program."""
-    return set(RUNTIME.rglob("*.cu"))
+    return {path.resolve() for path in RUNTIME.resolve().rglob("*.cu")}

@@ -8,39 +8,63 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.kernels.host_build import FLAGS, write_sources
-from lineside.runtime.kernels.kernel import Kernel
+from lineside.runtime.kernels.kernel import Kernel, Launch
 
-Arguments = Sequence[npt.NDArray[Any] | float]
-Sides = tuple[int, int, int]
+Array = npt.NDArray[Any]
 
 MAIN = """
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
-// The job: six sizes, shared memory, number of arguments; for each its bytes and those bytes, or 0 and a value of eight.
-// With a second word, the arguments' memory is written there at the end.
+// The job: six sizes, shared memory, numbers of buffers, arguments and inner pointers; each buffer's old address, its bytes
+// and those bytes; for each argument whether it is a pointer, and its value; for each inner pointer its buffer and place.
+// With a second word, the buffers are written there at the end.
+struct Buffer {
+  uint64_t old, bytes;
+  char* here;
+};
+static std::vector<Buffer> buffers;
+
+static uint64_t moved(uint64_t old) {
+  for (const Buffer& buffer : buffers) {
+    if (old - buffer.old < buffer.bytes) return reinterpret_cast<uint64_t>(buffer.here) + (old - buffer.old);
+  }
+  if (old) exit(93);
+  return 0;
+}
+
 int main(int words, char** word) {
   FILE* job = fopen(word[1], "rb");
-  unsigned sizes[8];
-  if (!job || fread(sizes, 4, 8, job) != 8) return 90;
-  std::vector<uint64_t> values(sizes[7] + 1), bytes(sizes[7] + 1);
+  unsigned sizes[10];
+  if (!job || fread(sizes, 4, 10, job) != 10) return 90;
   for (unsigned i = 0; i < sizes[7]; ++i) {
-    if (fread(&bytes[i], 8, 1, job) != 1) return 91;
-    void* into = bytes[i] ? malloc(bytes[i]) : &values[i];
-    if (bytes[i]) values[i] = reinterpret_cast<uint64_t>(into);
-    const size_t wanted = bytes[i] ? bytes[i] : 8;
-    if (fread(into, 1, wanted, job) != wanted) return 92;
+    Buffer buffer;
+    if (fread(&buffer, 8, 2, job) != 2) return 91;
+    buffer.here = static_cast<char*>(malloc(buffer.bytes));
+    if (fread(buffer.here, 1, buffer.bytes, job) != buffer.bytes) return 91;
+    buffers.push_back(buffer);
+  }
+  std::vector<uint64_t> values(sizes[8] + 1);
+  for (unsigned i = 0; i < sizes[8]; ++i) {
+    uint64_t argument[2];
+    if (fread(argument, 8, 2, job) != 2) return 92;
+    values[i] = argument[0] ? moved(argument[1]) : argument[1];
+  }
+  for (unsigned i = 0; i < sizes[9]; ++i) {
+    uint64_t place[2], old;
+    if (fread(place, 8, 2, job) != 2) return 92;
+    char* at = buffers[place[0]].here + place[1];
+    memcpy(&old, at, 8);
+    old = moved(old);
+    memcpy(at, &old, 8);
   }
   const int status = lineside_launch(sizes, sizes[6], values.data());
   if (status || words < 3) return status;
   FILE* out = fopen(word[2], "wb");
-  for (unsigned i = 0; i < sizes[7]; ++i) {
-    if (bytes[i]) fwrite(reinterpret_cast<const void*>(values[i]), 1, bytes[i], out);
-  }
+  for (const Buffer& buffer : buffers) fwrite(buffer.here, 1, buffer.bytes, out);
   return fclose(out);
 }
 """
@@ -54,15 +78,21 @@ def build_program(kernel: Kernel, folder: Path, compiler: str, *flags: str) -> s
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def job_of(kernel: Kernel, grid: Sides, block: Sides, arguments: Arguments, shared: int = 0) -> bytes:
-    """What the program reads: an array for each pointer, a number for the rest."""
-    words = [struct.pack("<8I", *grid, *block, shared, len(arguments))]
-    for parameter, value in zip(kernel.parameters, arguments, strict=True):
-        if isinstance(value, np.ndarray):
-            assert parameter.kind == "pointer"
-            assert value.nbytes
-            words += [struct.pack("<Q", value.nbytes), value.tobytes()]
-        else:
-            kinds = {"float": "<Qf4x", "int": "<Qi4x", "pointer": "<QQ"}
-            words.append(struct.pack(kinds[parameter.kind], 0, value))
+def job_of(launch: Launch, memory: Sequence[Array], pointers: Sequence[tuple[int, int]] = ()) -> bytes:
+    """What the program reads.
+
+    Args:
+        launch: With addresses within the arrays.
+        memory: All arrays that the kernel reads or writes; they are copied.
+        pointers: Where an array itself holds an address within another: its number and the place in bytes.
+    """
+    kinds = [parameter.kind for parameter in launch.kernel.parameters]
+    words = [struct.pack("<10I", *launch.grid, *launch.block, launch.shared, len(memory), len(kinds), len(pointers))]
+    for array in memory:
+        assert array.nbytes
+        words += [struct.pack("<QQ", array.ctypes.data, array.nbytes), array.tobytes()]
+    for kind, value in zip(kinds, launch.arguments, strict=True):
+        forms = {"float": "<Qf4x", "int": "<Qi4x", "pointer": "<QQ"}
+        words.append(struct.pack(forms[kind], kind == "pointer", value))
+    words += [struct.pack("<QQ", *place) for place in pointers]
     return b"".join(words)

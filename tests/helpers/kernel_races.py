@@ -4,7 +4,7 @@ Two runs find two kinds. In the first, blocks follow each other, and what counts
 meet in shared or global memory without a barrier between them. In the second, blocks are not ordered, and what counts are
 reports about the arguments' memory: blocks that meet there without atomics.
 
-    assert not run(kernel, launch_of(...)).reports
+    assert not run(launch_of(kernel, 2, 64, a, b, 3), [a, b]).reports
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from helpers.kernel_program import Arguments, Sides, build_program, job_of
+from helpers.kernel_program import Array, build_program, job_of
 from lineside.runtime.kernels.host_build import compiler
-from lineside.runtime.kernels.kernel import Kernel
+from lineside.runtime.kernels.kernel import Kernel, Launch
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,20 @@ class Races:
     reports: tuple[str, ...]
 
 
-def run(
-    kernel: Kernel,
-    grid: Sides,
-    block: Sides,
-    arguments: Arguments,
-    shared: int = 0,
-) -> Races:
-    """Runs a grid under ThreadSanitizer; the arrays are not changed. Skips the test where there is none.
+def run(launch: Launch, memory: Sequence[Array], pointers: Sequence[tuple[int, int]] = ()) -> Races:
+    """Runs a grid under ThreadSanitizer, on copies of the arrays. Skips the test where there is none.
 
     Args:
-        kernel: What to run.
-        grid: Blocks; a few are enough.
-        block: Threads of a block; 64 are enough, and each is a real thread.
-        arguments: An array for each pointer, a number for the rest.
-        shared: Bytes of dynamic shared memory.
+        launch: A few blocks of up to some hundred threads, each of them a real thread, with addresses within the arrays.
+        memory: All arrays that the kernel reads or writes.
+        pointers: Where an array itself holds an address within another: its number and the place in bytes.
 
     Returns:
         What was found.
     """
-    program = _program(kernel.fingerprint(), kernel)
+    program = _program(launch.kernel.fingerprint(), launch.kernel)
     with tempfile.NamedTemporaryFile() as job:
-        job.write(job_of(kernel, grid, block, arguments, shared))
+        job.write(job_of(launch, memory, pointers))
         job.flush()
         within = _reports(program, job.name, "")
         across = [report for report in _reports(program, job.name, "1") if "Location is heap block" in report]
