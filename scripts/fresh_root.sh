@@ -110,6 +110,7 @@ gpu() {
     said=$(as_user "$user" "cd $folder && $entry $command" 2>&1) || code=$?
     echo "$said"
     [ "$code" = 2 ] || refuse "without a GPU the job ended with $code, not with 2"
+    echo "$said" | grep -q "^error: .*driver" || refuse "it does not say that there is no driver"
     ! echo "$said" | grep -q Traceback || refuse "it ended in a traceback"
     as_user "$user" "cd $folder && $entry run demo/bearing.bundle demo/pictures/bearing --out out | tail -3"
     ended "$root"
