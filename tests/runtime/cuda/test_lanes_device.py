@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ import lineside
 from helpers.device_arrays import Dlpack, Interface
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime import Detections
+from lineside.runtime.cuda import frame as frames
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.cuda.slot import MOST_FRAMES
+from lineside.runtime.cuda.steps import FrameSteps, Limits
 from lineside.runtime.errors import BadFrame, BadOption, EngineFailed, NonFiniteOutput
 from lineside.runtime.segmenter import Segmenter
 from lineside.runtime.yuv import Yuv
@@ -388,3 +391,52 @@ def test_outputs_that_are_not_finite(bundles: Callable[..., Path], model: Segmen
             with pytest.raises(NonFiniteOutput, match="cannot be trusted"):
                 broken(scene())
             assert len(broken(scene()))
+
+
+# Results of any length
+
+
+def test_fifty_objects_of_a_large_picture_come_back_in_one_copy(bundles: Callable[..., Path]) -> None:
+    device = HostDevice()
+    frame = np.zeros((1080, 1920, 3), np.uint8)
+    for row in range(5):
+        for column in range(10):
+            frame[60 + 200 * row : 160 + 200 * row, 40 + 190 * column : 140 + 190 * column] = 250
+    path = bundles(size=(256, 448))
+    with lineside.load(path) as cpu, lineside.load(path, engine="host", device=device) as model:
+        model(frame, max_det=50)
+        device.counters.reset()
+        found = model(frame, max_det=50)
+        assert len(found) == 50
+        assert device.counters.bytes_to_host <= 65536 and device.counters.synchronisations == 1
+        agree(found, cpu(frame, max_det=50))
+    device.close()
+
+
+def test_a_result_that_is_longer_than_usual_costs_a_second_copy(
+    bundles: Callable[..., Path], device: HostDevice, model: Segmenter
+) -> None:
+    frame, options = np.full((1000, 1200, 3), 200, np.uint8), {"conf": 0.0, "iou": 1.0, "max_det": 1000}
+    with lineside.load(bundles()) as cpu:
+        agree(model(frame, **options), cpu(frame, **options))  # type: ignore[arg-type]
+    device.counters.reset()
+    agree(model(frame, **options), model(frame, **options))  # type: ignore[arg-type]
+    counters = device.counters
+    assert (counters.graph_launches, counters.synchronisations, counters.allocations) == (2, 4, 0)
+    assert counters.bytes_to_host > 2 * 65536
+
+
+@pytest.mark.parametrize("limits", [Limits(detections=3), Limits(words=10)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_result_that_the_device_has_no_room_for_is_decoded_on_the_processor(
+    bundles: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, limits: Limits, batch: int
+) -> None:
+    monkeypatch.setattr(frames, "FrameSteps", functools.partial(FrameSteps, limits=limits))
+    path = bundles(batch=batch)
+    with lineside.load(path) as cpu, lineside.load(path, engine="host") as model:
+        for have, want in zip(
+            model.many([scene(1), scene(2)], conf=0.05), cpu.many([scene(1), scene(2)], conf=0.05), strict=True
+        ):
+            assert len(want) > 3
+            agree(have, want)
+        assert len(model(np.zeros((64, 64, 3), np.uint8))) == 0
