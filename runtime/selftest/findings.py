@@ -127,7 +127,7 @@ def checked(name: str, text: str, **figures: Cell) -> Line:
         text: What was found.
         figures: Numbers behind it.
     """
-    return Line(name=name, verdict="checked", text=text, figures=figures)
+    return Line(name=name, verdict="checked", text=text, figures=_own(figures))
 
 
 def failed(name: str, text: str, **figures: Cell) -> Line:
@@ -138,7 +138,7 @@ def failed(name: str, text: str, **figures: Cell) -> Line:
         text: What is wrong.
         figures: Numbers behind it.
     """
-    return Line(name=name, verdict="failed", text=text, figures=figures)
+    return Line(name=name, verdict="failed", text=text, figures=_own(figures))
 
 
 def unchecked(name: str, why: str) -> Line:
@@ -149,3 +149,8 @@ def unchecked(name: str, why: str) -> Line:
         why: Why it could not be, as the end of a sentence that begins with "because".
     """
     return Line(name=name, verdict="not checked", text=f"not checked, because {why}")
+
+
+def _own(figures: dict[str, Cell]) -> dict[str, Cell]:
+    """Figures without numpy's numbers, which no report can hold."""
+    return {name: getattr(value, "item", lambda value=value: value)() for name, value in figures.items()}

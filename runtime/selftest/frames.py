@@ -106,7 +106,7 @@ def _overlap(mine: Detections, theirs: Detections, pairs: list[tuple[int, int]])
         have, want = mine.masks[a].to_array(), theirs.masks[b].to_array()
         union = np.count_nonzero(have | want)
         if union:
-            least = min(least, np.count_nonzero(have & want) / union)
+            least = min(least, float(np.count_nonzero(have & want) / union))
     return least
 
 

@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Iterator, Mapping
 
+from lineside.runtime.selftest.bench import stage_times
 from lineside.runtime.selftest.findings import Cell, Finding, Table, checked, failed, unchecked
 from lineside.runtime.selftest.percentiles import SHARES, percentiles
 from lineside.runtime.selftest.subject import Subject
@@ -16,6 +17,8 @@ __all__ = ["check", "time_frames"]
 WARM_UP = 10
 FEW = 1000
 """With fewer frames p99.9 is the slowest one."""
+MOST_RUNS = 200
+"""Runs behind the times of single steps."""
 MOST_LAYERS = 40
 """Layers that are listed."""
 MOST_GROWTH = 64.0
@@ -32,9 +35,7 @@ STAGES = {
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Runs frames one after the other, as fast as they go."""
-    before = memory(subject.options.root).get("process MB")
-    stages = time_frames(subject)
-    after = memory(subject.options.root).get("process MB")
+    stages, growth = time_frames(subject)
     total = percentiles(stages["total"])
     count = len(stages["total"])
     height, width = subject.options.size
@@ -44,13 +45,14 @@ def check(subject: Subject) -> Iterator[Finding]:
     if not subject.real:
         text += "; of the host device, which says nothing about a GPU"
     yield checked("frame", text, frames=count, **{f"{name} ms": round(value, 4) for name, value in total.items()})
-    if before is not None and after is not None:
-        growth = after - before
+    if growth is not None:
         line = checked if growth <= MOST_GROWTH else failed
         yield line(
             "growth", f"the process grew by {growth:.1f} MB in {count} frames (at most {MOST_GROWTH:g})", mb=growth
         )
     yield table("Latency in ms", "stage", {f"{name}: {STAGES[name]}": found for name, found in stages.items()})
+    steps = stage_times(subject, min(subject.options.frames, MOST_RUNS))
+    yield table("Steps of a frame on the device in ms, each launched and timed by itself", "step", steps)
     yield from _layers(subject)
 
 
@@ -74,12 +76,13 @@ def _layers(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def time_frames(subject: Subject) -> dict[str, list[float]]:
-    """Milliseconds of each stage, frame by frame."""
+def time_frames(subject: Subject) -> tuple[dict[str, list[float]], float | None]:
+    """Milliseconds of each stage, frame by frame, and megabytes that the process grew by after the first frames."""
     frames = [subject.frame(subject.options.size, number) for number in range(min(4, max(1, len(subject.golden))))]
     model = subject.model
     for number in range(WARM_UP):
         model(frames[number % len(frames)])
+    before = memory(subject.options.root).get("process MB")
     stages: dict[str, list[float]] = {name: [] for name in STAGES}
     end = time.perf_counter() + subject.options.seconds
     collecting = gc.isenabled()
@@ -101,7 +104,9 @@ def time_frames(subject: Subject) -> dict[str, list[float]]:
     finally:
         if collecting:
             gc.enable()
-    return {name: found for name, found in stages.items() if found}
+    after = memory(subject.options.root).get("process MB")
+    growth = None if before is None or after is None else after - before
+    return {name: found for name, found in stages.items() if found}, growth
 
 
 def table(title: str, what: str, samples: Mapping[str, list[float]]) -> Table:

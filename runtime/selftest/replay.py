@@ -14,7 +14,7 @@ from lineside.runtime.selftest.subject import Subject
 
 __all__ = ["check", "same"]
 
-FRAMES = 20
+FRAMES = 8
 """Frames behind the counters."""
 
 MOST_TO_HOST = 65536

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from helpers.selftested import JETSON, machine
@@ -227,4 +228,9 @@ def test_a_report_does_not_go_below_a_file(subject: Subject, tmp_path: Path) -> 
 
 def test_a_line_that_failed_is_counted() -> None:
     assert (report().count("failed"), report().count("checked"), report().count("not checked")) == (1, 1, 1)
-    assert failed("a", "b", x=1).figures == {"x": 1}
+    made = failed("a", "b", x=np.float64(0.5), y=np.int64(2), z=None).figures
+    assert made == {"x": 0.5, "y": 2, "z": None} and {type(value) for value in made.values()} == {
+        float,
+        int,
+        type(None),
+    }
