@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,6 +131,6 @@ def _masks(records: npt.NDArray[np.void], words: npt.NDArray[np.uint16], image_s
     return Masks(_frozen(spans), _frozen(offsets), image_size)
 
 
-def _frozen(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     array.setflags(write=False)
     return array
