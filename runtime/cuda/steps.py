@@ -237,7 +237,8 @@ class FrameSteps:
         if not self.head.coefficients:
             return found
         names["protos"] = at.outputs[self.head.output_names.index("protos")]
-        shared, blocks = 8 * self.head.protos_size[1], (MASK_BLOCKS, 1, 1)
+        shared = 8 * self.head.protos_size[1]
+        blocks = (min(MASK_BLOCKS, int(self._plan["detections"][0]) * self.head.protos_size[0]), 1, 1)
         return [
             *found,
             _launch(kernels.MASKS, names, blocks, MASK_ROWS, shared, write=0),
