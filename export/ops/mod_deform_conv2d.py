@@ -27,6 +27,12 @@ __all__ = ["ModDeformConv2d", "Pair"]
 class ModDeformConv2d(DeviceModDeformConv2d, CustomOp):
     """The operator of `lineside.runtime.ops.mod_deform_conv2d`, with its torch form and its body."""
 
+    def complete(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """With a bias of zeros where there is none."""
+        if len(tensors) == len(self.inputs):
+            return tensors
+        return (*tensors, torch.zeros(tensors[3].shape[0], dtype=tensors[3].dtype, device=tensors[3].device))
+
     def torch(self, *tensors: Tensor) -> Tensor:
         """One bilinear sampling for all taps, then a 1x1 convolution over channels and taps.
 

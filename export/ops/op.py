@@ -21,6 +21,13 @@ __all__ = ["DOMAIN", "PLUGIN", "VERSION", "Attribute", "CustomOp", "Dtype", "Sha
 class CustomOp(DeviceOp):
     """One operator in one configuration; subclasses add what is abstract here to their declaration."""
 
+    def complete(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Its inputs as they are written into a graph: with something that changes nothing for each one left out.
+
+        TensorRT's parser expands a function only where a node has all of its inputs.
+        """
+        return tensors
+
     @abstractmethod
     def torch(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Computes it in torch, differentiable; a tuple where there is more than one output."""

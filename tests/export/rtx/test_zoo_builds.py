@@ -43,7 +43,7 @@ def there() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ALL if name != "yolo11-seg-dyhead"])
+@pytest.mark.parametrize("name", ALL)
 def test_a_model_is_parsed_and_built(name: str, tmp_path: Path) -> None:
     graph = zoo_graph(name)
     onnx.save(graph, tmp_path / "fp32.onnx")
