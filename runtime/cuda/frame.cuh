@@ -27,6 +27,7 @@ struct Plan {
   int image_h, image_w;
   int protos_h, protos_w;
   int last_u, last_v;  // the last prototype column and row that the picture covers
+  int bands;           // of a detection's mask that a block solves together
   int left, top;
   float scale_x, scale_y;
   float pixels_per_cell;

@@ -1,14 +1,15 @@
 // Masks at the picture's resolution, inside their boxes, as rows of spans: the rule of runtime/native/masks.hpp.
 //
-// The work is cut into bands: the pixel rows of one detection that lie between two neighbouring rows of prototypes. A block
-// computes coefficients . prototypes for the two rows, in shared memory, and then each thread solves pixel rows: it finds
-// the cells between which the sign changes, and in them the pixel, as runtime/native/masks.cpp does, to the bit.
+// The pixel rows of a detection that lie between two neighbouring rows of prototypes are a band; the work is cut into items
+// of a few bands that follow each other. A block computes coefficients . prototypes for their rows, in shared memory, and
+// then each thread solves pixel rows: it finds the cells between which the sign changes, and in them the pixel, as
+// runtime/native/masks.cpp does, to the bit.
 //
 // A row of a mask becomes one word or more of 32 bits. The low half is where a span begins, the high half where it ends
 // (exclusive). A span that follows another in its row is written end first, so a row needs no head; a row with no span is 0.
 //
-// `place` makes the records and counts the bands, `masks` counts the words of each band, `offsets` says where each band's
-// words begin, and `masks` again writes them.
+// `place` makes the records and counts the items, `masks` counts the words of each item, `offsets` says where the words of
+// each begin, and `masks` again writes them.
 #include "frame.cuh"
 
 constexpr int kPlace = 256;  // threads of the blocks that work alone
@@ -29,7 +30,7 @@ LINESIDE_DEVICE Axis axis_of(const int* table, int pixels, int cells, int mode) 
 // Pixels under a box, and the cells that they touch.
 struct Region {
   int x1, x2, y1, y2, u1, u2, v1, v2;
-  int bands;
+  int items;
 };
 
 LINESIDE_DEVICE Region region_of(const Record& box, const Plan* plan, const Axis& across, const Axis& down, int mode) {
@@ -38,7 +39,7 @@ LINESIDE_DEVICE Region region_of(const Record& box, const Plan* plan, const Axis
   r.y1 = __float2int_ru(box.y1);
   r.x2 = min(__float2int_ru(box.x2), plan->image_w);
   r.y2 = min(__float2int_ru(box.y2), plan->image_h);
-  r.u1 = r.u2 = r.v1 = r.v2 = r.bands = 0;
+  r.u1 = r.u2 = r.v1 = r.v2 = r.items = 0;
   if (r.x1 >= r.x2 || r.y1 >= r.y2) return r;
   const int next = mode == 1 ? 1 : 0;
   const int last = down.cell[r.y2 - 1];
@@ -46,7 +47,7 @@ LINESIDE_DEVICE Region region_of(const Record& box, const Plan* plan, const Axis
   r.v1 = down.cell[r.y1];
   r.u2 = min(across.cell[r.x2 - 1] + next, plan->last_u);
   r.v2 = min(last + next, plan->last_v);
-  r.bands = last - r.v1 + 1;
+  r.items = (last - r.v1 + plan->bands) / plan->bands;
   return r;
 }
 
@@ -75,7 +76,7 @@ LINESIDE_KERNEL void place(const Plan* plan, const int* across_table, const int*
     record.y2 = to_image(record.y2, plan->top, plan->scale_y, plan->image_h);
     records_of(header)[k] = record;
     items[k] = sum;
-    if (mode) sum += region_of(record, plan, across, down, mode).bands;
+    if (mode) sum += region_of(record, plan, across, down, mode).items;
   }
   sums[thread] = sum;
   __syncthreads();
@@ -170,17 +171,16 @@ LINESIDE_DEVICE int detection_of(const int* items, int count, int item) {
   return low;
 }
 
-// Fills the two rows of cells that a band lies between; false where one of the values is no number.
+// Fills the rows of cells from v on that an item needs; false where one of the values is no number.
 LINESIDE_DEVICE bool fill_values(float* values, const Plan* plan, const Level* levels, const float* protos,
                                  const Region& r, int anchor, int v) {
   const Level* level = level_of(plan, levels, anchor);
   const float* coefficients = level->mc + static_cast<long long>(anchor - level->first) * level->step;
   const long long plane = static_cast<long long>(plan->protos_h) * plan->protos_w;
-  const int width = r.u2 - r.u1 + 1, below = min(v + 1, r.v2);
+  const int width = r.u2 - r.u1 + 1, rows = min(v + plan->bands, r.v2) - v + 1;
   bool sound = true;
-  for (int i = static_cast<int>(threadIdx.x); i < 2 * width; i += static_cast<int>(blockDim.x)) {
-    const int row = i < width ? v : below, column = r.u1 + (i < width ? i : i - width);
-    const float* from = protos + static_cast<long long>(row) * plan->protos_w + column;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * width; i += static_cast<int>(blockDim.x)) {
+    const float* from = protos + static_cast<long long>(v + i / width) * plan->protos_w + r.u1 + i % width;
     float sum = 0;
     for (int m = 0; m < plan->coefficients; ++m) sum += coefficients[m * level->plane] * from[m * plane];
     values[i] = sum;
@@ -202,20 +202,23 @@ LINESIDE_KERNEL void masks(const Plan* plan, const Level* levels, const float* p
   for (int item = static_cast<int>(blockIdx.x); item < total; item += static_cast<int>(gridDim.x)) {
     const int k = detection_of(items, count, item);
     const Region r = region_of(records[k], plan, across, down, mode);
-    const int v = r.v1 + item - items[k], width = r.u2 - r.u1 + 1;
-    __syncthreads();  // nobody reads the values of the band before any more
+    const int v = r.v1 + (item - items[k]) * plan->bands, width = r.u2 - r.u1 + 1;
+    __syncthreads();  // nobody reads the values of the item before any more
     if (!fill_values(values, plan, levels, protos, r, records[k].anchor, v)) atomicOr(&header->broken, 1);
     __syncthreads();
-    const int begin = max(down.first[v], r.y1), end = min(down.first[v + 1], r.y2);
+    const int begin = max(down.first[v], r.y1), end = min(down.first[min(v + plan->bands, plan->protos_h)], r.y2);
     int before = write ? places[item] : 0;
     for (int y = begin; y < end; y += kRows) {
       const bool mine = y + thread < end;
       const float share = mine ? down.weight[y + thread] : 0.0f;
+      const int cell = mine ? down.cell[y + thread] - v : 0;
+      const float* upper = values + cell * width;
+      const float* lower = values + min(cell + 1, r.v2 - v) * width;
       unsigned* words = nullptr;
       for (int pass = 0; pass <= write; ++pass) {  // first the counts, and with them where each row begins
         const int found = !mine       ? 0
-                          : mode == 1 ? native_row(values, values + width, share, r, across, plan->pixels_per_cell, words)
-                                      : proto_row(values, r, across, words);
+                          : mode == 1 ? native_row(upper, lower, share, r, across, plan->pixels_per_cell, words)
+                                      : proto_row(upper, r, across, words);
         if (pass) break;
         counts[thread] = found;
         __syncthreads();

@@ -13,7 +13,7 @@ __all__ = ["plan_of"]
 
 
 def plan_of(
-    head: HeadContract, box: Letterbox, anchors: int, blocks: int, detections: int, words: int
+    head: HeadContract, box: Letterbox, anchors: int, blocks: int, detections: int, words: int, bands: int
 ) -> npt.NDArray[np.void]:
     """Makes the plan.
 
@@ -24,6 +24,7 @@ def plan_of(
         blocks: Into which the scan divides them.
         detections: Places for detections.
         words: Places for words of masks.
+        bands: Of a mask that a block solves together.
 
     Returns:
         ``(1,)`` of ``PLAN``.
@@ -47,6 +48,7 @@ def plan_of(
         "protos_w": protos_w,
         "last_u": cell_range(left, content_w, input_w, protos_w)[1] - 1,
         "last_v": cell_range(top, content_h, input_h, protos_h)[1] - 1,
+        "bands": bands,
         "left": left,
         "top": top,
         "scale_x": scale_x,

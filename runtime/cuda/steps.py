@@ -28,6 +28,7 @@ from lineside.runtime.detections import Detections
 from lineside.runtime.errors import BadOption
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.kernels.kernel import Kernel, Launch
+from lineside.runtime.kernels.limits import MOST_SHARED
 
 __all__ = ["Addresses", "FrameSteps", "Limits"]
 
@@ -37,8 +38,14 @@ SCAN_BLOCK = 256
 MASK_ROWS = 64
 """Threads of a block that solves masks: ``kRows`` of masks.cu."""
 
+MOST_BANDS = 4
+"""Of a mask that a block solves together: about as many pixel rows as it has threads, for pictures of 1080 lines at 640."""
+
+STATIC_SHARED = 4 * MASK_ROWS
+"""Bytes of shared memory that ``masks`` has of its own."""
+
 MASK_BLOCKS = 512
-"""Blocks that solve masks; each takes one band after the other."""
+"""Blocks that solve masks; each takes one item after the other."""
 
 YUV_RULES = {
     ("bt601", "limited"): (16, 1220542, 1673527, -409993, -852492, 2116026),
@@ -131,7 +138,9 @@ class FrameSteps:
         self.anchors = (rows or 1) if head.kind == "end2end" else head.anchors
         self._blocks = -(-self.anchors // SCAN_BLOCK)
         places = min(self.limits.detections, self.anchors)
-        self._plan = plan_of(head, self.box, self.anchors, self._blocks, places, self.limits.words)
+        self._bands = max(1, min(MOST_BANDS, (MOST_SHARED - STATIC_SHARED) // _row_bytes(head) - 1))
+        self._plan = plan_of(head, self.box, self.anchors, self._blocks, places, self.limits.words, self._bands)
+        self._items = -(-head.protos_size[0] // self._bands)  # of a mask, at most
         self._tables, self._work = self._layouts(places)
         self.parameter_bytes = PARAMETERS.itemsize
         self.table_bytes = self._tables.nbytes
@@ -237,8 +246,8 @@ class FrameSteps:
         if not self.head.coefficients:
             return found
         names["protos"] = at.outputs[self.head.output_names.index("protos")]
-        shared = 8 * self.head.protos_size[1]
-        blocks = (min(MASK_BLOCKS, int(self._plan["detections"][0]) * self.head.protos_size[0]), 1, 1)
+        shared = (self._bands + 1) * _row_bytes(self.head)
+        blocks = (min(MASK_BLOCKS, int(self._plan["detections"][0]) * self._items), 1, 1)
         return [
             *found,
             _launch(kernels.MASKS, names, blocks, MASK_ROWS, shared, write=0),
@@ -294,8 +303,13 @@ class FrameSteps:
         }
         if head.coefficients:
             tables |= {"across": mask_axis_bytes(image_w, protos_w), "down": mask_axis_bytes(image_h, protos_h)}
-            work["places"] = 4 * places * protos_h
+            work["places"] = 4 * places * self._items
         return Layout(tables), Layout(work)
+
+
+def _row_bytes(head: HeadContract) -> int:
+    """Of a row of prototype values, in shared memory."""
+    return 4 * head.protos_size[1]
 
 
 def _launch(

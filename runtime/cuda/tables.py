@@ -26,7 +26,7 @@ PLAN = np.dtype(
     [
         *((name, "<i4") for name in ("kind", "classes", "coefficients", "reg_max", "levels", "anchors", "blocks")),
         *((name, "<i4") for name in ("detections", "words", "image_h", "image_w", "protos_h", "protos_w")),
-        *((name, "<i4") for name in ("last_u", "last_v", "left", "top")),
+        *((name, "<i4") for name in ("last_u", "last_v", "bands", "left", "top")),
         *((name, "<f4") for name in ("scale_x", "scale_y", "pixels_per_cell")),
     ]
 )

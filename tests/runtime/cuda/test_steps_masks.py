@@ -76,7 +76,7 @@ def test_one_mask_has_the_spans_of_the_processor_and_the_pixels_of_the_rule(
 def test_pictures_much_smaller_and_much_larger_than_the_input(size: Size, mode: str) -> None:
     head = HeadContract(kind="levels", classes=2, coefficients=8, input_size=(64, 96))
     outputs = outputs_of(np.random.default_rng(4), head)
-    options = {"masks": mode, "conf": 0.1, "max_det": 60}
+    options: dict[str, Any] = {"masks": mode, "conf": 0.1, "max_det": 60}
     same(
         Bench(head, Form("bgr", size), outputs).decode(**options),
         decode(outputs, head, Letterbox.fit(size, head.input_size), **options),
