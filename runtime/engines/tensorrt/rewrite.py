@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lineside.runtime.onnx_file import Node, OnnxFile, ints_attribute, text_attribute
+from lineside.runtime.ops.mod_deform_conv2d import STANDARD, STANDARD_OPSET, DeviceModDeformConv2d
 from lineside.runtime.ops.op import DOMAIN, VERSION
 from lineside.runtime.ops.table import find_device_op
 
@@ -26,12 +27,6 @@ AHEAD_NAMESPACE = "lineside_ops"
 
 PREFERS_PLUGINS = (10, 7)
 """From here on the parser takes a plugin where there is a function too."""
-
-DEFORM = "ModDeformConv2d"
-"""The operator that ONNX has too."""
-
-NATIVE_OPSET = 19
-"""First opset with ``DeformConv``."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,8 @@ def rewrite(onnx: bytes, version: tuple[int, ...], *, plugins: bool, standalone:
     file = OnnxFile(onnx)
     used = file.types(DOMAIN)
     ops = {name: op for name in used if (op := find_device_op(name)) is not None} if plugins else {}
-    native = {name: op for name, op in ops.items() if op.base == DEFORM and file.opsets.get("", 0) >= NATIVE_OPSET}
+    new_enough = file.opsets.get("", 0) >= STANDARD_OPSET
+    native = {name: op for name, op in ops.items() if isinstance(op, DeviceModDeformConv2d) and new_enough}
     taken = {name: op for name, op in ops.items() if op.device_kernel(False) is not None}
     if native:
         file.change_nodes(lambda node: _standard(node, native) if node.domain == DOMAIN else node)
@@ -99,26 +95,13 @@ def kernels_of(ops: tuple[DeviceOp, ...]) -> dict[str, str]:
     return found
 
 
-def _standard(node: Node, native: Mapping[str, DeviceOp]) -> Node:
+def _standard(node: Node, native: Mapping[str, DeviceModDeformConv2d]) -> Node:
     """``DeformConv`` with the inputs and the configuration of a node of ours."""
     op = native.get(node.op_type)
     if op is None:
         return node
-    settings = vars(op)
-    x, offset, mask, weight, *bias = node.inputs
-    return node.changed(
-        "DeformConv",
-        "",
-        [x, weight, offset, bias[0] if bias else "", mask],
-        [
-            ints_attribute("kernel_shape", settings["kernel"]),
-            ints_attribute("strides", settings["stride"]),
-            ints_attribute("pads", settings["padding"] * 2),
-            ints_attribute("dilations", settings["dilation"]),
-            ints_attribute("group", settings["groups"]),
-            ints_attribute("offset_group", settings["deform_groups"]),
-        ],
-    )
+    attributes = [ints_attribute(name, value) for name, value in op.standard_attributes.items()]
+    return node.changed(STANDARD, "", op.standard_inputs(node.inputs), attributes)
 
 
 def _ahead(node: Node) -> Node:
