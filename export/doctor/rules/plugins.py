@@ -57,7 +57,7 @@ RULES = (
         find=_left_out,
         reason="a node of {op} leaves out an input that is optional, as the standard admits for functions, and the parser of {target} "
         "refuses it",
-        remedy="export deformable convolutions with --deform native; other functions with every input given, or inlined "
+        remedy="export it again, which gives every input; functions of others have to be called with all of them, or inlined "
         "(onnx.inliner)",
     ),
     Rule(

@@ -179,6 +179,4 @@ def test_models_of_the_zoo_have_no_finding_but_their_operators(name: str) -> Non
             expected |= {"function-before-plugin"}
             if any(not op.startswith("ModDeformConv2d") for op in own):
                 expected |= {"plugin-needs-python"}
-        if name == "yolo11-seg-dyhead":  # its deformable convolutions have no bias: TensorRT-RTX refuses it too
-            expected |= {"function-inputs"}
         assert {it.rule for it in found(graph, target)} == expected, (target, found(graph, target))
