@@ -63,7 +63,7 @@ def _layers(subject: Subject) -> Iterator[Finding]:
         return
     from lineside.runtime.selftest.layers import layer_times
 
-    found = layer_times(subject)
+    found = layer_times(subject, min(subject.options.frames, MOST_RUNS))
     if not found:
         yield unchecked("layers", "TensorRT's profiler told nothing")
         return
