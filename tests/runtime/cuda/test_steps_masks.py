@@ -184,3 +184,14 @@ def test_room_is_used_to_the_last_place() -> None:
         bench = Bench(head, Form("bgr", (100, 150)), outputs, less)
         bench.run()
         assert bench.steps.needed(bench.result) is None
+
+
+@pytest.mark.parametrize("width", [9792, 16384])
+def test_rows_of_prototypes_that_hardly_fit_into_shared_memory(width: int) -> None:
+    rng = np.random.default_rng(0)
+    head, table = one_box((0, 0, width, 32), rng.standard_normal(2).astype(np.float32), (32, width))
+    outputs = [table, prototypes(rng, head, "smooth")]
+    bench = Bench(head, Form("bgr", (20, 9000)), outputs)
+    (launch, _) = (launch for launch in bench.steps.decode(bench.at) if launch.kernel.name == "masks")
+    assert 8 * width // 4 <= launch.shared < 48 << 10
+    same(bench.decode(), decode(outputs, head, Letterbox.fit((20, 9000), (32, width))))
