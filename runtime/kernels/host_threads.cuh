@@ -2,8 +2,12 @@
 // ThreadSanitizer sees what is not ordered. Slow; blocks run one after the other.
 #pragma once
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #ifdef __SANITIZE_THREAD__
 // With these, ThreadSanitizer does not take the end of a block and the start of the next for an order between them.
@@ -19,45 +23,46 @@ static dim3 blockDim, gridDim;
 
 namespace lineside_host {
 
-// A barrier at which threads that have returned count as arrived.
+// A barrier at which threads that have returned count as arrived. No lock, because whoever takes one after another thread
+// is ordered behind it, and ThreadSanitizer would miss what the barrier alone does not order.
 class Barrier {
  public:
   void reset(unsigned threads) {
-    live_ = threads;
-    arrived_ = 0;
-    votes_ = 0;
+    __atomic_store_n(&state_, threads, __ATOMIC_RELEASE);
+    __atomic_store_n(&votes_, 0, __ATOMIC_RELEASE);
   }
 
   int wait(int vote) {
-    pthread_mutex_lock(&mutex_);
-    votes_ += vote != 0;
-    const unsigned mine = generation_;
-    if (++arrived_ == live_) open();
-    while (generation_ == mine) pthread_cond_wait(&changed_, &mutex_);
-    const int result = result_;  // the next barrier opens only after every thread has read it here
-    pthread_mutex_unlock(&mutex_);
-    return result;
+    if (vote) __atomic_fetch_add(&votes_, 1, __ATOMIC_RELAXED);
+    const int mine = __atomic_load_n(&generation_, __ATOMIC_RELAXED);
+    if (complete(__atomic_add_fetch(&state_, kArrived, __ATOMIC_ACQ_REL))) {
+      open();
+    } else {
+      while (__atomic_load_n(&generation_, __ATOMIC_ACQUIRE) == mine) futex(FUTEX_WAIT_PRIVATE, mine);
+    }
+    return result_;  // the next barrier opens only after every thread has come there, and has read this
   }
 
   void leave() {
-    pthread_mutex_lock(&mutex_);
-    if (--live_ && arrived_ == live_) open();
-    pthread_mutex_unlock(&mutex_);
+    if (complete(__atomic_sub_fetch(&state_, 1, __ATOMIC_ACQ_REL))) open();
   }
 
  private:
-  void open() {
-    result_ = votes_;
-    arrived_ = 0;
-    votes_ = 0;
-    ++generation_;
-    pthread_cond_broadcast(&changed_);
+  static constexpr uint64_t kArrived = uint64_t{1} << 32;  // above the number of threads, that of those that wait
+
+  static bool complete(uint64_t state) { return state >> 32 && state >> 32 == (state & 0xffffffffu); }
+
+  void open() {  // by the last to come, while all others wait
+    result_ = __atomic_exchange_n(&votes_, 0, __ATOMIC_RELAXED);
+    __atomic_fetch_and(&state_, kArrived - 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&generation_, 1, __ATOMIC_RELEASE);
+    futex(FUTEX_WAKE_PRIVATE, INT_MAX);
   }
 
-  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
-  pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
-  unsigned live_ = 0, arrived_ = 0, generation_ = 0;
-  int votes_ = 0, result_ = 0;
+  void futex(int what, int value) { syscall(SYS_futex, &generation_, what, value, nullptr, nullptr, 0); }
+
+  uint64_t state_ = 0;
+  int generation_ = 0, votes_ = 0, result_ = 0;
 };
 
 struct Slot {
