@@ -24,6 +24,8 @@ FLAGS = (
     "-std=c++17",
     "-O2",
     "-fPIC",
+    # What a library holds is its own: a loader would share what templates hold among libraries, by name.
+    "-fvisibility=hidden",
     # One rounding for each operation, as on the GPU.
     "-ffp-contract=off",
     "-fno-math-errno",

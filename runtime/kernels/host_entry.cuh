@@ -76,9 +76,12 @@ struct Entry<F> {
 
 }  // namespace lineside_host
 
-#define LINESIDE_HOST_ENTRY(kernel)                                                                          \
-  extern "C" const char* lineside_kinds() { return lineside_host::Entry<&kernel>::kinds; }                   \
-  extern "C" unsigned lineside_static_shared() { return static_cast<unsigned>(lineside_host::static_shared()); } \
-  extern "C" int lineside_launch(const unsigned* sizes, unsigned shared, const uint64_t* raw) {              \
-    return lineside_host::Entry<&kernel>::launch(sizes, shared, raw);                                        \
+#define LINESIDE_OFFERED extern "C" __attribute__((visibility("default")))
+#define LINESIDE_HOST_ENTRY(kernel)                                                                      \
+  LINESIDE_OFFERED const char* lineside_kinds() { return lineside_host::Entry<&kernel>::kinds; }         \
+  LINESIDE_OFFERED unsigned lineside_static_shared() {                                                   \
+    return static_cast<unsigned>(lineside_host::static_shared());                                        \
+  }                                                                                                      \
+  LINESIDE_OFFERED int lineside_launch(const unsigned* sizes, unsigned shared, const uint64_t* raw) {    \
+    return lineside_host::Entry<&kernel>::launch(sizes, shared, raw);                                    \
   }

@@ -214,13 +214,32 @@ def test_two_launches_of_one_kernel_at_once_do_not_meet() -> None:
         assert all(np.array_equal(answer, values[index].reshape(-1, 128).sum(1)) for answer in answers)
 
 
-def test_kernels_that_differ_in_a_macro_are_built_apart(tmp_path: Path) -> None:
+def test_kernels_that_differ_in_a_macro_are_built_apart_and_share_nothing(tmp_path: Path) -> None:
     source = tmp_path / "scaled.cu"
     source.write_text(
-        '#include "portable.cuh"\nLINESIDE_KERNEL void scaled(float* out) { out[threadIdx.x] = FACTOR * threadIdx.x; }\n'
+        """
+        #include "portable.cuh"
+        template <typename T>
+        __device__ T& kept() {
+          __shared__ T value[4];  // a template's: libraries must not take each other's
+          return value[threadIdx.x];
+        }
+        LINESIDE_KERNEL void scaled(NUMBER* out, NUMBER factor) {
+          kept<int>() = FACTOR;
+          __syncthreads();
+          out[threadIdx.x] = kept<int>() * factor * threadIdx.x;
+        }
+        """
     )
-    for factor in ("2.0f", "3.0f"):
-        out = np.zeros(4, np.float32)
-        kernel = Kernel("scaled", source, (Parameter("out", "pointer", "float*"),), (("FACTOR", factor),))
-        run_on_host(kernel, 1, 4, out)
-        assert list(out) == [float(factor[:-1]) * i for i in range(4)]
+    found = []
+    for number, factor in (("float", 2), ("int", 3)):
+        kernel = Kernel(
+            "scaled",
+            source,
+            (Parameter("out", "pointer", f"{number}*"), Parameter("factor", "float" if number == "float" else "int")),
+            (("FACTOR", str(factor)), ("NUMBER", number)),
+        )
+        found.append((host_function(kernel), np.zeros(4, number + "32"), factor))
+    for function, out, factor in found:  # both are loaded by now
+        function(launch_of(function.kernel, 1, 4, out, 10))
+        assert list(out) == [factor * 10 * i for i in range(4)]
