@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
+from lineside.runtime.errors import EngineError
 from lineside.runtime.selftest.findings import Finding, checked, failed, unchecked
 from lineside.runtime.selftest.subject import Subject
+from lineside.runtime.variants import FP32
 
-__all__ = ["check"]
+__all__ = ["check", "find_engine"]
+
+
+def find_engine(subject: Subject) -> None:
+    """Notes what the engine is that lies beside the bundle already, where nothing else was asked for."""
+    if not subject.real or subject.asked_precision is not None:
+        return
+    from lineside.runtime.engines.tensorrt.machine import open_machine
+    from lineside.runtime.engines.tensorrt.opening import find_plan
+
+    with contextlib.suppress(EngineError):  # there is none yet, or TensorRT is not there: checks say so
+        own = find_plan(subject.bundle, open_machine(subject.device)).sidecar
+        subject.precision, subject.variant = own.precision, own.variant or FP32
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -24,7 +39,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
     options = BuildOptions(precision=subject.asked_precision)
     made = build_engine(subject.bundle, options, tell, open_machine(subject.device))
-    subject.precision = made.precision
+    subject.precision, subject.variant = made.precision, made.variant or FP32
     how = f"built in {made.seconds:.0f} s" if made.built else f"there already, built in {made.seconds:.0f} s"
     yield checked(
         "engine",

@@ -12,6 +12,7 @@ import msgspec
 import lineside
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.errors import BadOption, DeviceLost, EngineUnavailable, LinesideError
+from lineside.runtime.selftest.building import find_engine
 from lineside.runtime.selftest.findings import Finding, Line, Report, Table, failed, unchecked
 from lineside.runtime.selftest.resources import over_time
 from lineside.runtime.selftest.subject import HOST, Options, Subject
@@ -89,6 +90,7 @@ def selftest(
     findings: list[Finding] = []
     device = subject.device.name
     try:
+        find_engine(subject)
         with Trace(options.root, every) as trace:
             for done, name in enumerate(names):
                 tell(done, len(names), name)

@@ -74,6 +74,7 @@ class Subject:
         options: How it is done.
         device: The device under test, for kernels by themselves.
         precision: Of the engine under test: what was asked for, until an engine is there that knows better.
+        variant: Name of the bundle's model that the engine was built from; None where that is not known.
         say: Told what is being done.
     """
 
@@ -81,6 +82,7 @@ class Subject:
     options: Options
     device: Device
     precision: Precision = "fp32"
+    variant: str | None = None
     say: Callable[[str], None] = field(default=lambda text: None)
 
     def __post_init__(self) -> None:
@@ -107,7 +109,7 @@ class Subject:
         Raises:
             EngineError: It cannot be opened.
         """
-        options = EngineOptions(lanes=1, device=self.device)
+        options = EngineOptions(lanes=1, device=self.device, precision=self.variant)
         return cast("DeviceRunner", open_engines(self.options.engine, self.bundle, options)[0])
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -96,6 +97,8 @@ def test_a_build_is_reported_and_its_engine_used(bundle: Path, double: trt_doubl
     assert found["operators of the engine"].text == f"plugins: {OP}"
     assert found["TensorRT warned"].text == "a warning of the double"
     assert found["masks"].verdict == found["raw outputs beside the CPU's"].verdict == "checked"
+    sidecar = next((bundle / "engines").glob("*.json"))
+    assert report.options["precision"] == json.loads(sidecar.read_text())["precision"] == "fp32"
     again = lines(selftested(bundle, "build"))
     assert again["engine"].text.startswith("there already")
 
