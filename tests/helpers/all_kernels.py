@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from helpers.example_kernels import BLOCK_SUM, EARLY, NARROW
+from lineside import runtime
 from lineside.runtime.cuda.kernels import KERNELS
 from lineside.runtime.kernels.kernel import Kernel
 from lineside.runtime.ops.table import find_device_op
@@ -25,7 +26,7 @@ OPERATORS = (
 )
 """Configurations that differ in what the compiler sees, of every operator."""
 
-RUNTIME = Path(__file__).resolve().parents[2] / "src" / "lineside" / "runtime"
+RUNTIME = Path(runtime.__file__).parent
 
 
 def kernels_of_operators() -> list[Kernel]:
