@@ -31,7 +31,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: 7px 12px; border-top: 1px solid var(--line); vertical-align: top }
 tr:first-child > th, tr:first-child > td { border-top: 0 } th { color: var(--soft); font-weight: 600; white-space: nowrap }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap } th.n { text-align: right }
-td.what { width: 22%; font-weight: 600 } td.say { width: 142px; white-space: nowrap; font-weight: 600 }
+td.what { width: 30%; font-weight: 600 } td.say { width: 142px; white-space: nowrap; font-weight: 600 }
 .checked { color: var(--good) } .failed { color: var(--bad) } .open { color: var(--open) }
 svg { display: block; width: 100%; height: auto } svg text { fill: var(--soft); font: 11px system-ui, sans-serif }
 .keys { display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 8px 14px; font-size: 13px }

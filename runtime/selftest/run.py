@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -94,6 +95,7 @@ def selftest(
         with Trace(options.root, every) as trace:
             for done, name in enumerate(names):
                 tell(done, len(names), name)
+                subject.say = partial(_say, tell, done, len(names), name)
                 trace.check = name
                 findings += one_check(name, find_check(name), subject)
         if "resources" in names:
@@ -122,6 +124,11 @@ def selftest(
         tables=tuple(one for one in findings if isinstance(one, Table)),
         trace=tuple(trace.samples),
     )
+
+
+def _say(tell: Tell, done: int, total: int, name: str, text: str) -> None:
+    """Tells what a check is doing."""
+    tell(done, total, f"{name}: {text}")
 
 
 def one_check(name: str, check: Check, subject: Subject) -> list[Finding]:
