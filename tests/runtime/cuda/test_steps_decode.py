@@ -116,6 +116,15 @@ def test_options_change_with_the_parameters_alone() -> None:
     assert bench.steps.decode(bench.at) == launches
 
 
+def test_rows_of_an_end_to_end_head_do_not_suppress_each_other() -> None:
+    head = HeadContract(kind="end2end", classes=2, coefficients=2, input_size=(64, 64))
+    outputs = outputs_of(np.random.default_rng(6), head, ties=True)
+    outputs[0][0, :, :4] = (8, 8, 40, 40)
+    found = Bench(head, Form("bgr", (64, 64)), outputs).decode(conf=0.3, iou=0.1, max_det=9)
+    same(found, on_processor(outputs, head, (64, 64), conf=0.3, iou=0.1, max_det=9))
+    assert len(found) == 9
+
+
 def test_conf_is_a_limit_that_a_score_must_exceed() -> None:
     head = HeadContract(kind="flat", classes=1, coefficients=0, input_size=(32, 32), strides=(16,))
     table = np.zeros((1, 5, 4), np.float32)
