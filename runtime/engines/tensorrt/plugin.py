@@ -124,8 +124,8 @@ def _classes(trt: Any) -> tuple[Any, Any]:
         def configure_plugin(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
             pass
 
-        def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-            return self._guarded(lambda: self._load([entry.type for entry in inputs]))
+        def on_shape_change(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+            self._noted(lambda: self._load([entry.type for entry in inputs]))
 
         def get_workspace_size(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
             return 0
@@ -133,8 +133,8 @@ def _classes(trt: Any) -> tuple[Any, Any]:
         def get_valid_tactics(self) -> list[int]:
             return []
 
-        def set_tactic(self, tactic: int) -> int | None:
-            return 0
+        def set_tactic(self, tactic: int) -> None:
+            pass
 
         def attach_to_context(self, context: Any) -> Any:
             return self.clone()
@@ -150,7 +150,7 @@ def _classes(trt: Any) -> tuple[Any, Any]:
             outputs: Sequence[int],
             workspace: int,
             stream: int,
-        ) -> int:
+        ) -> None:
             def launch() -> None:
                 shapes = [tuple(int(side) for side in entry.dims) for entry in input_desc]
                 half = self._half([entry.type for entry in input_desc])
@@ -158,7 +158,7 @@ def _classes(trt: Any) -> tuple[Any, Any]:
                 addresses = [int(address) for address in (*inputs, *outputs)]
                 device.launch(device.adopt(int(stream)), self.op.launch(shapes, addresses, half))
 
-            return self._guarded(launch)
+            self._noted(launch)
 
         def _load(self, types: Sequence[Any]) -> None:
             """Compiles and loads the kernel, which may not happen while a graph is captured."""
@@ -185,14 +185,16 @@ def _classes(trt: Any) -> tuple[Any, Any]:
             ]  # fmt: skip
             return [given[0]] if given else [trt.float16, trt.float32]
 
-        def _guarded(self, work: Callable[[], None]) -> int:
-            """Runs something for TensorRT, through which no exception may travel; 0 for all well."""
+        def _noted(self, work: Callable[[], None]) -> None:
+            """Runs something for TensorRT, which takes an exception for a failure and a code for nothing at all.
+
+            The exception itself is lost on the way, so it is kept for `take_failure`.
+            """
             try:
                 work()
             except BaseException as error:
                 _running.failure = getattr(_running, "failure", None) or error
-                return 1
-            return 0
+                raise
 
     class OpCreator(trt.IPluginCreatorV3One):  # type: ignore[misc]
         def __init__(self, op: DeviceOp, device: Device) -> None:
