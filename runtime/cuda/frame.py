@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,12 +55,14 @@ def placed(pictures: Sequence[object], device: Device, stream: Stream) -> list[P
     Raises:
         BadFrame: One on the device is none, or lies elsewhere; those of the host are looked at by `key_of`.
     """
-    return [
-        device_picture(picture, device, stream)
-        if not isinstance(picture, (np.ndarray, Yuv)) and on_device(picture)
-        else picture
-        for picture in pictures
-    ]  # type: ignore[misc]  # what is no picture at all is refused by `key_of`
+    return [_placed(picture, device, stream) for picture in pictures]
+
+
+def _placed(picture: Any, device: Device, stream: Stream) -> Placed:
+    """A picture, found where it lies; what is no picture at all is refused by `key_of`."""
+    if isinstance(picture, (np.ndarray, Yuv)) or not on_device(picture):
+        return picture  # type: ignore[no-any-return]
+    return device_picture(picture, device, stream)
 
 
 def key_of(pictures: Sequence[Placed]) -> FrameKey:
