@@ -69,7 +69,9 @@ class Segmenter:
 
         Args:
             frame: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; any strides, read-only too. Or a `Yuv`: NV12 or I420
-                as a decoder gives it. It is not kept.
+                as a decoder gives it. It is not kept. An engine on a device also takes what lies there already, and
+                does not copy it: an array of uint8 of these shapes that shows ``__cuda_array_interface__`` or
+                ``__dlpack__`` (CuPy, torch, pycuda); it must stay as it is until the call is over.
             conf: A detection stays if its score is above this, 0 <= conf < 1; None: the bundle's default.
             iou: Of two boxes of one class that overlap more than this the weaker goes, 0 to 1; None: the default.
             max_det: At most so many detections, from 1; None: the default.
@@ -77,7 +79,7 @@ class Segmenter:
                 model has no masks, whatever is asked.
             agnostic: Whether boxes of different classes suppress each other.
             stamp: Called with ``preprocess``, ``wait`` (for another lane that has the engine), ``infer`` and
-                ``postprocess`` at the end of each stage.
+                ``postprocess`` at the end of each stage; what they mean on a device is said at `lane.Stamp`.
 
         Returns:
             The detections, best first.
@@ -87,6 +89,7 @@ class Segmenter:
             BadOption: An option is outside its range.
             NonFiniteOutput: The model produced NaN or infinity among its candidates.
             EngineFailed: The engine refused to run, or the model is closed.
+            DeviceLost: The device has stopped working; further calls say the same, until the bundle is loaded again.
         """
         return self._run((frame,), conf, iou, max_det, masks, agnostic, stamp)[0]
 
@@ -102,7 +105,8 @@ class Segmenter:
     ) -> list[Detections]:
         """Finds the objects in several pictures, as many per run as the model's batch.
 
-        The last run of a dynamic model takes no longer than its pictures need.
+        The last run of a dynamic model takes no longer than its pictures need. On a device the pictures of the next run
+        are uploaded while one is executed, unless stamps are asked for: stages that overlap cannot be told apart.
 
         Args:
             frames: Pictures as for a call; their sizes may differ.
@@ -128,7 +132,7 @@ class Segmenter:
         """Runs the model on one picture and decodes nothing: every output tensor, the focus map among them.
 
         Args:
-            frame: As for a call.
+            frame: As for a call, in memory of the host.
 
         Returns:
             Copies of the outputs, and how the picture lies in the input.
