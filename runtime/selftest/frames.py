@@ -1,4 +1,4 @@
-"""Whole frames on the device beside the processor: every kind and size of picture, boxes and masks as they come back."""
+"""Whole frames on the device beside the native core: every kind and size of picture, boxes and masks as they come back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.detections import Detections
-from lineside.runtime.errors import LinesideError
+from lineside.runtime.lane import CpuLane
+from lineside.runtime.segmenter import Segmenter
 from lineside.runtime.selftest.findings import Finding, Line, checked, failed, unchecked
 from lineside.runtime.selftest.subject import Subject
 from lineside.runtime.yuv import Picture, Yuv
@@ -17,6 +18,9 @@ __all__ = ["check", "compare", "pictures"]
 
 SIZES = ((0, 0), (480, 640), (1080, 1920), (719, 1279))
 """Heights and widths; 0 stands for the model's own input."""
+
+BOX_PX, SCORE, IOU = 0.01, 1e-4, 0.999
+"""How far a frame may be from the native core's: greatest differences of a box side and of a score, least mask IoU."""
 
 
 def pictures(subject: Subject) -> Iterator[tuple[str, Picture]]:
@@ -32,45 +36,42 @@ def pictures(subject: Subject) -> Iterator[tuple[str, Picture]]:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Compares detections of the same picture, score by score; nothing where there is nothing to compare with."""
-    reference = subject.reference
-    if reference is None:
-        yield unchecked("frames beside the CPU's", "onnxruntime is not installed or refuses the model")
-        return
-    limits = subject.tolerance
+    """Detections of whole frames beside those of the native core, which decodes what the same engine puts out.
+
+    So the precision of the engine does not count here: letterbox, decoding, suppression and masks must be the same.
+    """
+    manifest = subject.bundle.manifest
     found = 0
-    for name, picture in pictures(subject):
-        try:
+    with Segmenter(manifest, [CpuLane(subject.runner(), manifest)], "native core") as reference:
+        for name, picture in pictures(subject):
             mine, theirs = subject.model(picture), reference(picture)
-        except LinesideError as error:
-            yield failed(name, str(error))
-            continue
-        found += len(theirs)
-        yield compare(name, mine, theirs, limits.box_px, limits.score, limits.mask_iou)
+            found += len(theirs)
+            yield compare(name, mine, theirs, manifest.thresholds.conf, BOX_PX, SCORE, IOU)
     if not found:
         yield unchecked("frames with something on them", "the model finds nothing on its own golden pictures")
 
 
-def compare(name: str, mine: Detections, theirs: Detections, box_px: float, score: float, iou: float) -> Line:
+def compare(
+    name: str, mine: Detections, theirs: Detections, conf: float, box_px: float, score: float, iou: float
+) -> Line:
     """One picture's detections beside others.
 
     Scores near the threshold may fall on either side of it: what one side alone has is forgiven when its score is within
-    the limit of the least score of all.
+    the limit of the threshold.
 
     Args:
         name: What the line is called.
         mine: Of the device.
         theirs: Of the processor.
+        conf: Threshold of both.
         box_px: Greatest difference of a box side, picture px.
         score: Greatest difference of a score.
         iou: Least IoU of a pair of masks.
     """
     pairs = _pairs(mine, theirs)
-    scores = [*mine.scores.tolist(), *theirs.scores.tolist()]
-    edge = min(scores, default=0.0) + score
     alone = [s for i, s in enumerate(mine.scores.tolist()) if i not in {a for a, _ in pairs}]
     alone += [s for i, s in enumerate(theirs.scores.tolist()) if i not in {b for _, b in pairs}]
-    beyond = [value for value in alone if value > edge]
+    beyond = [value for value in alone if value > conf + score]
     box = max((float(np.abs(mine.boxes[a] - theirs.boxes[b]).max()) for a, b in pairs), default=0.0)
     apart = max((abs(float(mine.scores[a]) - float(theirs.scores[b])) for a, b in pairs), default=0.0)
     overlap = _overlap(mine, theirs, pairs)

@@ -110,7 +110,7 @@ def _decoding(subject: Subject) -> Iterator[Line]:
             if found is None:
                 yield unchecked(what, f"the device has no room for {len(wanted)} detections, and the processor decodes")
             else:
-                yield compare(what, found, wanted, box_px=0.01, score=1e-5, iou=0.999)
+                yield compare(what, found, wanted, conf, box_px=0.01, score=1e-5, iou=0.999)
 
 
 def _shapes(subject: Subject) -> Sequence[tuple[int, ...]]:

@@ -28,7 +28,7 @@ TITLES = {
     "environment": "Environment",
     "build": "Build",
     "parity": "Golden files on the device",
-    "frames": "Whole frames beside the processor's",
+    "frames": "Whole frames beside the native core",
     "plugins": "Plugins beside the bodies of operators",
     "kernels": "Kernels beside the processor",
     "replay": "Captured graphs",

@@ -14,9 +14,11 @@ import pytest
 from helpers.selftested import JETSON, machine
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.cuda.host import HostDevice
+from lineside.runtime.detections import Detections
 from lineside.runtime.errors import BadOption, DeviceLost, EngineFailed
 from lineside.runtime.selftest import run
 from lineside.runtime.selftest.findings import Line, Report, Sample, Table, checked, failed, unchecked
+from lineside.runtime.selftest.frames import compare
 from lineside.runtime.selftest.page import page_of
 from lineside.runtime.selftest.percentiles import percentiles
 from lineside.runtime.selftest.resources import over_time
@@ -234,3 +236,28 @@ def test_a_line_that_failed_is_counted() -> None:
         int,
         type(None),
     }
+
+
+def detections(*scores: float, shift: float = 0.0) -> Detections:
+    """Boxes 20 px apart, all of one class, without masks."""
+    at = np.arange(len(scores), dtype=np.float32)[:, None] * 20
+    boxes = np.concatenate([at, at, at + 10, at + 10], 1) + np.float32(shift)
+    zeros = np.zeros(len(scores), np.int32)
+    return Detections(boxes, np.array(scores, np.float32), zeros, zeros, None, ("part",), (480, 640))
+
+
+@pytest.mark.parametrize(
+    ("mine", "verdict", "says"),
+    [
+        (detections(0.9, 0.8, 0.3), "checked", "3 detections"),
+        (detections(0.9, 0.8, 0.3, shift=0.5), "failed", "boxes off by 0.5 px"),
+        (detections(0.9, 0.85, 0.3), "failed", "scores by 0.05"),
+        (detections(0.9, 0.8), "failed", "on one side only (2 and 3)"),
+        (detections(0.9, 0.8, 0.3, 0.255), "checked", "4 detections"),  # it may have been just below the threshold
+        (detections(0.9, 0.8, 0.3, 0.265), "failed", "on one side only (4 and 3)"),
+        (detections(), "failed", "on one side only (0 and 3)"),
+    ],
+)
+def test_detections_are_compared(mine: Detections, verdict: str, says: str) -> None:
+    line = compare("frame", mine, detections(0.9, 0.8, 0.3), conf=0.25, box_px=0.1, score=0.01, iou=0.99)
+    assert (line.verdict, says in line.text) == (verdict, True), line.text
