@@ -36,6 +36,7 @@ class Settings:
         tensors: Key of the list of tensors in the inspector's JSON.
         steps: Steps of the build's phase.
         pause: Seconds that a step takes.
+        meanwhile: Called while it builds.
         seen: What was asked of it, for the tests.
     """
 
@@ -49,6 +50,7 @@ class Settings:
     tensors: str = "Bindings"
     steps: int = 5
     pause: float = 0.0
+    meanwhile: Any = None
     seen: dict[str, Any] = field(default_factory=dict)
 
 
@@ -287,6 +289,8 @@ class Builder:
             if not watch.step_complete("Building Engine", step):
                 return None
         watch.phase_finish("Building Engine")
+        if SETTINGS.meanwhile is not None:
+            SETTINGS.meanwhile()
         for line in SETTINGS.errors:
             self._logger.log(ILogger.Severity.ERROR, line)
         if SETTINGS.errors:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lineside.runtime.engines.tensorrt.library import version_of
 from lineside.runtime.engines.tensorrt.logs import Log
+from lineside.runtime.engines.tensorrt.plugin import take_failure
 from lineside.runtime.engines.tensorrt.profiles import Profile
 from lineside.runtime.engines.tensorrt.progress import Phases, Tell, monitor
 from lineside.runtime.errors import EngineFailed, EngineUnavailable
@@ -82,11 +83,13 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
     if not job.profile.static or any(side < 0 for side in network.get_input(0).shape):
         _set_profile(builder, config, job)
     cache = _use_timings(config, job.timing)
+    take_failure()
     plan = builder.build_serialized_network(network, config)
     if watch.stopped is not None:
         raise watch.stopped
     if plan is None:
-        raise EngineFailed(_refused(log, trt))
+        failure = take_failure()
+        raise EngineFailed(_refused(log, trt, str(failure) if failure else "")) from failure
     timing = b"" if cache is None else bytes(memoryview(cache.serialize()))
     return Result(plan=bytes(memoryview(plan)), timing=timing)
 
@@ -141,8 +144,8 @@ def _set_profile(builder: Any, config: Any, job: Job) -> None:
         raise EngineFailed(f"TensorRT refuses the range of input sizes {job.profile}: choose a narrower one")
 
 
-def _refused(log: Log, trt: Any) -> str:
-    reason = log.reason() or "it gives no reason"
+def _refused(log: Log, trt: Any, plugin: str) -> str:
+    reason = (f"a plugin failed: {plugin}" if plugin else log.reason()) or "it gives no reason"
     if log.says(*MEMORY_WORDS):
         return (
             f"there was not enough memory for the build ({reason}): end other programs and the desktop, give less "

@@ -6,6 +6,7 @@ phases inside its current step counted in; it never goes back.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def _monitor_class(trt: Any) -> Any:
         def __init__(self, phases: Phases) -> None:
             trt.IProgressMonitor.__init__(self)
             self._phases = phases
+            self._lock = threading.Lock()  # TensorRT may tell of phases from several threads
             self.stopped: BaseException | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -136,10 +138,11 @@ def _monitor_class(trt: Any) -> Any:
             return self.stopped is None
 
         def _guarded(self, tell: Callable[[], None]) -> None:
-            if self.stopped is None:
-                try:
-                    tell()
-                except BaseException as error:
-                    self.stopped = error
+            with self._lock:
+                if self.stopped is None:
+                    try:
+                        tell()
+                    except BaseException as error:
+                        self.stopped = error
 
     return Monitor

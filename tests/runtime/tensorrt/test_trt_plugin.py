@@ -160,6 +160,19 @@ def test_a_build_without_plugins_runs_bodies(bundle: Path, double: trt_double.Se
     assert trt_double.REGISTRY.creators == {}
 
 
+def test_a_plugin_that_fails_while_it_is_timed_is_the_reason(bundle: Path, double: trt_double.Settings) -> None:
+    def enqueue_nowhere() -> None:
+        creator = trt_double.REGISTRY.creators[CARAFE, "1", DOMAIN]
+        with pytest.raises(EngineFailed):
+            creator.create_plugin(CARAFE, [], None).enqueue(
+                [Desc(np.zeros((1, 8, 5, 6), np.float32))] * 2, [], [0, 0], [0], 0, 7
+            )
+
+    double.meanwhile, double.errors = enqueue_nowhere, ("Error Code 10: Could not find any implementation",)
+    with pytest.raises(EngineFailed, match="could not build the engine .a plugin failed: .*stream"):
+        build(bundle)
+
+
 def test_standalone_needs_a_newer_tensorrt(bundle: Path, double: trt_double.Settings) -> None:
     with pytest.raises(BadOption, match="--standalone needs TensorRT 10.9 .* 10.3.0 is installed"):
         build(bundle, standalone=True)
