@@ -100,6 +100,7 @@ def test_the_fence_kills() -> None:
     assert fenced("bite").returncode == -signal.SIGSEGV
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["pictures", "outputs"])
 def test_no_byte_outside_is_read(what: str) -> None:
     answer = fenced(what)
