@@ -32,6 +32,7 @@ from measure import Load, machine, median_interval, quantile, take_turns
 
 from lineside.runtime.bundle import Bundle, open_bundle
 from lineside.runtime.errors import LinesideError
+from lineside.runtime.selftest.building import find_engine
 from lineside.runtime.selftest.run import open_device
 from lineside.runtime.selftest.subject import Options, Subject
 
@@ -113,6 +114,7 @@ def measure(
     with ExitStack() as stack:
         subject = Subject(bundle, Options(engine=engine, size=size), open_device(engine))
         stack.callback(subject.close)
+        find_engine(subject)
         candidates |= stack.enter_context(ours(subject))
         makers: dict[str, Callable[[], Candidate]] = {
             PROCESSOR: lambda: processor(subject),
@@ -136,6 +138,7 @@ def measure(
     return {
         "device": device,
         "real": real,
+        "precision": subject.precision,
         "bundle": bundle.manifest.name,
         "model_sha256": bundle.manifest.files[bundle.manifest.model],
         "size": list(size),
@@ -245,8 +248,8 @@ def of_trtexec(subject: Subject) -> Iterator[Candidate]:
     if program is None:
         raise Missing("trtexec is not on the PATH, nor in /usr/src/tensorrt/bin")
     manifest = subject.bundle.manifest
-    variants = [one.file for one in manifest.variants.values() if "tensorrt" in one.engines]
-    chosen = next((file for file in variants if subject.precision in file), manifest.model)
+    variants = [one for one in manifest.variants.values() if "tensorrt" in one.engines]
+    chosen = next((one.file for one in variants if one.precision == subject.precision), manifest.model)
     with tempfile.TemporaryDirectory() as folder:
         plan, times = Path(folder) / "trtexec.plan", Path(folder) / "times.json"
         words = [f"--onnx={subject.bundle.file(chosen)}", "--stronglyTyped", f"--saveEngine={plan}", "--skipInference"]
