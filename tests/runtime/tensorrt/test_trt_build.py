@@ -505,6 +505,23 @@ def test_without_a_gpu_there_is_one_clear_sentence(cli: object, bundle: Path) ->
     assert "TensorRT" in answer.stderr or "NVIDIA" in answer.stderr
 
 
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
+def test_a_command_that_falls_back_says_so_in_one_sentence(cli: object, tmp_path: Path) -> None:
+    pictures = ROOT / "demo" / "pictures" / "bearing"
+    one = tmp_path / "one"
+    one.mkdir()
+    shutil.copy(next(pictures.glob("*.jpg")), one)
+    answer = cli(  # type: ignore[operator]
+        "run", ROOT / "demo" / "bearing.bundle", one, "--engine", "tensorrt:fallback", "--out", tmp_path / "found"
+    )
+    assert answer.returncode == 0, answer.stderr
+    said = [line for line in answer.stderr.splitlines() if "slower" in line]
+    assert len(said) == 1 and said[0].startswith(
+        "warning: onnxruntime runs the model on the processor, which is slower: "
+    )
+    assert "opening.py" not in answer.stderr
+
+
 KILLED = """
     import sys, time
     sys.path.insert(0, {tests!r})
