@@ -189,30 +189,36 @@ def test_pictures_that_lie_on_the_device_are_not_copied(
             assert counters.bytes_to_device < 1024, "the parameters, and no pixel"
 
 
-def test_a_picture_that_is_still_being_made_is_waited_for(
-    bundles: Callable[..., Path], device: HostDevice, model: Segmenter
-) -> None:
-    making, go = device.stream(), threading.Event()
-    shown = Interface(device, np.zeros_like(scene()), stream=making.handle)
-    done = Interface(device, scene())
+@pytest.mark.parametrize("named", [True, False])
+def test_a_picture_that_is_still_being_made_is_waited_for(bundles: Callable[..., Path], named: bool) -> None:
+    """Its maker's stream is named by the picture, or is the one that the device was given."""
+    order: list[str] = []
+    reading = threading.Event()
 
-    def draw() -> None:
-        go.wait(10)
-        shown.held.inside()[:] = done.held.inside()
+    def look(what: str) -> None:
+        if what.startswith("run letterbox"):
+            order.append("read")
+            reading.set()
 
-    device.call(making, "the maker", draw)
-    threading.Timer(0.05, go.set).start()
-    with lineside.load(bundles()) as cpu:
-        agree(model(shown), cpu(scene()))
-    plain = Interface(device, np.zeros_like(scene()))
+    device = HostDevice(inspect=look)
+    making = device.stream()
+    with lineside.load(bundles(), engine="host", device=device) as model:
+        want = model(Interface(device, scene()))
+        order.clear()
+        reading.clear()
+        done = Interface(device, scene())
+        shown = Interface(device, np.zeros_like(scene()), **({"stream": making.handle} if named else {}))
+        device.before = None if named else making
 
-    def draw_again() -> None:
-        plain.held.inside()[:] = done.held.inside()
+        def draw() -> None:
+            reading.wait(0.3)  # it would be read by now, if nobody waited for this
+            shown.held.inside()[:] = done.held.inside()
+            order.append("made")
 
-    device.before = making
-    device.call(making, "the maker", draw_again)
-    with lineside.load(bundles()) as cpu:
-        agree(model(plain), cpu(scene()))
+        device.call(making, "the maker", draw)
+        agree(model(shown), want)
+        assert order == ["made", "read"]
+    device.close()
 
 
 def test_pictures_of_both_sides_in_one_run(bundles: Callable[..., Path], device: HostDevice) -> None:
