@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from helpers import cuda_wheels
-from helpers.all_kernels import OPERATORS, all_kernels, sources_in_the_tree, tables
+from helpers.all_kernels import all_kernels, sources_in_the_tree, tables
 from lineside.runtime.kernels.host import host_function
 from lineside.runtime.kernels.kernel import Kernel
 from lineside.runtime.kernels.nvrtc import ARCHITECTURES, compile_ptx
 from lineside.runtime.kernels.ptx import entry_parameters, ptx_target, ptx_version
+from lineside.runtime.ops.kernels import NAMES
 from lineside.runtime.ops.table import OPS
 
 KINDS = {"pointer": "u64", "int": "u32", "float": "f32"}
@@ -47,8 +48,9 @@ def check(kernel: Kernel, arch: str, ptx: bytes) -> None:
         assert parameter.kind != "pointer" or parameter.type.endswith("*")
 
 
-def test_every_operator_is_tried() -> None:
-    assert {name.partition("_")[0] for name in OPERATORS} == set(OPS)
+def test_every_operator_with_a_kernel_is_tried() -> None:
+    without = {"ModDeformConv2d"}  # TensorRT's own
+    assert {name.partition("_")[0] for name in NAMES} == set(OPS) - without
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
