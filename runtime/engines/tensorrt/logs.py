@@ -6,6 +6,8 @@ from collections import deque
 from functools import cache
 from typing import Any
 
+from lineside.runtime.engines.tensorrt.keeping import immortal
+
 __all__ = ["Log", "open_log"]
 
 KEPT = 40
@@ -48,11 +50,8 @@ def open_log(trt: Any) -> Log:
     """
     log = Log()
     log.logger = _logger_class(trt)(log)
-    _ALIVE.append(log)  # TensorRT keeps the address of the first logger of a process and writes to it for ever
+    immortal(log.logger)  # TensorRT keeps the address of the first logger of a process and writes to it to the end
     return log
-
-
-_ALIVE: list[Log] = []
 
 
 @cache

@@ -171,5 +171,8 @@ class TensorRTEngine:
         """Memory for a tensor."""
         buffer = self.device.allocate(4 * math.prod(shape))
         self._held.append(buffer)
-        self._context.set_tensor_address(name, buffer.address)
+        if not self._context.set_tensor_address(name, buffer.address):
+            raise EngineFailed(
+                f"TensorRT refuses the memory for {name} ({self._log.reason() or 'it gives no reason'}): build the engine again"
+            )
         return buffer.address
