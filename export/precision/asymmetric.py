@@ -2,7 +2,7 @@
 
 onnxruntime runs unsigned activations with signed weights two to three times faster than signed with signed, and
 convolutions alone gain nothing, since what stands between them would turn bytes into floats and back; so activations,
-sums, joints and movements are quantised too. The convolutions in front of the outputs stay float.
+sums, joints and movements are quantised too. The first convolutions and the head stay float.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,7 @@ def letterboxed_inputs(frames: Iterable[npt.NDArray[np.uint8]], size: tuple[int,
     return inputs
 
 
-def observe(
-    model: onnx.ModelProto, inputs: Sequence[Tensor], progress: Callable[[int], None] = lambda done: None
-) -> dict[str, Spread]:
+def observe(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> dict[str, Spread]:
     """Runs a model over some inputs, twice, and counts what every float tensor of its main graph holds.
 
     The same inputs give the same counts: one thread, one picture at a time.
@@ -48,7 +46,6 @@ def observe(
     Args:
         model: A model of an export, float32 arithmetic; left as it was.
         inputs: ``(1, 3, h, w)`` float32 each; a model of a larger batch sees each in all its slots.
-        progress: Called with the number of runs done, of ``2 * len(inputs)``.
 
     Returns:
         By name of the tensor; the input is among them.
@@ -62,7 +59,7 @@ def observe(
     run = _Tapped(model)
     lows: dict[str, float] = {}
     highs: dict[str, float] = {}
-    for done, tensor in enumerate(inputs, 1):
+    for tensor in inputs:
         for name, values in run(tensor):
             low, high = float(values.min()), float(values.max())
             if not np.isfinite(low + high):
@@ -70,14 +67,12 @@ def observe(
                     f"the tensor '{name}' of the model holds NaN or infinity: its weights are broken; train it again"
                 )
             lows[name], highs[name] = min(low, lows.get(name, low)), max(high, highs.get(name, high))
-        progress(done)
     counts = {name: np.zeros(BINS, np.int64) for name in lows}
-    for done, tensor in enumerate(inputs, 1):
+    for tensor in inputs:
         for name, values in run(tensor):
             if highs[name] > lows[name]:
                 wide = values.astype(np.float64)  # float32 has no 2048 steps between two neighbouring values
                 counts[name] += np.histogram(wide, BINS, (lows[name], highs[name]))[0]
-        progress(len(inputs) + done)
     return {name: Spread(lows[name], highs[name], counts[name]) for name in lows}
 
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import onnx
 
@@ -110,14 +110,8 @@ BETWEEN = frozenset(
 )
 """Cheap operators that join their neighbours where those keep FP32."""
 
-HALF_INPUTS: Mapping[str, frozenset[str]] = {
-    "Carafe": frozenset({"x", "mask"}),
-    "MSDeformAttn": frozenset({"value", "attention_weights"}),
-    "SelectiveScan": frozenset({"u", "delta", "B", "C", "z"}),
-}
-"""Inputs of our operators that take FP16; one that is not named keeps FP32 as a whole."""
-
-HALF_OUTPUTS = frozenset({"y", "output"})
+KEPT_OPS = frozenset({"ModDeformConv2d"})
+"""Operators of ours that keep FP32 as a whole: TensorRT's own plugin takes places in no other type than pictures."""
 
 
 def half_inputs(node: onnx.NodeProto) -> frozenset[int] | None:
@@ -125,7 +119,7 @@ def half_inputs(node: onnx.NodeProto) -> frozenset[int] | None:
     op = find_op(node.op_type) if node.domain == DOMAIN else None
     if op is None:
         return None
-    names = HALF_INPUTS.get(op.base, frozenset())
+    names = frozenset[str]() if op.base in KEPT_OPS else op.floating
     return frozenset(index for index, name in enumerate(op.inputs[: len(node.input)]) if name in names)
 
 
@@ -133,7 +127,7 @@ def half_outputs(node: onnx.NodeProto) -> frozenset[int]:
     """Which outputs of a node of ours are FP16 where its inputs are."""
     op = find_op(node.op_type)
     assert op is not None
-    return frozenset(index for index, name in enumerate(op.outputs[: len(node.output)]) if name in HALF_OUTPUTS)
+    return frozenset(index for index, name in enumerate(op.outputs[: len(node.output)]) if name in op.floating)
 
 
 class Makers:

@@ -14,9 +14,9 @@ __all__ = ["BINS", "METHODS", "Method", "Ranges", "Spread", "kept_range"]
 Ranges = Mapping[str, tuple[float, float]]
 """Lowest and highest value that is to be kept, by name of the tensor."""
 
-Method = Literal["minmax", "percentile", "entropy"]
+Method = Literal["minmax", "percentile", "entropy", "squares"]
 
-METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
+METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "squares")
 
 BINS = 2048
 SHARE = 1e-5
@@ -47,7 +47,8 @@ def kept_range(spread: Spread, method: Method) -> tuple[float, float]:
     Args:
         spread: The values.
         method: ``minmax`` keeps all; ``percentile`` lets a hundred-thousandth go at either end; ``entropy`` takes the
-            range whose bytes tell most of the distribution (the least Kullback-Leibler divergence).
+            range whose bytes tell most of the distribution (the least Kullback-Leibler divergence); ``squares`` takes
+            the range with the least sum of squared errors, of rounding within it and of cutting off beyond it.
 
     Returns:
         Lowest and highest value.
@@ -59,8 +60,23 @@ def kept_range(spread: Spread, method: Method) -> tuple[float, float]:
         share = np.cumsum(spread.counts) / spread.counts.sum()
         first, last = int(np.searchsorted(share, SHARE)), int(np.searchsorted(share, 1 - SHARE))
         return float(edges[first]), float(edges[min(last + 1, BINS)])
-    limit = _least_divergence(spread)
+    limit = _least_squares(spread) if method == "squares" else _least_divergence(spread)
     return max(spread.low, -limit), min(spread.high, limit)
+
+
+def _least_squares(spread: Spread) -> float:
+    """Greatest magnitude to keep."""
+    edges = np.linspace(spread.low, spread.high, BINS + 1)
+    middles, counts = (edges[1:] + edges[:-1]) / 2, spread.counts
+    best, limit = np.inf, 0.0
+    for magnitude in np.linspace(0.2, 1, 81) * max(abs(spread.low), abs(spread.high)):
+        low, high = max(spread.low, -magnitude), min(spread.high, magnitude)
+        step = (max(high, 0.0) - min(low, 0.0)) / 255
+        beyond = np.square(middles - np.clip(middles, low, high))
+        squares = float(np.sum(counts * (beyond + step * step / 12)))
+        if squares < best:
+            best, limit = squares, float(magnitude)
+    return limit
 
 
 def _least_divergence(spread: Spread) -> float:

