@@ -4,13 +4,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check format bench lean310 fresh-clone clean system system-test env env-dev
+.PHONY: help demo test test-fast check format bench lean310 wheelhouse fresh-clone clean system system-test env env-dev
 
 DEV := .venv-dev/bin/python
 EXTRAS_DEMO := cpu,station
 EXTRAS_DEV := cpu,station,export,dev
 CONSTRAINTS ?= scripts/constraints-dev.txt
 PYTEST_WORKERS ?= 2
+MACHINES ?= aarch64-3.10,aarch64-3.12
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -48,6 +49,9 @@ format: env-dev ## Formats the code and applies the safe lint fixes.
 
 bench: env-dev ## Measures the runtime beside its peers; table on the terminal, JSON in benchmarks/results/.
 	@$(DEV) benchmarks/runtime.py
+
+wheelhouse: ## Collects every wheel for a Jetson without a network: JetPack 6 and 7, in build/wheelhouse (MACHINES=…).
+	@$$(sh scripts/find_python.sh) scripts/wheelhouse.py build/wheelhouse --for "$(MACHINES)"
 
 fresh-clone: ## Clones HEAD to a temporary folder and runs make demo and make test there.
 	@sh scripts/fresh_clone.sh

@@ -32,6 +32,9 @@ from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
 from lineside.export.parity.trials import Trial, another_shape
+from lineside.export.precision.add import add_variants
+from lineside.export.precision.choice import PrecisionChoice
+from lineside.export.precision.report import PrecisionReport
 from lineside.export.prove import STEPS, Progress, prove
 from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
 from lineside.export.settle import settle
@@ -62,6 +65,7 @@ class Exported:
         parity: What the gate found.
         verified: The replay of its golden files, from the files as written.
         passes: What was done to the graph.
+        precision: What is known of its variants; None where it has none.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class Exported:
     parity: ParityReport
     verified: VerifyReport
     passes: tuple[PassRecord, ...]
+    precision: PrecisionReport | None = None
 
 
 def export_bundle(
@@ -86,6 +91,7 @@ def export_bundle(
     safe: bool = False,
     force: bool = False,
     budget: Budget = FP32,
+    precision: PrecisionChoice | None = None,
     update: Progress = lambda done, total, note: None,
 ) -> Exported:
     """Exports weights into a bundle, which appears under its name only when it agrees with torch.
@@ -105,6 +111,7 @@ def export_bundle(
         safe: Load the checkpoint without running foreign code.
         force: Replace a bundle of that name.
         budget: How far the bundle may be from torch.
+        precision: Variants to add, each with a gate of its own; none when None.
         update: Called with steps done, steps in all, and what comes next.
 
     Returns:
@@ -113,7 +120,8 @@ def export_bundle(
     Raises:
         WeightsError: The weights cannot be loaded.
         ExportError: The model cannot be turned into a graph, or a block of it is too large for that input size.
-        ParityFailed: The bundle is beyond the budget; nothing is left under its name.
+        ParityFailed: The bundle, or a variant, is beyond its budget; nothing is left under its name.
+        CheckFailed: A variant surely loses more accuracy than it may.
         SinkError: The bundle cannot be written.
         SourceError: The pictures cannot be read.
         BadOption: The input size does not fit the model's strides, one of `modules` cannot be imported, or the model has
@@ -124,6 +132,8 @@ def export_bundle(
             "an end-to-end graph picks its rows at one input size, so it cannot be dynamic: leave out --dynamic or "
             "--end2end"
         )
+    precision = precision or PrecisionChoice()
+    precision.check()
     target = Path(out)
     check_target(target, force)
     weights = os.fspath(weights)
@@ -169,6 +179,8 @@ def export_bundle(
         if storage == "fp16":
             rounding = rounding_effect(TorchReference(model, size, end2end), reference, pictures)
         versions = tool_versions()
+        described = f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
+        described += ", weights rounded to FP16" if storage == "fp16" else ""
         report, verified, manifest = prove(
             folder,
             target,
@@ -177,14 +189,20 @@ def export_bundle(
             pictures,
             chosen.golden,
             budget,
-            described=f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
-            + (", weights rounded to FP16" if storage == "fp16" else ""),
+            described=described,
             pictures_from=chosen.described,
             rounding=rounding,
             also=[_other_trial(exact, head, batch)] if dynamic else [],
             update=update,
         )
-    return Exported(target, manifest, report, verified, tuple(passes))
+        variants = None
+        if precision.names:
+            manifest, variants = add_variants(
+                folder, target, manifest, reference, pictures, precision,
+                described=described, pictures_from=chosen.described,
+                note=lambda text: update(total, total, text),
+            )  # fmt: skip
+    return Exported(target, manifest, report, verified, tuple(passes), variants)
 
 
 def build_graph(

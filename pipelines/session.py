@@ -50,6 +50,7 @@ class Job:
         title: Name of the source in tables, where one word stands for all of it.
         settings: Thresholds; live, so that a page can change them.
         engine: Name of the engine.
+        precision: ``fp32`` or a variant of the bundle; None for what the engine runs by itself.
         mode: ``latency`` or ``throughput``, see `lineside.load`.
         threads: Threads of one inference; None leaves the choice to the engine.
         imgsz: Height and width of the input, for a dynamic bundle; None: the bundle's own.
@@ -66,6 +67,7 @@ class Job:
     title: str = ""
     settings: Settings = field(default_factory=Settings)
     engine: str = "auto"
+    precision: str | None = None
     mode: Literal["latency", "throughput"] = "latency"
     threads: int | None = None
     imgsz: tuple[int, int] | None = None
@@ -208,7 +210,14 @@ class Session:
 
     def _load(self, path: Path) -> lineside.Segmenter:
         job = self._job
-        return lineside.load(path, engine=job.engine, mode=job.mode, threads=job.threads, imgsz=job.imgsz)
+        return lineside.load(
+            path,
+            engine=job.engine,
+            mode=job.mode,
+            threads=job.threads,
+            imgsz=job.imgsz,
+            precision=job.precision,
+        )
 
     def _choose_sinks(self) -> None:
         """Settles the kinds of results, and that there is room for them, before anything slow begins."""

@@ -11,6 +11,7 @@
     ├── EngineError               the model cannot be executed
     │   ├── EngineUnavailable     the engine or its library is not there, or too old
     │   └── EngineFailed          the engine refused to run
+    │       └── DeviceLost        the device has stopped working until it is opened again
     ├── BadFrame                  a picture of the wrong dtype, shape or size
     ├── BadOption                 a threshold or option outside its range
     ├── NonFiniteOutput           the model produced NaN or infinity
@@ -36,6 +37,7 @@ __all__ = [
     "CheckFailed",
     "ContractMismatch",
     "DatasetError",
+    "DeviceLost",
     "EngineError",
     "EngineFailed",
     "EngineUnavailable",
@@ -92,6 +94,10 @@ class EngineUnavailable(EngineError):
 
 class EngineFailed(EngineError):
     """The engine refused to run the model."""
+
+
+class DeviceLost(EngineFailed):
+    """The device has stopped working; nothing on it works again before the bundle is loaded anew."""
 
 
 class BadFrame(LinesideError, ValueError):

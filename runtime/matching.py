@@ -14,8 +14,13 @@ __all__ = ["counterparts", "golden_pairs", "nearest_candidates", "same_anchors"]
 Tensor = npt.NDArray[np.float32]
 
 
-def golden_pairs(golden: Golden, found: Detections) -> list[tuple[int, int]]:
+def golden_pairs(golden: Golden, found: Detections, within: float = np.inf) -> list[tuple[int, int]]:
     """Each golden detection with the nearest unused one of its class, by falling score.
+
+    Args:
+        golden: The golden file.
+        found: The replay.
+        within: No side of the two boxes may be further apart, picture px.
 
     Returns:
         Pairs of a row of `golden` and one of `found`.
@@ -27,6 +32,8 @@ def golden_pairs(golden: Golden, found: Detections) -> list[tuple[int, int]]:
         if not rivals:
             continue
         nearest = min(rivals, key=lambda other: float(np.abs(found.boxes[other] - box).max()))
+        if np.abs(found.boxes[nearest] - box).max() > within:
+            continue
         free.remove(nearest)
         pairs.append((index, nearest))
     return pairs

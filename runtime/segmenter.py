@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain
 from types import TracebackType
 
 import numpy as np
 
 from lineside.runtime.detections import Detections
-from lineside.runtime.engines.base import Array, Engine
+from lineside.runtime.engines.base import Array
 from lineside.runtime.errors import BadFrame, EngineFailed
-from lineside.runtime.lane import Lane
+from lineside.runtime.lane import Lane, Stamp, check_tensor
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.postprocess import check_options
-from lineside.runtime.preprocess import Preprocessor
 from lineside.runtime.raw import Raw
 from lineside.runtime.yuv import Picture, Yuv
 
@@ -26,9 +24,6 @@ __all__ = ["Frame", "MaskMode", "Segmenter", "Stamp"]
 Frame = Picture
 MaskMode = str
 """``native``, ``proto`` or ``none``."""
-Stamp = Callable[[str], None]
-"""Called with ``preprocess``, ``wait``, ``infer`` and ``postprocess`` at the end of each stage; ``wait`` is the wait for
-another lane that has the engine."""
 
 
 class Segmenter:
@@ -38,19 +33,25 @@ class Segmenter:
 
     Args:
         manifest: What the bundle says about itself.
-        engines: One engine per lane.
+        lanes: What its callers have to themselves, each one at a time; owned by the model from now on.
+        engine_name: What executes it.
+        engine_reason: Why that does, where nobody asked for just that.
 
     Attributes:
         manifest: What was loaded.
         engine_name: What executes it.
+        engine_reason: Why that does: what ``auto`` or a fallback took, and what was in the way of something faster; empty
+            where the engine was asked for by its name.
         lanes: How many threads may usefully call it at once; further ones wait for their turn.
     """
 
-    def __init__(self, manifest: Manifest, engines: Sequence[Engine]) -> None:
+    def __init__(self, manifest: Manifest, lanes: Sequence[Lane], engine_name: str, engine_reason: str = "") -> None:
         self.manifest = manifest
-        self.engine_name = engines[0].name
-        self.lanes = len(engines)
-        self._free = [Lane(engine, manifest) for engine in engines]
+        self.engine_name = engine_name
+        self.engine_reason = engine_reason
+        self.lanes = len(lanes)
+        self._most = lanes[0].most
+        self._free = list(lanes)
         self._changed = threading.Condition()
         self._closed = False
 
@@ -68,7 +69,9 @@ class Segmenter:
 
         Args:
             frame: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; any strides, read-only too. Or a `Yuv`: NV12 or I420
-                as a decoder gives it. It is not kept.
+                as a decoder gives it. It is not kept. An engine on a device also takes what lies there already, and
+                does not copy it: an array of uint8 of these shapes that shows ``__cuda_array_interface__`` or
+                ``__dlpack__`` (CuPy, torch, pycuda); it must stay as it is until the call is over.
             conf: A detection stays if its score is above this, 0 <= conf < 1; None: the bundle's default.
             iou: Of two boxes of one class that overlap more than this the weaker goes, 0 to 1; None: the default.
             max_det: At most so many detections, from 1; None: the default.
@@ -76,7 +79,7 @@ class Segmenter:
                 model has no masks, whatever is asked.
             agnostic: Whether boxes of different classes suppress each other.
             stamp: Called with ``preprocess``, ``wait`` (for another lane that has the engine), ``infer`` and
-                ``postprocess`` at the end of each stage.
+                ``postprocess`` at the end of each stage; what they mean on a device is said at `lane.Stamp`.
 
         Returns:
             The detections, best first.
@@ -86,6 +89,7 @@ class Segmenter:
             BadOption: An option is outside its range.
             NonFiniteOutput: The model produced NaN or infinity among its candidates.
             EngineFailed: The engine refused to run, or the model is closed.
+            DeviceLost: The device has stopped working; further calls say the same, until the bundle is loaded again.
         """
         return self._run((frame,), conf, iou, max_det, masks, agnostic, stamp)[0]
 
@@ -101,7 +105,8 @@ class Segmenter:
     ) -> list[Detections]:
         """Finds the objects in several pictures, as many per run as the model's batch.
 
-        The last run of a dynamic model takes no longer than its pictures need.
+        The last run of a dynamic model takes no longer than its pictures need. On a device the pictures of the next run
+        are uploaded while one is executed, unless stamps are asked for: stages that overlap cannot be told apart.
 
         Args:
             frames: Pictures as for a call; their sizes may differ.
@@ -119,15 +124,15 @@ class Segmenter:
             BadFrame: As for a call, and so are the other errors; also for one picture instead of several.
         """
         _check_pictures(frames)
-        batch = self.manifest.input.batch
-        parts = (tuple(frames[k] for k in range(i, min(i + batch, len(frames)))) for i in range(0, len(frames), batch))
+        most = self._most
+        parts = (tuple(frames[k] for k in range(i, min(i + most, len(frames)))) for i in range(0, len(frames), most))
         return list(chain.from_iterable(self._run(part, conf, iou, max_det, masks, agnostic, stamp) for part in parts))
 
     def raw(self, frame: Frame) -> Raw:
         """Runs the model on one picture and decodes nothing: every output tensor, the focus map among them.
 
         Args:
-            frame: As for a call.
+            frame: As for a call, in memory of the host.
 
         Returns:
             Copies of the outputs, and how the picture lies in the input.
@@ -137,10 +142,7 @@ class Segmenter:
             EngineFailed: The engine refused to run, or the model is closed.
         """
         with self._lane() as lane:
-            box = lane.preprocessor.prepare(frame, lane.slots[0])
-            outputs = lane.engine.infer({self.manifest.input.name: lane.filled(1)})
-            named = zip(self.manifest.head.output_names, outputs, strict=True)
-            return Raw(box, {name: output[:1].copy() for name, output in named})
+            return lane.raw(frame)
 
     def infer(self, tensor: Array) -> list[Array]:
         """Executes the model on a prepared input, without pre- and postprocessing.
@@ -156,19 +158,9 @@ class Segmenter:
             BadFrame: The tensor has another dtype or shape.
             EngineFailed: The engine refused to run, or the model is closed.
         """
-        wanted = self.manifest.input
-        if not isinstance(tensor, np.ndarray):
-            raise BadFrame(f"the model takes an array of float32 {wanted.shape}, not {type(tensor).__name__}")
-        fewest = 1 if wanted.dynamic else wanted.batch
-        fits = tensor.shape[1:] == wanted.shape[1:] and fewest <= len(tensor) <= wanted.batch
-        if tensor.dtype != np.float32 or not fits:
-            raise BadFrame(
-                f"the model takes float32 {wanted.shape} and got {tensor.dtype} {tensor.shape}: prepare it so"
-            )
+        check_tensor(tensor, self.manifest)  # here too, so that a wrong one waits for no lane
         with self._lane() as lane:
-            # The padding in the buffers is about to be overwritten, so what is known of it is void.
-            lane.preprocessor = Preprocessor(wanted.size)
-            return [output.copy() for output in lane.engine.infer({wanted.name: tensor})]
+            return lane.infer(tensor)
 
     def close(self) -> None:
         """Waits for the calls that are running and frees the engines; a second call does nothing."""
@@ -177,7 +169,7 @@ class Segmenter:
             self._changed.notify_all()
             self._changed.wait_for(lambda: len(self._free) == self.lanes)
             for lane in self._free:
-                lane.engine.close()
+                lane.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -200,33 +192,14 @@ class Segmenter:
         agnostic: bool,
         stamp: Stamp | None,
     ) -> list[Detections]:
-        """One run of the engine, on as many pictures as fit or fewer."""
+        """One run of a lane, on as many pictures as fit or fewer."""
         defaults = self.manifest.thresholds
         conf = defaults.conf if conf is None else conf
         iou = defaults.iou if iou is None else iou
         max_det = defaults.max_det if max_det is None else max_det
         check_options(conf, iou, max_det, masks)  # here too, so that a wrong one costs no run of the engine
         with self._lane() as lane:
-            boxes = [lane.preprocessor.prepare(frame, slot) for frame, slot in zip(frames, lane.slots, strict=False)]
-            _mark(stamp, "preprocess")
-            begun = None if stamp is None else partial(stamp, "wait")
-            outputs = lane.engine.infer({self.manifest.input.name: lane.filled(len(boxes))}, begun)
-            _mark(stamp, "infer")
-            found = [
-                lane.postprocessor.run(
-                    [output[i : i + 1] for output in outputs],
-                    box,
-                    conf=conf,
-                    iou=iou,
-                    max_det=max_det,
-                    masks=masks,
-                    agnostic=agnostic,
-                    names=self.manifest.names,
-                )
-                for i, box in enumerate(boxes)
-            ]
-            _mark(stamp, "postprocess")
-            return found
+            return lane.run(frames, conf, iou, max_det, masks, agnostic, stamp)
 
     @contextmanager
     def _lane(self) -> Iterator[Lane]:
@@ -256,8 +229,3 @@ def _check_pictures(frames: object) -> None:
         raise BadFrame("a YUV picture is one picture, not several: call the model with it, or put it into a list")
     elif not isinstance(frames, Sequence) or isinstance(frames, (str, bytes)):
         raise BadFrame(f"several pictures come as a list of arrays, not as {type(frames).__name__}: use list(...)")
-
-
-def _mark(stamp: Stamp | None, stage: str) -> None:
-    if stamp is not None:
-        stamp(stage)

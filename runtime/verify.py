@@ -6,7 +6,8 @@ decides which of them stay, those found must keep the rules of suppression (`lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -22,8 +23,9 @@ from lineside.runtime.golden import Golden, mask_of_rle, read_golden
 from lineside.runtime.matching import counterparts, golden_pairs, nearest_candidates, same_anchors
 from lineside.runtime.postprocess import Postprocessor
 from lineside.runtime.ties import Candidates, contradiction
+from lineside.runtime.variants import check_precision
 
-__all__ = ["FP32", "GoldenResult", "Tolerance", "VerifyReport", "verify_bundle"]
+__all__ = ["FP32", "OF_VARIANTS", "GoldenResult", "Tolerance", "VerifyReport", "verify_bundle"]
 
 Tensor = npt.NDArray[np.float32]
 
@@ -36,16 +38,27 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
         score: Greatest difference of a score.
         mask_iou: Least mean IoU of the masks of a picture.
         cosine: Least cosine between a raw output and the recorded one, which is rounded to float16.
+        edge: A detection whose score is at most so much above the threshold may be there or not; above 0 for other
+            precisions than FP32.
     """
 
     box_px: float = 0.1
     score: float = 2e-3
     mask_iou: float = 0.99
     cosine: float = 0.9999
+    edge: float = 0.0
 
 
 FP32 = Tolerance()
 """For float32 arithmetic: twice the budget of the export gate, for another processor's order of additions."""
+
+
+OF_VARIANTS: Mapping[str, Tolerance] = {
+    "fp16": Tolerance(box_px=1.0, score=0.02, mask_iou=0.97, cosine=0.999, edge=0.02),
+    "int8": Tolerance(box_px=64.0, score=0.35, mask_iou=0.6, cosine=0.85, edge=0.35),
+}
+"""For variants, by their arithmetic: the budgets of their export gates. They find a variant that this machine computes
+wrongly; what a precision costs is measured at the export."""
 
 
 class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,22 +114,25 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
 def verify_bundle(
     bundle: Bundle,
     engine: str = "auto",
-    tolerance: Tolerance = FP32,
+    tolerance: Tolerance | None = None,
     progress: Callable[[int], None] | None = None,
+    precision: str | None = None,
 ) -> VerifyReport:
     """Replays every golden file.
 
     Args:
         bundle: A bundle whose hashes were verified when it was opened.
         engine: Name of the engine to replay with.
-        tolerance: How far it may be off.
+        tolerance: How far it may be off; None for that of the precision.
         progress: Called with the number of files done.
+        precision: ``fp32`` or a variant of the bundle; None for what the engine runs by itself.
 
     Returns:
         The report.
 
     Raises:
-        BadOption: The engine replays recorded outputs, which proves nothing about the model.
+        BadOption: The engine replays recorded outputs, which proves nothing about the model, or does not run that
+            precision.
         CheckFailed: The bundle holds nothing to compare with.
         EngineError: The engine is not there or refuses the model.
         BundleDamaged: A golden file is not one.
@@ -130,7 +146,10 @@ def verify_bundle(
     names = list_golden(bundle)
     if not names:
         raise CheckFailed(f"{bundle.path} holds no golden files, so nothing proves it: export the bundle again")
-    lane = open_engines(engine, bundle, EngineOptions(lanes=1))[0]
+    check_precision(bundle.manifest, engine, precision)
+    variant = bundle.manifest.variants.get(precision or "")
+    tolerance = tolerance or (FP32 if variant is None else OF_VARIANTS[variant.precision])
+    lane = open_engines(engine, bundle, EngineOptions(lanes=1, precision=precision))[0]
     try:
         postprocess = Postprocessor(bundle.manifest.head)
         results = []
@@ -178,9 +197,13 @@ def _compare(
         agnostic=False,
         names=bundle.manifest.names,
     )
+    if tolerance.edge:
+        golden = replace(golden, candidates=None)
     rows: Golden | Candidates = golden.candidates or golden
     final = bundle.manifest.head.kind == "end2end"
-    if golden.candidates is None:
+    if tolerance.edge:
+        pairs = golden_pairs(golden, found, within=tolerance.box_px)
+    elif golden.candidates is None:
         pairs = golden_pairs(golden, found)
     else:
         pairs = nearest_candidates(golden.candidates, found) if final else same_anchors(golden.candidates, found)
@@ -198,7 +221,11 @@ def _compare(
         cosine=_cosine(golden, dict(zip(bundle.manifest.head.output_names, outputs, strict=True)), bundle),
         undecided=0 if golden.candidates is None else len(golden.candidates.scores),
     )
-    reason = _unexplained(golden, result, theirs, final) or _reason(result, tolerance)
+    if tolerance.edge:
+        reason = _astray(golden, found, pairs, tolerance.edge)
+    else:
+        reason = _unexplained(golden, result, theirs, final)
+    reason = reason or _reason(result, tolerance)
     return msgspec.structs.replace(result, reason=reason)
 
 
@@ -215,6 +242,20 @@ def _unexplained(golden: Golden, result: GoldenResult, theirs: Sequence[int], fi
     taken = np.zeros(len(rows.scores), np.bool_)
     taken[list(theirs)] = True
     return contradiction(rows, taken, golden.conf, golden.iou, final=final)
+
+
+def _astray(golden: Golden, found: Detections, pairs: Sequence[tuple[int, int]], edge: float) -> str:
+    """Why the detections of another precision are not those of the original model; empty where they are.
+
+    Those near the threshold may come and go.
+    """
+    sure = golden.conf + edge
+    missing = np.delete(golden.scores, [pair[0] for pair in pairs])
+    added = np.delete(found.scores, [pair[1] for pair in pairs])
+    for what, scores in (("is not found", missing), ("is found and none of the original model's", added)):
+        if (scores > sure).any():
+            return f"a detection of score {float(scores.max()):.2f} {what} (at most {sure:.2f} may come and go)"
+    return ""
 
 
 def _mask_iou(

@@ -3,6 +3,8 @@
 #   image   the instructions of docker/desktop.Dockerfile, one by one, and the image's job
 #   readme  "Try it" of the README as an ordinary user, after root installed the packages which it names, and
 #           `lineside run` on the pictures; then the same as root with nothing but git and make there
+#   gpu     the instructions of docker/gpu.Dockerfile with a bare Debian in the place of NVIDIA's image: every step but
+#           TensorRT itself; the image's job then has to refuse in a sentence, and to run on the processor when told so
 #   export  the other of the two commands, with torch (several GB): a small model is trained, exported and run
 # usage: sudo sh scripts/fresh_root.sh [SUITE [JOB ...]]   default: bookworm image readme
 # See debian_root.sh for the environment variables. No container engine is needed.
@@ -45,21 +47,22 @@ check_demo() { # FOLDER OF THE RESULTS: overlays of all pictures, a video, workb
     echo "   outputs checked: $(find "$1" -type f | wc -l) files, $(du -sm "$1" | cut -f1) MB"
 }
 
-image() { # carries out the Dockerfile; every FROM begins a new root
-    began "docker/desktop.Dockerfile on $suite"
+carry_out() { # DOCKERFILE: carries it out; every FROM begins a new root. Leaves root, user, folder, entry, command
+    file=$1
     user=root folder=/ stage=stage
+    label=$(basename "$file" .Dockerfile)
     git clone --quiet . "$roots/context"
     while read -r instruction rest; do
         case $instruction in
         '' | '#'*) continue ;;
         FROM)
             case $rest in *" AS "*) stage=${rest##* } ;; *) stage=final ;; esac
-            root_forget "image-$stage"
-            root_make "image-$stage" "$suite" "$architecture"
+            root_forget "$label-$stage"
+            root_make "$label-$stage" "$suite" "$architecture"
             ;;
         COPY)
             from=$roots/context
-            case $rest in --from=*) from=${rest%% *} from=$roots/image-${from#--from=} rest=${rest#* } ;; esac
+            case $rest in --from=*) from=${rest%% *} from=$roots/$label-${from#--from=} rest=${rest#* } ;; esac
             mkdir -p "$(dirname "$root${rest#* }")"
             cp -aT "$from/${rest% *}" "$root${rest#* }"
             ;;
@@ -74,8 +77,14 @@ image() { # carries out the Dockerfile; every FROM begins a new root
         CMD) command=$(words "$rest") ;;
         *) refuse "$instruction: this script does not know that instruction of the Dockerfile" ;;
         esac
-    done <docker/desktop.Dockerfile
+    done <"$file"
     rm -rf "$roots/context"
+    [ "$user" != root ] || refuse "the image runs as root"
+}
+
+image() {
+    began "docker/desktop.Dockerfile on $suite"
+    carry_out docker/desktop.Dockerfile
 
     for tool in cc c++ g++ make pip; do
         ! in_root "$root" sh -c "command -v $tool" || refuse "$tool is left in the image"
@@ -90,7 +99,20 @@ image() { # carries out the Dockerfile; every FROM begins a new root
     in_root "$root" setpriv --reuid 4321 --regid 4321 --clear-groups env HOME=/ \
         sh -euc "cd /work && $entry run bearing.bundle pictures/bearing --out out" </dev/null
     [ "$(find "$root/work/out/images" -name '*.jpg' | wc -l)" = "$(git ls-files demo/pictures/bearing | wc -l)" ] || refuse "overlays are missing"
-    [ "$user" != root ] || refuse "the image runs as root"
+    ended "$root"
+}
+
+gpu() {
+    began "docker/gpu.Dockerfile on $suite, without TensorRT"
+    carry_out docker/gpu.Dockerfile
+    began "the image's job as $user in $folder: $entry $command"
+    code=0
+    said=$(as_user "$user" "cd $folder && $entry $command" 2>&1) || code=$?
+    echo "$said"
+    [ "$code" = 2 ] || refuse "without a GPU the job ended with $code, not with 2"
+    echo "$said" | grep -q "^error: .*driver" || refuse "it does not say that there is no driver"
+    ! echo "$said" | grep -q Traceback || refuse "it ended in a traceback"
+    as_user "$user" "cd $folder && $entry run demo/bearing.bundle demo/pictures/bearing --out out | tail -3"
     ended "$root"
 }
 
@@ -152,9 +174,9 @@ export_job() {
 
 for job in $jobs; do
     case $job in
-    image | readme) $job ;;
+    image | readme | gpu) $job ;;
     export) export_job ;;
-    *) refuse "no job $job: image, readme, export" ;;
+    *) refuse "no job $job: image, readme, gpu, export" ;;
     esac
 done
 echo "== all jobs passed: $jobs"

@@ -49,6 +49,7 @@ class AccuracyOptions:
         margin: How much worse than torch the bundle may surely be, in mAP50-95.
         sizes: Limits between sizes of objects: square roots of areas, picture px.
         engine: Name of the engine.
+        precision: ``fp32`` or a variant of the bundle; None for what the engine runs by itself.
         safe: Load the weights without running code from them.
         modules: Files and packages with blocks of the user's own that the weights name.
     """
@@ -61,6 +62,7 @@ class AccuracyOptions:
     margin: float = 0.005
     sizes: tuple[float, ...] = SIZES
     engine: str = "auto"
+    precision: str | None = None
     safe: bool = False
     modules: tuple[str, ...] = ()
 
@@ -118,7 +120,7 @@ def measure(
     class_of = match_classes(manifest.names, report.names)
     pictures = picked(report.pictures[options.split], options.limit)
     step = on_step or (lambda what, done, total: None)
-    with load(bundle, engine=options.engine) as model:
+    with load(bundle, engine=options.engine, precision=options.precision) as model:
         torch_side = None if weights is None else TorchSide(Path(weights), manifest, options)
         found = list(_counted("runtime", through_bundle(model, read_frames(pictures)), len(pictures), step))
         truth = label_truth(pictures, [it.image_size for it in found], len(report.names), manifest.task == "segment")

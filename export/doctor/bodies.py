@@ -27,7 +27,7 @@ def runs_by_body(op: str, opset: int, kind: str | None, target: Target) -> bool:
         kind: Element type that it works on, such as ``double``; None where nothing tells.
         target: What is to run it.
     """
-    schema: Any = _schema(op, opset)
+    schema: Any = _schema(op, opset) if target.standard_bodies else None
     if schema is None:
         return False
     versions = [version for version in schema.function_opset_versions if version <= opset]

@@ -13,7 +13,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_t
 
 from lineside.export.doctor.graph_view import LARGE, GraphView
 from lineside.export.doctor.report import Report
-from lineside.export.doctor.rule import BLOCKING, Finding, Rule, apply
+from lineside.export.doctor.rule import Finding, Rule, apply
 from lineside.export.doctor.subject import GraphSubject, ManifestSubject
 from lineside.export.doctor.target import Target
 from lineside.export.foreign import read_graph
@@ -90,8 +90,8 @@ def _read_small(model: onnx.ModelProto, path: Path) -> None:
 def examine_bundle(bundle: Bundle, target: Target, rules: Sequence[Rule]) -> Report:
     """Examines a bundle: its manifest, its portable model, and every other graph in it.
 
-    A variant for other engines is examined as well, but what this target cannot run of it is a note: it runs the portable
-    model.
+    A variant for other engines is examined as well, but what this target cannot run of it or would run slowly is a note: it
+    runs the portable model.
 
     Args:
         bundle: An opened bundle.
@@ -113,7 +113,7 @@ def examine_bundle(bundle: Bundle, target: Target, rules: Sequence[Rule]) -> Rep
         nodes = nodes or len(view.places)
         more = look(GraphSubject(view, target, external=external), rules)
         if not _is_for(manifest, name, target):
-            more = [msgspec.structs.replace(it, severity="note") if it.severity in BLOCKING else it for it in more]
+            more = [msgspec.structs.replace(it, severity="note") for it in more]
         if len(graphs) > 1:
             more = [msgspec.structs.replace(it, where=tuple(f"{name}: {where}" for where in it.where)) for it in more]
         found += more

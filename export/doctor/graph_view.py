@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, defs, helper
 
-__all__ = ["GraphView", "Place", "attribute", "module_path", "without_weights"]
+__all__ = ["KINDS", "GraphView", "Place", "attribute", "module_path", "without_weights"]
 
 Call = tuple[str, str, str]
 """Domain, name and overload of a model-local function."""
@@ -20,6 +20,7 @@ LARGE = 1 << 14
 
 DEFAULT = ("", "ai.onnx")
 KINDS = {number: name.lower() for name, number in TensorProto.DataType.items()}
+"""Element types as the rules name them, by their numbers in a file."""
 
 
 @dataclass(frozen=True)

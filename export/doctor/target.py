@@ -1,4 +1,4 @@
-"""What a target can run: a file of ``configs/targets``, found out by running it (``scripts/target_facts.py``)."""
+"""What a target can run: a file of ``configs/targets``, written by ``scripts/target_facts.py`` or ``tensorrt_facts.py``."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         name: What ``--target`` says.
         runtime: Which program it is, without its version.
         version: Its version.
-        opset: Newest opset of the default domain that it loads.
-        ir_version: Newest version of the file format that it loads.
+        opset: Newest opset of the default domain that it loads; 0 where it does not look at that.
+        ir_version: Newest version of the file format that it loads; 0 where it does not look at that.
         functions: Runs model-local functions.
         scan_in_function: Runs a Scan inside one.
         function_opsets: Reads the nodes of such a function in the opsets that the function names, as the standard has it; not
@@ -58,6 +58,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         grid_sample_over_gather: Time of GridSample over that of gathering, weighing and adding up its four pixels by
             other operators, on one thread of an x86-64 processor; a good kernel is below one.
         kernels: Implementations by domain and operator.
+        documented_opset: Newest opset that its documents speak of, where it loads any; 0 otherwise.
+        standard_bodies: Runs the body that the standard gives an operator in the place of a kernel that it lacks.
+        constant_inputs: Places of inputs that must be constants, by operator.
+        lacks: What it does not do or does in its own way: the rule that looks for it, and how that is known.
     """
 
     name: str
@@ -73,6 +77,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     grid_sample_5d: bool
     grid_sample_over_gather: float
     kernels: dict[str, dict[str, tuple[Kernel, ...]]]
+    documented_opset: int = 0
+    standard_bodies: bool = True
+    constant_inputs: dict[str, tuple[int, ...]] = {}
+    lacks: dict[str, str] = {}
 
     def find_kernels(self, domain: str, op: str, since: int) -> tuple[Kernel, ...]:
         """Implementations of an operator whose definition is as old as this opset."""

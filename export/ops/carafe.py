@@ -8,80 +8,27 @@ channels share. Taps are row-major.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
 
 import onnx
 import torch
 from torch.nn import functional
 
 from lineside.export.ops.body import Body
-from lineside.export.ops.op import CustomOp, Shape
+from lineside.export.ops.op import CustomOp
+from lineside.runtime.ops.carafe import Border, DeviceCarafe
 
 __all__ = ["Border", "Carafe"]
 
-Border = Literal["zero", "reflect"]
-"""What lies beyond the border of x: nothing, or its mirror image without the outermost pixels twice."""
-
-_NAME = re.compile(r"Carafe_k(?P<kernel>\d+)_up(?P<up>\d+)(?:_g(?P<groups>\d+))?(?:_(?P<border>reflect))?")
-
 
 @dataclass(frozen=True)
-class Carafe(CustomOp):
-    """The operator in one configuration.
-
-    Its name is ``Carafe_k<kernel>_up<up>``, followed by ``_g<groups>`` for more than one group and by ``_reflect`` for
-    that border.
-
-    Inputs: ``x`` (n, c, h, w) and ``mask`` (n, groups * kernel * kernel, up * h, up * w) as it multiplies, of one
-    floating point type. Output ``y`` (n, c, up * h, up * w). Channels ``c / groups * g`` and on belong to group ``g``.
-
-    Attributes:
-        kernel: Taps along each axis.
-        up: How often each side of x goes into that of y.
-        groups: Groups of channels with masks of their own.
-        border: What taps beyond the border see.
-    """
-
-    base: ClassVar[str] = "Carafe"
-    inputs: ClassVar[tuple[str, ...]] = ("x", "mask")
-    outputs: ClassVar[tuple[str, ...]] = ("y",)
-
-    kernel: int = 5
-    up: int = 2
-    groups: int = 1
-    border: Border = "zero"
-
-    def __post_init__(self) -> None:
-        if min(self.kernel, self.up, self.groups) < 1 or self.border not in get_args(Border):
-            raise ValueError(f"there is no Carafe with {self}")
-
-    @property
-    def name(self) -> str:
-        """See the class."""
-        groups = f"_g{self.groups}" if self.groups > 1 else ""
-        return f"{self.base}_k{self.kernel}_up{self.up}{groups}{'' if self.border == 'zero' else '_reflect'}"
-
-    @classmethod
-    def parse(cls, name: str) -> Carafe | None:
-        """The operator of that name, or None."""
-        match = _NAME.fullmatch(name)
-        if match is None or not all(int(match[key] or 1) for key in ("kernel", "up", "groups")):
-            return None
-        border: Border = "reflect" if match["border"] else "zero"
-        op = cls(int(match["kernel"]), int(match["up"]), int(match["groups"] or 1), border)
-        return op if op.name == name else None
+class Carafe(DeviceCarafe, CustomOp):
+    """The operator of `lineside.runtime.ops.carafe`, with its torch form and its body."""
 
     @property
     def _pads(self) -> tuple[int, int]:
         """Pixels before and behind the picture that the window reaches."""
         return self.kernel // 2, self.kernel - 1 - self.kernel // 2
-
-    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        """Shape of y."""
-        n, c, h, w = inputs[0]
-        return ((n, c, h * self.up, w * self.up),)
 
     def torch(self, *tensors: torch.Tensor) -> torch.Tensor:
         """Adds up one tap after the other, at the resolution of x with the up * up phases of y beside each other.

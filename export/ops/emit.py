@@ -45,7 +45,7 @@ def call(op: CustomOp, *tensors: torch.Tensor) -> Any:
         only the node counts.
     """
     if _AS_NODES.get():
-        results = _Node.apply(op, *tensors)
+        results = _Node.apply(op, *op.complete(*tensors))
         return results if len(op.outputs) > 1 else results[0]
     return op.torch(*tensors)
 

@@ -8,74 +8,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import ClassVar
 
 import onnx
 import torch
 from torch.nn import functional
 
 from lineside.export.ops.body import Body
-from lineside.export.ops.op import CustomOp, Shape
+from lineside.export.ops.op import CustomOp
+from lineside.runtime.ops.ms_deform_attn import DeviceMSDeformAttn
 
 __all__ = ["MSDeformAttn"]
 
-_NAME = re.compile(r"MSDeformAttn_l(?P<levels>\d+)")
-
 
 @dataclass(frozen=True)
-class MSDeformAttn(CustomOp):
-    """The operator for a number of levels; its name is ``MSDeformAttn_l<levels>``.
-
-    Inputs and output are those of TensorRT's plugin ``MultiscaleDeformableAttnPlugin_TRT``, which has no attributes:
-
-    - ``value`` (n, s, m, d): the pixels of all levels behind each other, row by row; m heads with d channels.
-    - ``spatial_shapes`` (levels, 2) int32: height and width of each level.
-    - ``level_start_index`` (levels,) int32: the first pixel of each level among the s.
-    - ``sampling_locations`` (n, q, m, levels, points, 2): x and y.
-    - ``attention_weights`` (n, q, m, levels, points): as they multiply.
-    - ``output`` (n, q, m, d).
-
-    Attributes:
-        levels: Number of maps.
-    """
-
-    base: ClassVar[str] = "MSDeformAttn"
-    inputs: ClassVar[tuple[str, ...]] = (
-        "value",
-        "spatial_shapes",
-        "level_start_index",
-        "sampling_locations",
-        "attention_weights",
-    )
-    outputs: ClassVar[tuple[str, ...]] = ("output",)
-    integers: ClassVar[frozenset[str]] = frozenset({"spatial_shapes", "level_start_index"})
-
-    levels: int = 3
-
-    def __post_init__(self) -> None:
-        if self.levels < 1:
-            raise ValueError("there is no attention over less than one level")
-
-    @property
-    def name(self) -> str:
-        """See the class."""
-        return f"{self.base}_l{self.levels}"
-
-    @classmethod
-    def parse(cls, name: str) -> MSDeformAttn | None:
-        """The operator of that name, or None."""
-        match = _NAME.fullmatch(name)
-        if match is None or int(match["levels"]) < 1:
-            return None
-        op = cls(int(match["levels"]))
-        return op if op.name == name else None
-
-    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        """Shape of the output."""
-        n, _, m, d = inputs[0]
-        return ((n, inputs[3][1], m, d),)
+class MSDeformAttn(DeviceMSDeformAttn, CustomOp):
+    """The operator of `lineside.runtime.ops.ms_deform_attn`, with its torch form and its body."""
 
     def torch(self, *tensors: torch.Tensor) -> torch.Tensor:
         """One bilinear sampling per level, weighted and added up; of the type of the value.

@@ -11,13 +11,14 @@ from lineside.export.graph.passes import GraphPass
 from lineside.export.ops.mod_deform_conv2d import ModDeformConv2d
 from lineside.export.ops.op import DOMAIN
 from lineside.export.ops.table import find_op
+from lineside.runtime.ops.mod_deform_conv2d import STANDARD, STANDARD_OPSET
 
 __all__ = ["NATIVE_DEFORM", "NATIVE_OPSET", "Deform", "standard_node"]
 
 Deform = Literal["portable", "native"]
 """How a graph holds deformable convolutions: as our function, or as the standard operator."""
 
-NATIVE_OPSET = 19
+NATIVE_OPSET = STANDARD_OPSET
 """First opset with ``DeformConv``."""
 
 
@@ -31,18 +32,8 @@ def standard_node(node: onnx.NodeProto, op: ModDeformConv2d) -> onnx.NodeProto:
     Returns:
         A ``DeformConv`` node; ONNX orders its inputs x, weight, offset, bias, mask.
     """
-    x, offset, mask, weight, *bias = node.input
     return helper.make_node(
-        "DeformConv",
-        [x, weight, offset, bias[0] if bias else "", mask],
-        list(node.output),
-        name=node.name,
-        kernel_shape=list(op.kernel),
-        strides=list(op.stride),
-        pads=list(op.padding) * 2,
-        dilations=list(op.dilation),
-        group=op.groups,
-        offset_group=op.deform_groups,
+        STANDARD, op.standard_inputs(node.input), list(node.output), name=node.name, **op.standard_attributes
     )
 
 

@@ -10,9 +10,7 @@ channels of a group. All of it is computed in float32 (float64 stays), whatever 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -21,8 +19,9 @@ from onnx import helper
 from torch.nn import functional
 
 from lineside.export.ops.body import Body
-from lineside.export.ops.op import CustomOp, Shape
+from lineside.export.ops.op import CustomOp
 from lineside.export.ops.scan_forms import Form, plain, two_level
+from lineside.runtime.ops.selective_scan import DeviceSelectiveScan
 
 __all__ = ["SelectiveScan", "scan"]
 
@@ -31,11 +30,6 @@ FLOAT = onnx.TensorProto.FLOAT
 WIDE = 4
 """From that many states a channel on, factors and inputs of the recurrence are made inside the loop of the body: they are
 that many times as large as what they are made of, and filling memory with them costs more than small nodes do."""
-
-_NAME = re.compile(
-    r"SelectiveScan_n(?P<states>[1-9]\d*)(?P<softplus>_softplus)?(?P<bias>_bias)?(?P<skip>_skip)?(?P<gate>_gate)?"
-    r"(?P<last>_last)?"
-)
 
 
 def scan(
@@ -78,63 +72,8 @@ def _grouped(values: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class SelectiveScan(CustomOp):
-    """The operator in one configuration.
-
-    Its name is ``SelectiveScan_n<states>``, followed by those of ``_softplus``, ``_bias``, ``_skip``, ``_gate`` and
-    ``_last`` that it has. Inputs: ``u`` and ``delta`` (B, D, L), ``A`` (D, N), ``B`` and ``C`` (B, G, N, L), where group
-    g serves the channels ``g * D / G`` and on; then, where the name has them, ``delta_bias`` (D), ``D`` (D, the skip) and
-    ``z`` (B, D, L, the gate). Outputs: ``y`` (B, D, L) of the type of u and, with ``last``, ``last_state`` (B, D, N)
-    float32.
-
-    Attributes:
-        states: N.
-        softplus: Whether dt is the softplus of delta; it has to be, unless delta is positive.
-        bias: Whether ``delta_bias`` is added to delta.
-        skip: Whether ``D * u`` is added.
-        gate: Whether the result is multiplied with ``silu(z)``.
-        last: Whether the state after the last step is a second output.
-    """
-
-    base: ClassVar[str] = "SelectiveScan"
-
-    states: int
-    softplus: bool = True
-    bias: bool = True
-    skip: bool = True
-    gate: bool = False
-    last: bool = False
-
-    @property
-    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the inputs that this configuration has."""
-        more = (("delta_bias", self.bias), ("D", self.skip), ("z", self.gate))
-        return ("u", "delta", "A", "B", "C", *(name for name, there in more if there))
-
-    @property
-    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the outputs that this configuration has."""
-        return ("y", "last_state") if self.last else ("y",)
-
-    @property
-    def name(self) -> str:
-        """See the class."""
-        flags = ("softplus", "bias", "skip", "gate", "last")
-        return "_".join((f"{self.base}_n{self.states}", *(flag for flag in flags if getattr(self, flag))))
-
-    @classmethod
-    def parse(cls, name: str) -> SelectiveScan | None:
-        """The operator of that name, or None."""
-        match = _NAME.fullmatch(name)
-        if match is None:
-            return None
-        flags = {flag: bool(match[flag]) for flag in ("softplus", "bias", "skip", "gate", "last")}
-        op = cls(int(match["states"]), **flags)
-        return op if op.name == name else None
-
-    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        """Shapes of y and of the last state."""
-        return (inputs[0], (*inputs[0][:2], self.states))[: len(self.outputs)]
+class SelectiveScan(DeviceSelectiveScan, CustomOp):
+    """The operator of `lineside.runtime.ops.selective_scan`, with its torch form and its body."""
 
     def torch(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The two-level form: of those that are safe, the fastest to train with.

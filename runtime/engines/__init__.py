@@ -14,11 +14,13 @@ __all__ = ["AUTO", "ENGINES", "open_engines"]
 ENGINES = {
     "onnxruntime": "lineside.runtime.engines.onnxruntime:open_engines",
     "recorded": "lineside.runtime.engines.recorded:open_engines",
+    "host": "lineside.runtime.cuda.host_engine:open_engines",
+    "tensorrt": "lineside.runtime.engines.tensorrt.opening:open_engines",
 }
 """Every engine and the function that opens it: ``(bundle, options) -> list[Engine]``, one engine per lane."""
 
-AUTO = ("onnxruntime",)
-"""What ``auto`` tries, best first."""
+AUTO = "lineside.runtime.engines.auto:open_engines"
+"""What ``auto`` stands for: it chooses one of them."""
 
 
 def open_engines(name: str, bundle: Bundle, options: EngineOptions | None = None) -> list[Engine]:
@@ -37,8 +39,7 @@ def open_engines(name: str, bundle: Bundle, options: EngineOptions | None = None
         EngineFailed: The engine refuses the model, or there is not enough memory.
         ContractMismatch: The model's tensors do not fit the manifest.
     """
-    name = AUTO[0] if name == "auto" else name
-    target = ENGINES.get(name)
+    target = AUTO if name == "auto" else ENGINES.get(name)
     if target is None:
         raise EngineUnavailable(f"there is no engine {name!r}: choose one of auto, {', '.join(ENGINES)}")
     module, attribute = target.split(":")

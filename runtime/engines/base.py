@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,14 @@ import numpy.typing as npt
 from lineside.runtime.contract import HeadContract
 from lineside.runtime.errors import ContractMismatch
 
-__all__ = ["Array", "Engine", "EngineOptions", "Mode", "match_outputs"]
+if TYPE_CHECKING:
+    from lineside.runtime.cuda.device import Device
+
+__all__ = ["Array", "Engine", "EngineOptions", "Mismatch", "Mode", "match_outputs"]
 
 Array = npt.NDArray[np.float32]
 Mode = Literal["latency", "throughput"]
+Mismatch = Literal["refuse", "rebuild", "fallback"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,23 @@ class EngineOptions:
             lanes, each on its own threads.
         threads: Threads of one run; chosen by mode and machine when None.
         lanes: Number of engines to open; chosen by mode and machine when None.
-        recording: File that the engine ``recorded`` replays; the bundle's golden outputs when None.
+        recording: File that the engine ``recorded`` replays, the bundle's golden outputs when None; the engine ``host``
+            replays it instead of executing the model.
+        device: What the engines of devices execute on, of the caller's own: it is not closed with the model. None: they
+            open one themselves.
+        on_mismatch: What the engine ``tensorrt`` does where no engine was built for this machine: ``refuse``, ``rebuild``
+            (minutes), or ``fallback`` to onnxruntime.
+        precision: ``fp32`` or the name of one of the bundle's variants; None: what the engine runs by itself. An engine
+            that steps in for another takes the variant meant for itself, see `lineside.runtime.variants`.
     """
 
     mode: Mode = "latency"
     threads: int | None = None
     lanes: int | None = None
     recording: str | None = None
+    device: Device | None = None
+    on_mismatch: Mismatch = "refuse"
+    precision: str | None = None
 
 
 class Engine(Protocol):
@@ -43,9 +57,11 @@ class Engine(Protocol):
 
     Attributes:
         name: Name in the table of engines.
+        reason: Why this one runs the model, where that was not as asked for; else empty.
     """
 
     name: str
+    reason: str
 
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name, float32 ``(batch, 3, h, w)``, C-contiguous; the same arrays each time."""

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lineside.runtime import _native, cache, hardware
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.base import Array, Engine, EngineOptions, match_outputs
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
 from lineside.runtime.manifest import Manifest
+from lineside.runtime.variants import with_variant
 
-__all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines"]
+__all__ = ["LATENCY_LANES", "OnnxRuntimeEngine", "open_engines", "run_once"]
 
 LATENCY_LANES = 1
 """In ``latency`` mode the session has all cores: a second lane would only take them from it, and cost a tenth of the
@@ -46,7 +48,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
 
     Args:
         bundle: A verified bundle.
-        options: ``latency`` opens one session for all lanes (default 1, all physical cores), ``throughput`` one session
+        options: With ``precision`` the variant of the bundle, where it is meant for onnxruntime. ``latency`` opens one session for all lanes (default 1, all physical cores), ``throughput`` one session
             per lane (default: a lane per physical core, one thread each).
 
     Returns:
@@ -57,6 +59,7 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
         EngineFailed: onnxruntime refuses the model.
         ContractMismatch: The model's tensors do not fit the manifest.
     """
+    bundle, why = with_variant(bundle, OnnxRuntimeEngine.name, options.precision)
     ort = _library(bundle.manifest)
     cores = hardware.available_cores()
     together = options.mode == "latency"
@@ -64,10 +67,13 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     lanes = options.lanes or (LATENCY_LANES if together else min(MOST_LANES, max(1, cores // threads)))
     sessions = _open_sessions(ort, bundle, threads, 1 if together else lanes)
     turns = [threading.Lock() for _ in sessions]
-    return [
+    engines = [
         OnnxRuntimeEngine(sessions[lane % len(sessions)], turns[lane % len(sessions)], bundle.manifest)
         for lane in range(lanes)
     ]
+    for engine in engines:
+        engine.reason = why
+    return list(engines)
 
 
 class OnnxRuntimeEngine:
@@ -83,6 +89,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    reason = ""
 
     def __init__(self, session: Any, turn: threading.Lock, manifest: Manifest) -> None:
         _check_input(session, manifest)
@@ -113,6 +120,11 @@ class OnnxRuntimeEngine:
         for name, array in zip(self._names, outputs, strict=True):
             binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         return binding, outputs
+
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each output, in the order of the head contract."""
+        return [array.shape for array in self._outputs]
 
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name."""
@@ -154,8 +166,41 @@ def _starts_at(part: Array, whole: Array) -> bool:
     return part.flags.c_contiguous and _native.address(part) == _native.address(whole)
 
 
+def run_once(onnx: bytes, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Executes any ONNX file once, a part of a model perhaps, and keeps nothing of it.
+
+    Args:
+        onnx: The file.
+        inputs: Its inputs by name.
+
+    Returns:
+        Its outputs, in their order.
+
+    Raises:
+        EngineUnavailable: onnxruntime is not installed, or broken.
+        EngineFailed: It refuses the file or the inputs.
+    """
+    ort = _module()
+    session = _session(ort, onnx, 1, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    try:
+        return [np.asarray(found) for found in session.run(None, dict(inputs))]
+    except Exception as error:  # onnxruntime has a dozen exception types without a common base
+        raise EngineFailed(f"onnxruntime could not run a part of the model: {_first_line(error)}") from error
+
+
 def _library(manifest: Manifest) -> Any:
     """The onnxruntime module, if it is there and new enough."""
+    ort = _module()
+    if _numbers(ort.__version__) < _numbers(manifest.min_onnxruntime):
+        raise EngineUnavailable(
+            f"onnxruntime {ort.__version__} is installed and this bundle needs {manifest.min_onnxruntime} or newer: "
+            f"pip install -U 'onnxruntime>={manifest.min_onnxruntime}'"
+        )
+    return ort
+
+
+def _module() -> Any:
+    """The onnxruntime module, if it is there and whole."""
     try:
         ort = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -167,11 +212,6 @@ def _library(manifest: Manifest) -> Any:
     lacking = next((name for name in USED if not hasattr(ort, name)), None)
     if lacking is not None:  # a folder that an uninstallation left behind is a package too
         raise EngineUnavailable(_broken(f"it has no {lacking}"))
-    if _numbers(ort.__version__) < _numbers(manifest.min_onnxruntime):
-        raise EngineUnavailable(
-            f"onnxruntime {ort.__version__} is installed and this bundle needs {manifest.min_onnxruntime} or newer: "
-            f"pip install -U 'onnxruntime>={manifest.min_onnxruntime}'"
-        )
     return ort
 
 

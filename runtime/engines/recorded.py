@@ -58,12 +58,18 @@ class RecordedEngine:
     """
 
     name = "recorded"
+    reason = ""
 
     def __init__(self, recording: Recording, manifest: Manifest, shapes: Sequence[tuple[int, ...]]) -> None:
         self._recording: Recording | None = recording
         self._input = manifest.input.name
         self._buffer: Array = np.zeros(manifest.input.shape, np.float32)
         self._outputs: list[Array] = [np.zeros(shape, np.float32) for shape in shapes]
+
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each output, in the order of the head contract."""
+        return [array.shape for array in self._outputs]
 
     def buffers(self) -> dict[str, Array]:
         """Static input buffers by tensor name."""

@@ -13,11 +13,18 @@ from pathlib import Path
 import pytest
 
 from helpers.documents import DOCUMENTS, ROOT, blocks, commands, links
+from lineside.runtime.engines.auto import GPU_NODES
 
 COVERED = {
     r"git clone .*": "tests/packaging/test_make_demo.py works in a copy of the tracked files",
     r"cd lineside": "the same",
     r"make demo": "tests/packaging/test_make_demo.py",
+    r"make wheelhouse": "minutes of compiling and 200 MB: run by hand, docs/machines.md; its parts in tests/packaging/test_wheelhouse.py",
+    r"sha256sum -c SHA256SUMS": "tests/packaging/test_wheelhouse.py, in a wheelhouse",
+    r"python3 -m venv --system-site-packages (\.venv|~/lineside)": "tests/packaging/test_wheelhouse.py and scripts/fresh_root.sh gpu",
+    r"\.venv/bin/pip install '\.\[cpu,station\]' 'cuda-bindings.*'": "docker/install_gpu.sh, run by scripts/fresh_root.sh gpu",
+    r"~/lineside/bin/pip install --no-index .*": "tests/packaging/test_wheelhouse.py",
+    r"sudo (nvpmodel|jetson_clocks|systemctl|fallocate|chmod|mkswap|swapon).*": "a Jetson's own: docs/jetson.md says that none was at hand",
     r"make (test|test-fast|check|lean310)( .*)?": "continuous integration and scripts/fresh_clone.sh",
     r"make format": "changes the working tree",
     r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
@@ -28,7 +35,6 @@ COVERED = {
     r"python benchmarks/zoo_report\.py": "tests/benchmarks/test_zoo_report.py",
     r"python -m lineside\.export\.modules\.check tests/data/vectors": "tests/export/modules/test_check.py",
     r"sudo apt-get install .*": "tests/packaging/test_system_step.py",
-    r"python3 -m venv \.venv": "tests/packaging/test_make_demo.py, by way of scripts/venv.py",
     r"(\.venv/bin/)?pip install '\.\[[a-z,]+\]'": "tests/packaging/test_make_demo.py and test_wheel.py install so",
     r"sudo sh scripts/(fresh|newer)_root\.sh.*": "root and network: run by hand, docs/machines.md; refusals in test_roots.py",
     r"sudo WHEELS=build/wheels sh scripts/arm64_root\.sh": "the same",
@@ -37,15 +43,30 @@ COVERED = {
     r"python -m lineside\.pipelines\.aravis\.simulated .*": "the same",
     r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_served_refusals.py, where GStreamer is",
     r'lineside launch ".* ! own\.py:Alarm .*"': "tests/pipelines/test_own_elements.py writes the block that is shown above it",
+    r"lineside export best\.pt -o parts\.bundle --precision .*": "tests/export/precision/test_variants_exported.py",
     r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""
+
+NEEDS_GPU = (
+    r"lineside build .*",
+    r"lineside selftest (?!.*--engine host).*",
+)
+"""Commands for a machine with a GPU. Elsewhere they run as well, and have to refuse: exit code 2 and a sentence about that."""
+
+REFUSAL = re.compile(r"^error: .*(TensorRT|GPU|driver|CUDA)", re.MULTILINE)
 
 NAMES = [document.relative_to(ROOT).as_posix() for document in DOCUMENTS]
 
 
 def covered(command: str) -> bool:
     return any(re.fullmatch(pattern, command) for pattern in COVERED)
+
+
+def refused(command: str) -> bool:
+    """Whether a command wants a GPU, and there is none."""
+    wanted = any(re.fullmatch(pattern, command) for pattern in NEEDS_GPU)
+    return wanted and not any(Path(node).exists() for node in GPU_NODES)
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +112,11 @@ def test_every_command_runs(name: str, desk: Path, request: pytest.FixtureReques
         code, output = (
             until_ctrl_c(command, desk, environment) if "--view" in command else shell(command, desk, environment)
         )
-        assert code == 0, f"{name}:{line}: {command}\n{output}"
+        if refused(command):
+            assert code == 2 and REFUSAL.search(output), f"{name}:{line}: {command}\n{output}"
+            assert "Traceback" not in output, f"{name}:{line}: {command}\n{output}"
+        else:
+            assert code == 0, f"{name}:{line}: {command}\n{output}"
 
 
 def shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
@@ -188,10 +213,27 @@ def test_the_chinese_document_has_the_same_commands_and_examples(name: str) -> N
     assert re.findall(r"\d+(?:\.\d+)?x", translation.read_text()) == re.findall(r"\d+(?:\.\d+)?x", original.read_text())
 
 
+def test_the_tests_that_the_documents_name_are_there() -> None:
+    named = {
+        found
+        for document in DOCUMENTS
+        for found in re.findall(r"`((?:tests|scripts|docker|benchmarks)/[\w/.-]+)`", document.read_text("utf-8"))
+    }
+    assert len(named) > 20
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+def test_the_table_of_proven_hardware_is_empty_until_there_is_a_report() -> None:
+    rows = (ROOT / "docs/tensorrt.md").read_text("utf-8").partition("## Proven on hardware")[2].splitlines()
+    reports = [line.split("|")[-2].strip() for line in rows if line.startswith("|")][2:]
+    for report in reports:
+        assert (ROOT / "benchmarks/results/hardware" / report).is_file(), f"there is no report {report}"
+
+
 def test_the_list_of_commands_covered_elsewhere_is_up_to_date() -> None:
     spoken = [command for document in DOCUMENTS for _, command in commands(document)]
     assert spoken
-    for pattern in COVERED:
+    for pattern in (*COVERED, *NEEDS_GPU):
         assert any(re.fullmatch(pattern, command) for command in spoken), f"no document says {pattern} any more"
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for command in spoken:

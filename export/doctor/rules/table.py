@@ -21,6 +21,9 @@ GROUPS = {
     "scans": "lineside.export.doctor.rules.scans:RULES",
     "precision": "lineside.export.doctor.rules.precision:RULES",
     "forms": "lineside.export.doctor.rules.forms:RULES",
+    "quantisation": "lineside.export.doctor.rules.quantisation:RULES",
+    "restrictions": "lineside.export.doctor.rules.restrictions:RULES",
+    "plugins": "lineside.export.doctor.rules.plugins:RULES",
 }
 """Groups of rules, in the order in which they are applied."""
 

@@ -10,16 +10,28 @@ from lineside.export.doctor.subject import GraphSubject
 __all__ = ["RULES"]
 
 
+def _used(subject: GraphSubject) -> int:
+    """Newest opset of the default domain in the graph and its functions."""
+    imports = [entry for function in subject.view.model.functions for entry in function.opset_import]
+    inside = [int(entry.version) for entry in imports if entry.domain in ("", "ai.onnx")]
+    return max([subject.view.opsets.get("", 0), *inside])
+
+
 def _opset(subject: GraphSubject) -> Iterator[Hit]:
-    used = max([subject.view.opsets.get("", 0), *(entry.version for function in subject.view.model.functions
-                                                  for entry in function.opset_import if entry.domain in ("", "ai.onnx"))])  # fmt: skip
-    if used > subject.target.opset:
+    used = _used(subject)
+    if 0 < subject.target.opset < used:
         yield Hit("opset", _details(subject, used, subject.target.opset))
+
+
+def _undocumented(subject: GraphSubject) -> Iterator[Hit]:
+    used = _used(subject)
+    if 0 < subject.target.documented_opset < used:
+        yield Hit("opset", _details(subject, used, subject.target.documented_opset))
 
 
 def _file_format(subject: GraphSubject) -> Iterator[Hit]:
     used = subject.view.model.ir_version
-    if used > subject.target.ir_version:
+    if 0 < subject.target.ir_version < used:
         yield Hit("IR version", _details(subject, used, subject.target.ir_version))
 
 
@@ -35,6 +47,15 @@ RULES = (
         find=_opset,
         reason="the graph has opset {used}, and {target} loads up to {newest}",
         remedy="export it again with opset 18, or upgrade the target",
+    ),
+    Rule(
+        id="undocumented-opset",
+        looks_at="graph",
+        severity="note",
+        find=_undocumented,
+        reason="the graph has opset {used}; the documents of {target} go up to {newest}, and its parser takes newer ones without a "
+        "word and reads their operators as it knows them",
+        remedy="export it again with opset 18",
     ),
     Rule(
         id="file-format-too-new",

@@ -13,6 +13,8 @@ import io
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -34,10 +36,12 @@ COMMANDS = {
     "profile": "lineside.cli.profile:command",
     "inspect": "lineside.cli.inspect:command",
     "verify": "lineside.cli.verify:command",
+    "selftest": "lineside.cli.selftest:command",
     "synth": "lineside.cli.synth:command",
     "train": "lineside.cli.train:command",
     "export": "lineside.cli.export:command",
     "import": "lineside.cli.import_:command",
+    "build": "lineside.cli.build:command",
     "doctor": "lineside.cli.doctor:command",
     "zoo": "lineside.cli.zoo:command",
     "bench-scan": "lineside.cli.bench_scan:command",
@@ -147,8 +151,26 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # No name of a file or class may cost the result its print.
-    with quiet_stderr(), tidy_endings():
+    with quiet_stderr(), tidy_endings(), _plain_warnings():
         return _guarded(arguments)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Our own warnings, such as of an engine that steps in for another, are one sentence without a place in the source."""
+    usual = warnings.formatwarning
+    ours = f"{os.sep}lineside{os.sep}runtime{os.sep}"
+
+    def plain(message: Any, category: Any, filename: str, lineno: int, line: str | None = None) -> str:
+        if ours in filename:
+            return f"warning: {redacted(_printable(str(message)))}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _guarded(arguments: list[str] | None) -> int:

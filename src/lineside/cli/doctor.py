@@ -22,7 +22,9 @@ def command(
     model: Annotated[
         str, typer.Argument(help="A .pt checkpoint, its .safetensors copy, a model yaml, an .onnx file or a bundle.")
     ],
-    target: Annotated[str, typer.Option(help="What is to run it: onnxruntime or onnxruntime1.23.")] = "onnxruntime",
+    target: Annotated[
+        str, typer.Option(help="What is to run it: onnxruntime, onnxruntime1.23, trt10.3, trt10.16 or trt11.4.")
+    ] = "onnxruntime",
     imgsz: Annotated[
         str | None, typer.Option(help="Input in pixels, of weights: one number or HxW. Default: as trained, else 640.")
     ] = None,
@@ -44,7 +46,7 @@ def command(
 
     Example: lineside doctor yolo11n-seg.yaml --target onnxruntime1.23
 
-    Example: lineside doctor demo/bearing.bundle
+    Example: lineside doctor demo/bearing.bundle --target trt10.3
     """
     size = input_size(imgsz)
     from lineside.export.doctor.examine import examine

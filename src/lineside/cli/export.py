@@ -57,6 +57,17 @@ def command(
         Path | None,
         typer.Option(help="Folder with at least 8 pictures for the parity gate. Default: drawings and photographs."),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Add variants: some of fp16,int8-trt (TensorRT) and int8-cpu. INT8 needs pictures."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Folder with pictures for INT8. Default: training pictures of --data.")
+    ] = None,
+    calibration: Annotated[int, typer.Option(min=1, help="At most so many of them.")] = 128,
+    data: Annotated[
+        Path | None, typer.Option(help="data.yaml: measure what each variant loses on its split val.")
+    ] = None,
     modules: Annotated[
         list[str] | None,
         typer.Option("--modules", help="File or package with blocks of your own; may be repeated. It is imported."),
@@ -79,31 +90,45 @@ def command(
 
     Example: lineside export yolo11n-seg-edge.yaml -o edge.bundle --imgsz 320
 
+    Example: lineside export best.pt -o parts.bundle --precision fp16,int8-trt --data parts/data.yaml
+
     The improved models: lineside zoo
     """
     size = input_size(imgsz)
     from lineside.cli.progress import progress
     from lineside.export.bundle import export_bundle
     from lineside.export.checkpoint import warn_of_pickle
+    from lineside.export.precision.choice import PrecisionChoice, read_precisions
     from lineside.export.prove import ParityFailed
 
+    names = () if precision is None else read_precisions(precision)
+    choice = PrecisionChoice(names=names, calibrate=calibrate, count=calibration, data=data)
+    choice.check()
     if not safe:
         warn_of_pickle(weights)
     try:
         with progress("export") as update:
             made = export_bundle(
                 weights, out, imgsz=size, batch=batch, end2end=end2end, dynamic=dynamic, storage=storage.value,
-                deform=deform.value, images=images, modules=modules or (), safe=safe, force=force, update=update,
+                deform=deform.value, images=images, modules=modules or (), safe=safe, force=force, precision=choice,
+                update=update,
             )  # fmt: skip
     except ParityFailed as failure:
         show_report(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
         raise
     files = {name: made.path.joinpath(name).stat().st_size for name in made.manifest.files}
     total = sum(files.values()) + made.path.joinpath("manifest.json").stat().st_size
-    show_report(
-        made.parity, as_json, {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]}
-    )
+    facts: dict[str, Any] = {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]}
+    if made.precision is not None:
+        from lineside.runtime.plain import plain
+
+        facts |= {"variants": plain(made.precision)["variants"]}
+    show_report(made.parity, as_json, facts)
     if not as_json:
+        if made.precision is not None:
+            from lineside.cli.variants import print_variants
+
+            print_variants(made.precision)
         from lineside.cli.tables import size_text
 
         print(

@@ -90,6 +90,12 @@ def _summary(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _precisions(variants: dict[str, Any]) -> str:
+    """Which precisions there are, and which engines they are meant for."""
+    others = [f"{name} ({', '.join(variant['engines'])})" for name, variant in variants.items()]
+    return ", ".join(["fp32", *others])
+
+
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
     """The table of what a bundle is."""
     manifest, parity = facts["manifest"], facts["parity"]
@@ -117,6 +123,7 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
             f"opset {manifest['opset']}, weights stored as {manifest['weights_storage']}, "
             f"onnxruntime {manifest['min_onnxruntime']} or newer",
         ],
+        ["precisions", _precisions(manifest["variants"])],
         ["made from", f"{source['model']} {source['weights']} {source['weights_sha256'][:16]}".strip()],
         ["data set", source["dataset"] or "unknown"],
         ["licence of the weights", source["licence"] or "unknown"],

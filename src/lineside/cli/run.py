@@ -39,6 +39,7 @@ def command(
     ] = MaskChoice.native,
     agnostic: Annotated[bool, typer.Option("--agnostic", help="Suppress across classes.")] = False,
     engine: Annotated[str, typer.Option(help="Engine that runs the model.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="fp32, or a variant of the bundle, such as int8-cpu.")] = None,
     mode: Annotated[Mode, typer.Option(help="One frame soon, or many frames side by side.")] = Mode.latency,
     threads: Annotated[int | None, typer.Option(help="Threads of one inference [default: chosen].")] = None,
     imgsz: Annotated[
@@ -86,6 +87,7 @@ def command(
         title=source[0] if len(source) == 1 else "",
         settings=Settings(Thresholds(conf=conf, iou=iou, max_det=max_det, masks=masks.value, agnostic=agnostic)),
         engine=engine,
+        precision=precision,
         mode=mode.value,
         threads=threads,
         imgsz=input_size(imgsz),

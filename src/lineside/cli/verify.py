@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +39,9 @@ def command(
     ctx: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="The bundle: a folder, or the same tree in a .zip.")],
     engine: Annotated[str, typer.Option(help="Engine to replay with.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="Replay with this variant of the bundle, within wider limits.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Also measure accuracy on this labelled set: its data.yaml. Needs pycocotools.")
     ] = None,
@@ -79,8 +83,9 @@ def command(
     options = None
     if data is not None:
         options = _options(split, root, limit, bootstrap, seed, margin, sizes, engine, safe, modules or ())
+        options = replace(options, precision=precision)
         _check(options, report, bundle)
-    replayed = _replay(bundle, engine, may_be_unproven=data is not None)
+    replayed = _replay(bundle, engine, precision, may_be_unproven=data is not None)
     if replayed is not None and not as_json:
         _print_replay(replayed)
     passed = replayed is None or replayed.passed
@@ -153,7 +158,7 @@ def _check(options: AccuracyOptions, report: Path | None, bundle: Path) -> None:
         check_report_file(report, bundle)
 
 
-def _replay(bundle: Path, engine: str, may_be_unproven: bool) -> VerifyReport | None:
+def _replay(bundle: Path, engine: str, precision: str | None, may_be_unproven: bool) -> VerifyReport | None:
     """Replays the golden files; None where there are none and something else is measured."""
     from lineside.cli.progress import progress
     from lineside.runtime.bundle import list_golden, open_bundle
@@ -164,7 +169,7 @@ def _replay(bundle: Path, engine: str, may_be_unproven: bool) -> VerifyReport | 
     if may_be_unproven and not total:
         return None
     with progress("verify") as update:
-        return verify_bundle(opened, engine, progress=lambda done: update(done, total))
+        return verify_bundle(opened, engine, precision=precision, progress=lambda done: update(done, total))
 
 
 def _measure(

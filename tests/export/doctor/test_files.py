@@ -16,7 +16,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper
 
-from helpers.sick_models import making, operators, structure
+from helpers.sick_models import making, operators, precision, structure
 from helpers.sick_models.operators import one_of_old
 from lineside.export.doctor.examine import examine
 from lineside.export.doctor.graph_view import GraphView, without_weights
@@ -107,6 +107,21 @@ def test_a_variant_for_other_engines_is_examined_and_does_not_decide(tmp_path: P
         ("variant-of-others", "note"), ("unknown-operator", "note"),
     ]  # fmt: skip
     assert report.findings[1].where == ("variants/fp16.onnx: Foo #0",)
+
+
+def test_what_is_slow_in_a_variant_of_others_is_a_note(tmp_path: Path) -> None:
+    report = examine(with_variant(tmp_path, precision.quantised(np.int8), ("tensorrt",)))
+    assert [(it.rule, it.severity) for it in report.findings] == [
+        ("variant-of-others", "note"), ("signed-activations", "note"),
+    ]  # fmt: skip
+
+
+def test_a_variant_for_tensorrt_decides_there_and_one_for_processors_does_not(tmp_path: Path) -> None:
+    for folder, engines in (("a", ("tensorrt",)), ("b", ("onnxruntime",))):
+        (tmp_path / folder).mkdir()
+        report = examine(with_variant(tmp_path / folder, precision.quantised(np.uint8), engines), "trt10.3")
+        assert report.runs == (engines == ("onnxruntime",))
+        assert "unsigned-quantisation" in [it.rule for it in report.findings]
 
 
 def test_a_broken_variant_is_named_too(tmp_path: Path) -> None:

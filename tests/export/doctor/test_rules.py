@@ -28,7 +28,6 @@ RULES = {rule.id: rule for rule in all_rules()}
 
 OTHER_TARGETS: dict[str, tuple[dict[str, bool], Callable[[Path, Path], Sick]]] = {
     "no-functions": ({"functions": False}, operators.function_body),
-    "volume-sampling-refused": ({"grid_sample_5d": False}, operators.volume_sampling),
     "scan-in-function": (
         {"scan_in_function": False},
         lambda folder, real: making.saved(folder, operators.scanning_body()),

@@ -5,11 +5,9 @@ The cases are in the files ``cases_*.py`` beside this one: lists of `helpers.op_
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,6 +17,7 @@ import torch
 from torch import nn
 
 from helpers.op_case import Array, OpCase, run_single, run_torch, single_node
+from helpers.op_cases import all_cases
 from lineside.export.graph.passes import run_passes
 from lineside.export.graph.simplify import SIMPLIFY
 from lineside.export.ops.declare import DECLARE
@@ -28,19 +27,7 @@ from lineside.export.ops.table import OPS, find_op
 from lineside.export.trace import to_onnx
 from lineside.runtime.errors import ExportError
 
-
-def _cases() -> list[OpCase]:
-    found: list[OpCase] = []
-    for path in sorted(Path(__file__).parent.glob("cases_*.py")):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found += module.CASES
-    return found
-
-
-CASES = _cases()
+CASES = all_cases()
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.sick_models import forms, modules, operators, precision, scans, structure, versions, weights
+from helpers.sick_models import forms, modules, operators, precision, scans, structure, tensorrt, versions, weights
 from helpers.sick_models.making import Sick
 
-KINDS = (weights, modules, structure, versions, operators, scans, precision, forms)
+KINDS = (weights, modules, structure, versions, operators, scans, precision, forms, tensorrt)
 
 SICK: dict[str, Callable[[Path, Path], Sick]] = {
     name.replace("_", "-"): function

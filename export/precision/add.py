@@ -1,0 +1,202 @@
+"""Adds variants to a bundle that passed its own gate: each is written, put through a gate of its own, and measured."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from lineside.export.parity.gate import run_gate
+from lineside.export.parity.reference import Reference
+from lineside.export.parity.result import ParityReport
+from lineside.export.parity.shipped import Shipped
+from lineside.export.pictures import Picture
+from lineside.export.precision.audit import tensorrt_faults
+from lineside.export.precision.calibrate import observe
+from lineside.export.precision.choice import AIMS, BUDGETS, VARIANTS, PrecisionChoice
+from lineside.export.precision.emulate import rounding_like_half
+from lineside.export.precision.feed import calibration_inputs
+from lineside.export.precision.half import to_fp16
+from lineside.export.precision.loss import Yardstick
+from lineside.export.precision.quantise import METHOD, Int8Kind, ranges_of, to_int8
+from lineside.export.precision.ranges import Spread
+from lineside.export.precision.report import MaskLoss, PrecisionReport, VariantReport
+from lineside.export.precision.stand_in import stand_in
+from lineside.export.precision.strict import mixed_types
+from lineside.export.prove import ParityFailed
+from lineside.runtime.bundle import open_bundle, write_manifest
+from lineside.runtime.errors import CheckFailed, ExportError
+from lineside.runtime.manifest import Manifest
+
+__all__ = ["add_variants"]
+
+REPORT = "reports/precision.json"
+
+KINDS: dict[str, Int8Kind] = {"int8-trt": "int8-trt", "int8-cpu": "int8-cpu"}
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A variant: the graph that ships, the one that is looked at here, and how that one computes."""
+
+    graph: onnx.ModelProto
+    shown: onnx.ModelProto
+    computed: str
+
+
+def add_variants(
+    folder: Path,
+    target: Path,
+    manifest: Manifest,
+    reference: Reference,
+    pictures: Sequence[Picture],
+    choice: PrecisionChoice,
+    *,
+    described: str,
+    pictures_from: str,
+    note: Note = lambda text: None,
+) -> tuple[Manifest, PrecisionReport]:
+    """Makes, proves and measures variants, and writes them into a bundle in its temporary folder.
+
+    Args:
+        folder: The temporary folder; the bundle in it is complete and proved.
+        target: The name that the bundle is to have.
+        manifest: Its manifest.
+        reference: What the bundle agrees with.
+        pictures: Pictures for the gate.
+        choice: Which variants, calibrated and measured on what; checked.
+        described: What the reference is, in words.
+        pictures_from: Where the pictures come from, in words.
+        note: Called with what comes next.
+
+    Returns:
+        The manifest as written, and the report.
+
+    Raises:
+        ParityFailed: A variant is beyond its budget.
+        CheckFailed: A variant surely loses more accuracy than its aim.
+        ExportError: The model has no such form.
+        SourceError: The pictures of the calibration cannot be read; DatasetError for those of a set.
+    """
+    model = onnx.load(folder / manifest.model)
+    spreads, calibration = _calibrated(model, manifest, choice, note)
+    yardstick = None
+    if choice.data is not None:
+        note("measuring FP32")
+        yardstick = Yardstick(folder, manifest, choice)
+    reports = []
+    for name in choice.names:
+        note(f"making {name}")
+        made = _made(name, model, spreads)
+        with tempfile.TemporaryDirectory() as scratch:
+            beside = stand_in(Path(scratch), manifest, made.shown)
+            note(f"comparing {name}")
+            parity = _gate(beside, name, reference, pictures, described, pictures_from)
+            if not parity.passed:
+                raise _beyond(name, parity, target)
+            loss = None
+            if yardstick is not None:
+                note(f"measuring {name}")
+                loss = yardstick.loss(beside, AIMS[name])
+                _check_loss(name, loss)
+        path = folder / VARIANTS[name].file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(made.graph.SerializeToString())
+        written = calibration if name in KINDS else ""
+        reports.append(_report(name, path.stat().st_size, parity, made.computed, written, loss))
+    report = PrecisionReport(variants=tuple(reports))
+    (folder / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    variants = {**manifest.variants, **{name: VARIANTS[name] for name in choice.names}}
+    return write_manifest(folder, msgspec.structs.replace(manifest, variants=variants)), report
+
+
+def _calibrated(
+    model: onnx.ModelProto, manifest: Manifest, choice: PrecisionChoice, note: Note
+) -> tuple[dict[str, Spread], str]:
+    """What the tensors of the model hold, for the pictures of the user; nothing where FP16 alone is made."""
+    if not any(name in KINDS for name in choice.names):
+        return {}, ""
+    note("reading pictures to calibrate on")
+    inputs, described = calibration_inputs(choice, manifest.input.size, manifest.task == "detect")
+    note(f"calibrating on {len(inputs)} pictures")
+    return observe(model, inputs), described
+
+
+def _made(name: str, model: onnx.ModelProto, spreads: dict[str, Spread]) -> _Made:
+    """One variant, held against the rules of its engines."""
+    if name not in KINDS:
+        graph = to_fp16(model, ranges_of(spreads, "minmax"))
+        faults = mixed_types(graph)
+        made = _Made(graph, rounding_like_half(graph), "onnxruntime, rounded to FP16 after every FP16 operator")
+    else:
+        kind = KINDS[name]
+        graph = to_int8(model, kind, ranges_of(spreads, METHOD[kind]))
+        faults = [*mixed_types(graph), *(tensorrt_faults(graph) if kind == "int8-trt" else [])]
+        made = _Made(graph, graph, "onnxruntime")
+    if faults:
+        raise ExportError(f"the {name} form of the model is not sound ({faults[0]}): leave {name} out and report it")
+    return made
+
+
+def _gate(
+    beside: Path, name: str, reference: Reference, pictures: Sequence[Picture], described: str, pictures_from: str
+) -> ParityReport:
+    """The parity gate with the budget of a variant."""
+    shipped = Shipped(open_bundle(beside))
+    try:
+        head = open_bundle(beside).manifest.head
+        return run_gate(
+            shipped, reference, head, pictures, BUDGETS[name], described=described, pictures_from=pictures_from
+        )
+    finally:
+        shipped.close()
+
+
+def _beyond(name: str, parity: ParityReport, target: Path) -> ParityFailed:
+    """Keeps the report of a variant that failed, and says why."""
+    kept = target.with_name(f"{target.name}.{name}.parity.json")
+    kept.write_bytes(msgspec.json.format(msgspec.json.encode(parity), indent=2) + b"\n")
+    worst = next(verdict for verdict in parity.verdicts if not verdict.passed)
+    return ParityFailed(
+        f"the {name} variant does not see what its reference sees, level '{worst.level}' on picture "
+        f"'{worst.worst_picture}': {worst.reason}. No bundle was written; leave {name} out of --precision, or calibrate "
+        f"on more pictures; the full report is in {kept}",
+        parity,
+        kept,
+    )
+
+
+def _check_loss(name: str, loss: MaskLoss) -> None:
+    """Raises where a variant surely loses more than its aim."""
+    if loss.difference.high < -loss.aim:
+        raise CheckFailed(
+            f"the {name} variant loses {-100 * loss.difference.value:.2f} points of mAP50-95 on {loss.pictures} pictures "
+            f"(95 % interval {-100 * loss.difference.high:.2f} to {-100 * loss.difference.low:.2f}, at most "
+            f"{100 * loss.aim:g}). No bundle was written; leave {name} out of --precision, or calibrate on more pictures"
+        )
+
+
+def _report(
+    name: str, size: int, parity: ParityReport, computed: str, calibration: str, loss: MaskLoss | None
+) -> VariantReport:
+    """The report of one variant."""
+    masks = [picture.masks.mean_iou for picture in parity.pictures if picture.masks.compared]
+    return VariantReport(
+        name=name,
+        file=VARIANTS[name].file,
+        bytes=size,
+        budget=parity.budget,
+        cosine=min(measure.cosine for picture in parity.pictures for measure in picture.raw),
+        box_px=max(picture.anchors.box_px for picture in parity.pictures),
+        score=max(picture.anchors.score for picture in parity.pictures),
+        mask_iou=min(masks, default=None),
+        computed=computed,
+        calibration=calibration,
+        loss=loss,
+    )

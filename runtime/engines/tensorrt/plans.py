@@ -1,0 +1,174 @@
+"""Where plans lie: in the bundle's folder ``engines/``, else in the user's cache, each with its sidecar beside it.
+
+A plan is written under a name with its own hash, and its sidecar after it; so whatever is interrupted, a sidecar never
+stands beside a plan that is not its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineside.runtime import cache
+from lineside.runtime.bundle import Bundle
+from lineside.runtime.engines.tensorrt.sidecar import Sidecar, decode_sidecar, encode_sidecar
+from lineside.runtime.errors import EngineFailed
+from lineside.runtime.locks import lock_folder
+
+__all__ = ["Stored", "building", "folders", "list_plans", "read_plan", "store_plan"]
+
+FOLDER = "engines"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A plan on disk.
+
+    Attributes:
+        path: The plan.
+        sidecar: What it is.
+    """
+
+    path: Path
+    sidecar: Sidecar
+
+
+def folders(bundle: Bundle) -> list[Path]:
+    """Where plans of a bundle may lie, the first that can be written first; none of them has to be there."""
+    content = repr(sorted(bundle.manifest.files.items()))
+    found = [cache.folder() / FOLDER / hashlib.sha256(content.encode()).hexdigest()[:16]]
+    if bundle.path.is_dir():
+        found.insert(0, bundle.path / FOLDER)
+    return found
+
+
+def list_plans(bundle: Bundle) -> tuple[list[Stored], list[str]]:
+    """All plans of a bundle, newest first, and what is wrong with files that look like one."""
+    found, wrong = [], []
+    for folder in folders(bundle):
+        for path in sorted(folder.glob("*.plan.json")):
+            plan = path.with_suffix("")
+            try:
+                sidecar = decode_sidecar(path.read_bytes(), str(path))
+            except (EngineFailed, OSError) as error:
+                wrong.append(str(error))
+                continue
+            if plan.is_file():
+                found.append(Stored(plan, sidecar))
+            else:
+                wrong.append(f"{plan} is not there any more, only what describes it")
+    return sorted(found, key=lambda stored: stored.sidecar.built, reverse=True), wrong
+
+
+def read_plan(stored: Stored) -> bytes:
+    """Content of a plan.
+
+    Raises:
+        EngineFailed: It cannot be read, or is not what its sidecar was written for.
+    """
+    try:
+        data = stored.path.read_bytes()
+    except OSError as error:
+        raise EngineFailed(f"{stored.path} cannot be read ({error.strerror}): build the engine again") from error
+    if hashlib.sha256(data).hexdigest() != stored.sidecar.plan_sha256:
+        raise EngineFailed(
+            f"{stored.path} is damaged: it is not the file that was built (its hash differs); build it again with "
+            "`lineside build`"
+        )
+    return data
+
+
+@contextmanager
+def building(bundle: Bundle) -> Iterator[Path]:
+    """The folder that a plan is to be written to, for this process alone.
+
+    Raises:
+        EngineFailed: Another process builds there, or no folder can be written.
+    """
+    for folder in folders(bundle):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError:
+            continue
+        break
+    else:
+        raise EngineFailed(
+            f"neither {bundle.path} nor the cache {cache.folder()} can be written: set LINESIDE_CACHE to a writable folder"
+        )
+    try:
+        lock = lock_folder(folder)
+    except BlockingIOError:
+        raise EngineFailed(
+            f"another process builds an engine in {folder}: wait until it is done; two builds at once spoil each other's "
+            "timings"
+        ) from None
+    try:
+        for part in folder.glob(".*.part"):  # of a build that was killed
+            part.unlink(missing_ok=True)
+        yield folder
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def store_plan(folder: Path, plan: bytes, sidecar: Sidecar) -> Stored:
+    """Writes a plan and its sidecar, and removes those that it takes the place of.
+
+    Args:
+        folder: From `building`.
+        plan: Its content.
+        sidecar: What it is.
+
+    Raises:
+        EngineFailed: The disk is full, or broken.
+    """
+    stem = f"trt{sidecar.tensorrt}-sm{sidecar.sm}-{sidecar.precision}-{sidecar.plan_sha256[:12]}.plan"
+    path = folder / stem
+    try:
+        _write(path, plan)
+        _write(folder / f"{stem}.json", encode_sidecar(sidecar))
+    except OSError as error:
+        raise EngineFailed(
+            f"the engine could not be written to {folder} ({error.strerror}): make room there, and build it again"
+        ) from error
+    stored = Stored(path, sidecar)
+    for other in folder.glob("*.plan.json"):
+        if other.name != f"{stem}.json":
+            _remove_if_replaced(other, sidecar)
+    return stored
+
+
+def _remove_if_replaced(path: Path, sidecar: Sidecar) -> None:
+    """Removes a plan for the same machine and precision; whoever has it open keeps it."""
+    with contextlib.suppress(EngineFailed, OSError):
+        other = decode_sidecar(path.read_bytes(), str(path))
+        same = all(
+            getattr(other, name) == getattr(sidecar, name) for name in ("tensorrt", "sm", "platform", "precision")
+        )
+        if same:
+            path.unlink()
+            path.with_suffix("").unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, after a power cut too."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise

@@ -1,0 +1,72 @@
+"""Writes a report: JSON to read by programs, and a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from lineside.runtime.bundle import Bundle
+from lineside.runtime.errors import BadOption, SinkError
+from lineside.runtime.plain import plain
+from lineside.runtime.selftest.findings import Report
+from lineside.runtime.selftest.page import page_of
+
+__all__ = ["check_place", "write_report"]
+
+JSON, HTML = "selftest.json", "selftest.html"
+
+
+def check_place(folder: Path, bundle: Bundle) -> None:
+    """Says early that a report cannot go where it shall go.
+
+    Args:
+        folder: Where the two files go; it is made with them.
+        bundle: What is tested.
+
+    Raises:
+        BadOption: It is a file, or lies in the bundle, whose files are fixed.
+    """
+    if folder.resolve().is_relative_to(bundle.path.resolve()):
+        raise BadOption(f"--out {folder} lies in the bundle, whose files are fixed: name another folder")
+    if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
+        raise BadOption(f"--out {folder} is no folder, nor can it be one: name another")
+
+
+def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Writes both forms, each whole or not at all.
+
+    Args:
+        report: The report.
+        folder: Where.
+
+    Returns:
+        The JSON and the HTML.
+
+    Raises:
+        SinkError: The disk says no.
+    """
+    made = folder / JSON, folder / HTML
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(
+            f"the folder {folder} for the report cannot be made ({error.strerror}): name another"
+        ) from error
+    for path, text in zip(made, (json.dumps(plain(report), indent=1) + "\n", page_of(report)), strict=True):
+        _write(path, text)
+    return made
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        scratch.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(scratch, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise SinkError(
+            f"the report cannot be written to {path} ({error.strerror}): name another with --out"
+        ) from error
