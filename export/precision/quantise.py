@@ -18,10 +18,9 @@ __all__ = ["METHOD", "Int8Kind", "ranges_of", "to_int8"]
 
 Int8Kind = Literal["int8-trt", "int8-cpu"]
 
-METHOD: Mapping[Int8Kind, Method] = {"int8-trt": "squares", "int8-cpu": "squares"}
-"""Which part of the values each form keeps, as measured with the bearing model. ``minmax`` hangs on single values: with
-128 pictures it lost a point of mAP50-95 more than with 64. ``percentile`` with few pictures cuts
-off what only the best objects reach, ``entropy`` loses six points and more."""
+METHOD: Mapping[Int8Kind, Method] = {"int8-trt": "squares", "int8-cpu": "minmax"}
+"""Which part of the values each form keeps. On 300 drawings of the bearing model, 64 others to calibrate on: for
+processors ``minmax`` loses 0.12 points of mAP50-95 and ``squares`` 0.88; for TensorRT ``squares`` loses 0.17."""
 
 
 def to_int8(
