@@ -11,7 +11,7 @@ from typing import Any
 
 from lineside.runtime.engines.tensorrt.library import version_of
 from lineside.runtime.engines.tensorrt.logs import Log
-from lineside.runtime.engines.tensorrt.plugin import take_failure
+from lineside.runtime.engines.tensorrt.plugin import register_own, take_failure
 from lineside.runtime.engines.tensorrt.profiles import Profile
 from lineside.runtime.engines.tensorrt.progress import Phases, Tell, monitor
 from lineside.runtime.errors import EngineFailed, EngineUnavailable
@@ -70,6 +70,7 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
         EngineUnavailable: TensorRT cannot be started.
     """
     log.clear()
+    register_own(trt, log)
     builder = _builder(trt, log)
     network = builder.create_network(_network_flags(trt, job.standalone))
     parser = trt.OnnxParser(network, log.logger)
@@ -89,6 +90,8 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
         raise watch.stopped
     if plan is None:
         failure = take_failure()
+        if failure is not None and not isinstance(failure, Exception):  # Ctrl-C while a plugin was at work
+            raise failure
         raise EngineFailed(_refused(log, trt, str(failure) if failure else "")) from failure
     timing = b"" if cache is None else bytes(memoryview(cache.serialize()))
     return Result(plan=bytes(memoryview(plan)), timing=timing)

@@ -224,7 +224,7 @@ def _inspect(machine: Machine, log: Log, plan: bytes, job: Job) -> str:
     """What the engine inspector says of a plan, as JSON; it knows the sides of a dynamic engine's tensors by a context."""
     engine = deserialise(machine, log, plan)
     inspector = engine.create_engine_inspector()
-    if not job.profile.static:
+    if any(side < 0 for side in engine.get_tensor_shape(job.input)):  # a range of one shape is dynamic too
         context = engine.create_execution_context()
         if context is not None and context.set_input_shape(job.input, job.profile.best):
             inspector.execution_context = context

@@ -26,6 +26,7 @@ from lineside.runtime.engines import auto, open_engines
 from lineside.runtime.engines.base import EngineOptions
 from lineside.runtime.engines.tensorrt import memory
 from lineside.runtime.engines.tensorrt import plans as plans_module
+from lineside.runtime.engines.tensorrt import plugin as plugin_module
 from lineside.runtime.engines.tensorrt.building import BuildOptions, BuildReport, build_engine
 from lineside.runtime.engines.tensorrt.plans import building, list_plans
 from lineside.runtime.errors import BadOption, CheckFailed, EngineFailed, EngineUnavailable
@@ -244,8 +245,18 @@ def test_what_ends_a_build_comes_out_and_leaves_nothing(
     assert plans(bundle) == []
 
 
-def dynamic_bundle(path: Path) -> Path:
-    folder = tiny_bundle(path, batch=4)
+def test_ctrl_c_in_a_plugin_is_no_failure_of_it(bundle: Path, double: trt_double.Settings) -> None:
+    def interrupted() -> None:
+        plugin_module._running.failure = KeyboardInterrupt()
+
+    double.meanwhile, double.errors = interrupted, ("a plugin gave nothing",)
+    with pytest.raises(KeyboardInterrupt):
+        build(bundle)
+    assert plans(bundle) == []
+
+
+def dynamic_bundle(path: Path, batch: int = 4) -> Path:
+    folder = tiny_bundle(path, batch=batch)
     model = onnx.load(folder / "model.onnx")
     for value in (*model.graph.input, *model.graph.output):
         sides = value.type.tensor_type.shape.dim
@@ -276,6 +287,11 @@ def test_a_dynamic_bundle_gets_one_profile(tmp_path: Path, double: trt_double.Se
                 np.testing.assert_allclose(mine, theirs, atol=1e-5)
     with pytest.raises(EngineUnavailable, match="input size: yours 4x3x160x160, the engine's 1x3x32x32 to"):
         load(folder, "tensorrt", imgsz=160)
+
+
+def test_the_inspector_knows_the_sides_of_a_range_of_one_shape_too(tmp_path: Path, double: trt_double.Settings) -> None:
+    report = build(dynamic_bundle(tmp_path / "dynamic.bundle", batch=1))
+    assert (report.profile, report.audit.share is None) == ("1x3x64x64", False)
 
 
 def test_limits_are_for_dynamic_bundles(bundle: Path, double: trt_double.Settings) -> None:
