@@ -253,7 +253,10 @@ class _Config:
         return _TimingCache(data)
 
     def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
-        return ignore_mismatch or b"foreign" not in cache.data
+        taken = ignore_mismatch or b"foreign" not in cache.data
+        if not taken:
+            SETTINGS.seen["logger"].log(ILogger.Severity.ERROR, "the timing cache is of another device")
+        return taken
 
 
 class _Profile:

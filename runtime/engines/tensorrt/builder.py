@@ -18,7 +18,9 @@ from lineside.runtime.errors import EngineFailed, EngineUnavailable
 
 __all__ = ["Job", "Result", "build_plan"]
 
-MEMORY_WORDS = ("out of memory", "outofmemory", "cuda_error_out_of_memory", "insufficient memory", "cudaerror 2")
+MEMORY_WORDS = (
+    "out of memory", "outofmemory", "cuda_error_out_of_memory", "insufficient memory", "enough free memory", "cudaerror 2:"
+)  # fmt: skip
 """What TensorRT's errors say when the GPU, or the processor on a Jetson, has no memory left."""
 
 
@@ -84,6 +86,7 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
     if not job.profile.static or any(side < 0 for side in network.get_input(0).shape):
         _set_profile(builder, config, job)
     cache = _use_timings(config, job.timing)
+    log.errors.clear()  # timings of another GPU are an error that is over; what comes now is the reason
     take_failure()
     plan = builder.build_serialized_network(network, config)
     if watch.stopped is not None:

@@ -42,7 +42,7 @@ class Stored:
 def folders(bundle: Bundle) -> list[Path]:
     """Where plans of a bundle may lie, the first that can be written first; none of them has to be there."""
     content = repr(sorted(bundle.manifest.files.items()))
-    found = [cache.folder() / FOLDER / hashlib.sha256(content.encode()).hexdigest()[:16]]
+    found = [cache.folder() / cache.ENGINES / hashlib.sha256(content.encode()).hexdigest()[:16]]
     if bundle.path.is_dir():
         found.insert(0, bundle.path / FOLDER)
     return found

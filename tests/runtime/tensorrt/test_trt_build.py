@@ -134,6 +134,10 @@ def test_timings_of_another_gpu_are_let_go_of(bundle: Path, double: trt_double.S
     build(bundle)
     ((name, _),) = [(p, p.read_bytes()) for p in cache.folder().rglob("timing-*.cache")]
     cache.keep(str(name.relative_to(cache.folder())), b"foreign")
+    double.errors = ("Error Code 209: no kernel image",)
+    with pytest.raises(EngineFailed, match="could not build the engine .Error Code 209"):
+        build(bundle, fresh=True)
+    double.errors = ()
     build(bundle, fresh=True)
     assert cache.fetch(str(name.relative_to(cache.folder()))) == b"timed;"
 
@@ -198,6 +202,19 @@ def test_a_zip_and_a_folder_that_cannot_be_written_use_the_cache(
     monkeypatch.setattr(plans_module.tempfile, "TemporaryFile", refusing)
     assert Path(build(bundle, fresh=True).engine).is_relative_to(tmp_path / "cache")
     load(bundle, "tensorrt").close()
+
+
+def test_engines_in_the_cache_outlive_smaller_things(
+    tmp_path: Path, bundle: Path, double: trt_double.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "tiny"), "zip", bundle))
+    build(archive)
+    monkeypatch.setattr(cache, "MAX_BYTES", 1)
+    cache.keep("kernels/one", b"1")
+    cache.keep("kernels/two", b"2")
+    assert cache.fetch("kernels/one") is None
+    with load(archive, "tensorrt") as model:
+        assert model.engine_name == "tensorrt"
 
 
 def test_two_builds_at_once_are_refused(bundle: Path, double: trt_double.Settings) -> None:
