@@ -136,7 +136,10 @@ class HardwareDevice:
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """While it is open, the calling thread works with this GPU; as `Device.current`."""
+        """While it is open, the calling thread works with this GPU; as `Device.current`.
+
+        Afterwards a context of the caller's, of another library or another GPU, is the thread's own again.
+        """
         self._alive()
         with self._entered():
             yield
@@ -145,8 +148,13 @@ class HardwareDevice:
     def _entered(self) -> Iterator[None]:
         """Makes the GPU current; not refused after `close`, which needs it."""
         with self._remembering():
+            before = self._read(self._driver.cuCtxGetCurrent(), "cuCtxGetCurrent")
             self._read(self._cuda.cudaSetDevice(self._index), "cudaSetDevice")
-        yield
+        try:
+            yield
+        finally:
+            if int(before):
+                self._driver.cuCtxSetCurrent(before)
 
     def allocate(self, nbytes: int, where: Where = "device") -> HardwareBuffer:
         """Allocates memory; as `Device.allocate`."""

@@ -288,6 +288,20 @@ def test_a_kernel_that_fails_loses_the_gpu(cuda: CudaDouble, device: HardwareDev
         device.launch(device.stream(), Launch(SCALE, (1, 1, 1), (1, 1, 1), 0, (1, 1, 1.0)))
 
 
+def test_a_context_of_the_callers_is_current_again_afterwards(cuda: CudaDouble, device: HardwareDevice) -> None:
+    with device.current():
+        pass
+    assert cuda.of("cuCtxSetCurrent") == [], "a thread that had none keeps the GPU"
+    cuda.context = type(cuda.context)(0xC0)
+    with pytest.raises(KeyError), device.current():
+        assert cuda.of("cuCtxSetCurrent") == []
+        raise KeyError
+    assert cuda.of("cuCtxSetCurrent") == [(cuda.context,)]
+    cuda.calls.clear()
+    device.close()
+    assert [name for name in cuda.names() if name.startswith("cuCtx")] == ["cuCtxGetCurrent", "cuCtxSetCurrent"]
+
+
 def test_close_frees_everything_once(cuda: CudaDouble, device: HardwareDevice) -> None:
     stream = device.stream()
     device.allocate(8)
@@ -299,7 +313,7 @@ def test_close_frees_everything_once(cuda: CudaDouble, device: HardwareDevice) -
     device.close()
     device.close()
     del mark
-    freed = [name for name in cuda.names() if name != "cudaSetDevice"]
+    freed = [name for name in cuda.names() if name not in ("cudaSetDevice", "cuCtxGetCurrent")]
     assert sorted(freed) == sorted(
         ["cudaGraphExecDestroy", "cudaEventDestroy", "cudaStreamDestroy", "cuModuleUnload", "cudaFree", "cudaFreeHost"]
     )

@@ -135,7 +135,8 @@ def test_a_device_that_is_too_small(path: Path, memory: int) -> None:
 
 
 def test_a_lane_that_cannot_be_made_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    device, made = HostDevice(), []
+    device = HostDevice()
+    made: list[HostStream] = []
 
     def stream() -> HostStream:
         if len(made) == 2:  # one of the engines, one of the first slot
@@ -167,7 +168,8 @@ class Entered(HostDevice):
 def test_closing_needs_the_device_and_goes_on_although_an_engine_fails(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device, closed = Entered(), []
+    device = Entered()
+    closed: list[int] = []
     (runner,) = open_engines("host", open_bundle(path), EngineOptions(device=device))
     assert isinstance(runner, DeviceRunner) and len(runner.engines) == 2
     for engine in runner.engines:

@@ -287,7 +287,8 @@ def test_an_integrated_device_copies_nothing(bundles: Callable[..., Path]) -> No
 def test_an_integrated_device_maps_only_what_the_processor_writes_or_reads(
     bundles: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device, asked = HostDevice(integrated=True), []
+    device = HostDevice(integrated=True)
+    asked: list[Where] = []
     allocate = device.allocate
 
     def counted(nbytes: int, where: Where = "device") -> object:
