@@ -288,6 +288,13 @@ def test_a_kernel_that_fails_loses_the_gpu(cuda: CudaDouble, device: HardwareDev
         device.launch(device.stream(), Launch(SCALE, (1, 1, 1), (1, 1, 1), 0, (1, 1, 1.0)))
 
 
+def test_memory_that_the_gpu_cannot_reach_is_given_back(cuda: CudaDouble, device: HardwareDevice) -> None:
+    cuda.failing["cudaHostGetDevicePointer"] = cudaError_t.cudaErrorMemoryAllocation
+    with pytest.raises(EngineFailed, match="out of memory"):
+        device.allocate(64, "mapped")
+    assert len(cuda.of("cudaHostAlloc")) == len(cuda.of("cudaFreeHost")) == 1
+
+
 def test_a_context_of_the_callers_is_current_again_afterwards(cuda: CudaDouble, device: HardwareDevice) -> None:
     with device.current():
         pass
