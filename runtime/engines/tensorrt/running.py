@@ -59,7 +59,7 @@ def deserialise(machine: Machine, log: Log, plan: bytes) -> Any:
             )
         raise EngineFailed(
             f"TensorRT {machine.version} refuses the plan ({log.reason() or 'it gives no reason'}): build it again with "
-            "`lineside build`"
+            "`lineside build --fresh`"
         )
     return engine
 

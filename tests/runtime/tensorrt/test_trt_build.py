@@ -172,6 +172,18 @@ def test_the_variant_of_the_precision_is_built(bundle: Path, double: trt_double.
     assert len(list_plans(open_bundle(bundle))[0]) == 2
 
 
+def test_what_was_asked_for_last_is_what_runs(bundle: Path, double: trt_double.Settings) -> None:
+    with_variant(bundle)
+    build(bundle, precision="fp32")
+    build(bundle, precision="fp16", least=0.0)
+    assert not build(bundle, precision="fp32").built
+    with load(bundle, "tensorrt") as model:
+        assert ", fp32, " in model.engine_reason
+    assert not build(bundle, precision="fp16", least=0.0).built
+    with load(bundle, "tensorrt") as model:
+        assert ", fp16, " in model.engine_reason
+
+
 def test_a_variant_for_other_engines_is_not(bundle: Path, double: trt_double.Settings) -> None:
     assert build(with_variant(bundle, engines=("onnxruntime",))).precision == "fp32"
 
@@ -402,6 +414,12 @@ def test_a_damaged_plan_is_named_so(bundle: Path, double: trt_double.Settings) -
     plan.write_bytes(data)
     with pytest.raises(EngineFailed, match="is damaged: it is not the file that was built"):
         load(bundle, "tensorrt")
+    assert build(bundle).built  # what the message says helps
+    load(bundle, "tensorrt").close()
+    plan.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match="is built now.*is damaged"):
+        load(bundle, "tensorrt:rebuild").close()
+    load(bundle, "tensorrt").close()
     plan.with_name(f"{plan.name}.json").write_text("{")
     with pytest.raises(EngineUnavailable, match="does not say what the engine beside it is"):
         load(bundle, "tensorrt")
@@ -501,6 +519,7 @@ def test_the_command_prints_what_it_built(
     [
         (["--least", "2"], 2, "give a share from 0 to 1"),
         (["--workspace", "0"], 2, "give MiB, from 1"),
+        (["--workspace", "99999999999999999999"], 2, "give MiB, from 1"),
         (["--from", "12y"], 2, "give one number, such as 640"),
         (["--precision", "fp8"], 2, "fp8"),
         (["--imgsz", "96"], 2, "cannot be changed"),
