@@ -29,7 +29,10 @@ SCALE = Kernel(
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
-    compiler = SimpleNamespace(compile_ptx=lambda kernel, arch: f"// {kernel.name} for {arch}".encode())
+    compiler = SimpleNamespace(
+        compile_ptx=lambda kernel, arch: f"// {kernel.name} for {arch}".encode(),
+        compile_cubin=lambda kernel, arch: f"code of {kernel.name} for {arch}".encode(),
+    )
     monkeypatch.setitem(sys.modules, "lineside.runtime.kernels.nvrtc", compiler)
     return CudaDouble(monkeypatch)
 
@@ -234,6 +237,31 @@ def test_out_of_memory_is_told_with_what_to_do(cuda: CudaDouble, device: Hardwar
 def test_ptx_that_the_driver_does_not_know(cuda: CudaDouble, device: HardwareDevice) -> None:
     cuda.failing["cuModuleLoadData"] = CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
     with pytest.raises(EngineUnavailable, match=r"driver is too old: loading the kernel scale .*older CUDA"):
+        device.load(SCALE)
+    assert cuda.of("cuModuleLoadData") == [(b"// scale for compute_87\0",), (b"code of scale for compute_87",)]
+
+
+def test_a_driver_that_reads_older_ptx_only_takes_finished_code(
+    cuda: CudaDouble, device: HardwareDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(code: bytes) -> tuple[Any, Any]:
+        fits = not code.startswith(b"//")
+        return (CUresult.CUDA_SUCCESS, 5) if fits else (CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, None)
+
+    monkeypatch.setattr(sys.modules["cuda.bindings.driver"], "cuModuleLoadData", load)
+    assert device.load(SCALE).kernel == SCALE
+    assert [module for module, _ in cuda.of("cuModuleGetFunction")] == [5]
+
+
+def test_a_compiler_without_code_for_the_gpu_leaves_the_drivers_error(
+    cuda: CudaDouble, device: HardwareDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(kernel: Kernel, arch: str) -> bytes:
+        raise EngineFailed("NVRTC does not compile for it")
+
+    monkeypatch.setattr(sys.modules["lineside.runtime.kernels.nvrtc"], "compile_cubin", refuse)
+    cuda.failing["cuModuleLoadData"] = CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+    with pytest.raises(EngineUnavailable, match="driver is too old"):
         device.load(SCALE)
 
 
