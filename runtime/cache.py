@@ -11,10 +11,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MAX_BYTES", "fetch", "folder", "keep", "scratch", "store"]
+__all__ = ["ENGINES", "MAX_BYTES", "fetch", "folder", "keep", "scratch", "store"]
 
 MAX_BYTES = 1 << 30
 """What the cache may hold; beyond it the files that were used longest ago go."""
+
+ENGINES = "engines"
+"""Folder of engines that cannot lie beside their bundle. Each took minutes to build, so no other file displaces one."""
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -94,9 +97,11 @@ def fetch(name: str) -> bytes | None:
 
 
 def _prune(newest: Path) -> None:
-    """Drops the files that were used longest ago until the rest fits; never the newest."""
+    """Drops the files that were used longest ago until the rest fits; never the newest, and no engine."""
     with contextlib.suppress(OSError):
-        files = [(path.stat(), path) for path in folder().rglob("*") if path.is_file()]
+        engines = folder() / ENGINES
+        found = (path for path in folder().rglob("*") if not path.is_relative_to(engines))
+        files = [(path.stat(), path) for path in found if path.is_file()]
         total = sum(status.st_size for status, _ in files)
         for status, path in sorted(files, key=lambda item: item[0].st_mtime_ns):
             if total <= MAX_BYTES:

@@ -77,7 +77,12 @@ def load(
     bundle = at_size(open_bundle(path), imgsz)
     check_precision(bundle.manifest, name, precision)
     engines = open_engines(name, bundle, options)
-    found = [lane_of(engine, bundle.manifest) for engine in engines]
+    try:
+        found = [lane_of(engine, bundle.manifest) for engine in engines]
+    except BaseException:
+        for one in engines:
+            one.close()
+        raise
     return Segmenter(bundle.manifest, found, engines[0].name, engines[0].reason)
 
 

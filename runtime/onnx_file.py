@@ -6,11 +6,11 @@ fields are those of ONNX's public ``onnx.proto``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from lineside.runtime.errors import BundleDamaged
-from lineside.runtime.protobuf import BYTES, Field, NotProtobuf, bytes_field, int_field, read, write
+from lineside.runtime.protobuf import BYTES, MOST_FIELDS, Field, NotProtobuf, bytes_field, int_field, read, write
 
 __all__ = ["Node", "OnnxFile", "ints_attribute", "text_attribute"]
 
@@ -116,11 +116,22 @@ class OnnxFile:
             if len(graphs) != 1 or self._model[graphs[0]].wire != BYTES:
                 raise NotProtobuf(f"it holds {len(graphs)} graphs")
             self._graph = read(self._model[graphs[0]].data)
-            self.nodes = [Node(tuple(read(field.data))) for field in self._graph if field.number == NODES]
+            self.nodes = list(_nodes(self._graph))
+            self._look_through()
         except NotProtobuf as error:
             raise BundleDamaged(
                 f"the model is no readable ONNX file ({error}): copy the bundle again from where it was made"
             ) from error
+
+    def _look_through(self) -> None:
+        """Reads once what is asked for later, so that nonsense is found here and not in the middle of a change.
+
+        Raises:
+            NotProtobuf: A field is of another kind than it has to be.
+        """
+        _ = self.opsets, self.functions
+        for node in self.nodes:
+            _ = node.op_type, node.domain, node.name, node.inputs, node.outputs, node.attributes
 
     @property
     def opsets(self) -> dict[str, int]:
@@ -203,6 +214,22 @@ def text_attribute(name: str, value: str) -> Field:
     """
     content = [bytes_field(ATTRIBUTE_NAME, name), bytes_field(ATTRIBUTE_TEXT, value), int_field(ATTRIBUTE_TYPE, TEXT)]
     return bytes_field(ATTRIBUTES, write(content))
+
+
+def _nodes(graph: Sequence[Field]) -> Iterator[Node]:
+    """The nodes of a graph.
+
+    Raises:
+        NotProtobuf: One is no message, or all of them have more fields than a message may have.
+    """
+    count = 0
+    for field in graph:
+        if field.number == NODES:
+            node = Node(tuple(read(field.data)))
+            count += len(node.fields)
+            if count > MOST_FIELDS:
+                raise NotProtobuf(f"its nodes have more than {MOST_FIELDS} fields")
+            yield node
 
 
 def _text(fields: Sequence[Field], number: int) -> str:

@@ -6,22 +6,39 @@ known or not; source: the public description of the encoding (tags of a number a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["BYTES", "FIXED32", "FIXED64", "VARINT", "Field", "NotProtobuf", "bytes_field", "int_field", "read", "write"]
+__all__ = [
+    "BYTES",
+    "FIXED32",
+    "FIXED64",
+    "MOST_FIELDS",
+    "VARINT",
+    "Field",
+    "NotProtobuf",
+    "bytes_field",
+    "int_field",
+    "read",
+    "write",
+]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types; groups, which nobody writes any more, are refused."""
 
 LONGEST_VARINT = 10
 
+MOST_FIELDS = 250_000
+"""Fields of one message; a graph of ten thousand nodes has a tenth of them. A field costs a hundred times its two bytes
+once it is read, so a small file could fill the memory."""
+
 
 class NotProtobuf(ValueError):
     """The bytes are no message."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field of a message.
 
@@ -76,9 +93,12 @@ def read(data: bytes | memoryview) -> list[Field]:
         data: The message; the fields are views into it.
 
     Raises:
-        NotProtobuf: It ends in the middle of a field, or has fields of an unknown kind.
+        NotProtobuf: It ends in the middle of a field, has fields of an unknown kind, or more than `MOST_FIELDS`.
     """
-    return list(_fields(memoryview(data).toreadonly()))
+    fields = list(itertools.islice(_fields(memoryview(data).toreadonly()), MOST_FIELDS + 1))
+    if len(fields) > MOST_FIELDS:
+        raise NotProtobuf(f"a message has more than {MOST_FIELDS} fields")
+    return fields
 
 
 def write(fields: Iterable[Field]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from types import TracebackType
 
@@ -168,8 +168,9 @@ class Segmenter:
             self._closed = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: len(self._free) == self.lanes)
-            for lane in self._free:
-                lane.close()
+            with ExitStack() as stack:  # all of them, although one fails
+                for lane in self._free:
+                    stack.callback(lane.close)
 
     def __enter__(self) -> Segmenter:
         return self

@@ -2,6 +2,9 @@
 
 Two doors are known: ``__cuda_array_interface__`` (versions 2 and 3) and DLPack (``__dlpack__``). Nothing is imported of
 those libraries, and nothing is copied.
+
+Version 2 of the first door says nothing about the stream on which a picture is made, so whoever has only that and DLPack
+too (torch) is asked by DLPack, which waits.
 """
 
 from __future__ import annotations
@@ -77,8 +80,11 @@ def on_device(frame: object) -> bool:
     Raises:
         BadFrame: It breaks when it is asked.
     """
-    if _interface(frame) is not None:
-        return True
+    return _interface(frame) is not None or _by_second_door(frame)
+
+
+def _by_second_door(frame: object) -> bool:
+    """Whether an object shows memory of a device by DLPack; the error is that of `on_device`."""
     ask = getattr(frame, "__dlpack_device__", None)
     if ask is None or not hasattr(frame, "__dlpack__"):
         return False
@@ -103,7 +109,10 @@ def device_picture(frame: object, device: Device, stream: Stream) -> DevicePictu
         BadFrame: It is not uint8, has another shape than ``(H, W, 3)`` or ``(H, W)``, or lies elsewhere.
     """
     interface = _interface(frame)
-    picture = _by_dlpack(frame, stream) if interface is None else _by_interface(frame, interface)
+    if interface is None or (interface.get("version") == 2 and _by_second_door(frame)):
+        picture = _by_dlpack(frame, stream)
+    else:
+        picture = _by_interface(frame, interface)
     _check(picture, device)
     return picture
 

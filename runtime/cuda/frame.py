@@ -164,7 +164,7 @@ class Frame:
             result = self._take(steps.result_bytes, "mapped" if shared else "device")
             at = Addresses(
                 parameters=self._uploaded + self._up[f"parameters{i}"],
-                tables=self._take(steps.table_bytes, "mapped" if shared else "device").address,
+                tables=self._take(steps.table_bytes).address,  # a Jetson's GPU keeps no mapped memory in its cache
                 work=self._take(steps.work_bytes).address,
                 result=result.address,
                 input=self._engine.input_address + 12 * math.prod(steps.head.input_size) * i,

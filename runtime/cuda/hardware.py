@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lineside.runtime.cuda.device import Address, Counters, Event, Function, Graph, Stream, Where
 from lineside.runtime.cuda.hardware_memory import HardwareBuffer, HardwareMemory
 from lineside.runtime.cuda.library import open_library
-from lineside.runtime.errors import DeviceLost, EngineError, EngineFailed
+from lineside.runtime.errors import DeviceLost, EngineError, EngineFailed, EngineUnavailable
 
 if TYPE_CHECKING:
     from lineside.runtime.kernels.kernel import Kernel, Launch
@@ -136,7 +136,10 @@ class HardwareDevice:
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """While it is open, the calling thread works with this GPU; as `Device.current`."""
+        """While it is open, the calling thread works with this GPU; as `Device.current`.
+
+        Afterwards a context of the caller's, of another library or another GPU, is the thread's own again.
+        """
         self._alive()
         with self._entered():
             yield
@@ -145,8 +148,13 @@ class HardwareDevice:
     def _entered(self) -> Iterator[None]:
         """Makes the GPU current; not refused after `close`, which needs it."""
         with self._remembering():
+            before = self._read(self._driver.cuCtxGetCurrent(), "cuCtxGetCurrent")
             self._read(self._cuda.cudaSetDevice(self._index), "cudaSetDevice")
-        yield
+        try:
+            yield
+        finally:
+            if int(before):
+                self._driver.cuCtxSetCurrent(before)
 
     def allocate(self, nbytes: int, where: Where = "device") -> HardwareBuffer:
         """Allocates memory; as `Device.allocate`."""
@@ -330,13 +338,27 @@ class HardwareDevice:
         with self._lock:
             found = self._loaded.get(kernel)
             if found is None:
-                module = self._call(self._driver.cuModuleLoadData, f"loading the kernel {kernel.name}", ptx)
+                module = self._module(kernel, ptx)
                 name = kernel.name.encode()
                 function = self._call(
                     self._driver.cuModuleGetFunction, f"finding the kernel {kernel.name}", module, name
                 )
                 found = self._loaded[kernel] = _Loaded(kernel, module, function)
         return found
+
+    def _module(self, kernel: Kernel, ptx: bytes) -> Any:
+        """A kernel's code in the device. A driver that is older than NVRTC may not read PTX and yet take finished code."""
+        load, what = self._driver.cuModuleLoadData, f"loading the kernel {kernel.name}"
+        try:
+            return self._call(load, what, ptx)
+        except EngineUnavailable as older:
+            from lineside.runtime.kernels.nvrtc import compile_cubin
+
+            try:
+                cubin = compile_cubin(kernel, self.arch)
+            except EngineError:
+                raise older from None
+            return self._call(load, what, cubin)
 
     def _call(self, function: Callable[..., Any], what: str, *arguments: Any) -> Any:
         """Calls CUDA and reads its answer; a loss is remembered."""

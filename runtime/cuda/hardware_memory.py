@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.cuda.device import Address, Where
-from lineside.runtime.errors import EngineFailed
+from lineside.runtime.errors import EngineError, EngineFailed
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.library import Library
@@ -88,7 +88,11 @@ class HardwareMemory:
             flags = cuda.cudaHostAllocPortable | (cuda.cudaHostAllocMapped if where == "mapped" else 0)
             seen = address = int(read(cuda.cudaHostAlloc(nbytes, flags), what))
             if where == "mapped":
-                address = int(read(cuda.cudaHostGetDevicePointer(seen, 0), "cudaHostGetDevicePointer"))
+                try:
+                    address = int(read(cuda.cudaHostGetDevicePointer(seen, 0), "cudaHostGetDevicePointer"))
+                except EngineError:
+                    cuda.cudaFreeHost(seen)
+                    raise
         buffer = HardwareBuffer(self, nbytes, where, address, seen)
         with self._lock:
             place = bisect.bisect(self._begins, address)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lineside.runtime.cuda.runner import DeviceRunner
-from lineside.runtime.errors import BadOption
+from lineside.runtime.errors import BadOption, EngineError
 
 if TYPE_CHECKING:
     from lineside.runtime.bundle import Bundle
@@ -61,10 +62,13 @@ def open_on_device(
                 for lane in range(lanes)
             ]
     except BaseException:
-        for one in made:
-            one.close()
-        if options.device is None:
-            used.close()
+        with contextlib.ExitStack() as stack:
+            if options.device is None:
+                stack.callback(used.close)
+            with contextlib.suppress(EngineError):  # a device that is lost can be nobody's current one
+                stack.enter_context(used.current())
+            for one in made:
+                stack.callback(one.close)
         raise
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lineside.runtime.engines.base import Array
-from lineside.runtime.errors import EngineFailed
+from lineside.runtime.errors import EngineError, EngineFailed
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Buffer, Device
@@ -95,11 +96,14 @@ class DeviceRunner:
             return
         self._closed = True
         self._buffer, self._outputs = None, []
-        for held in self._held:
-            held.free()
-        for engine in self.engines:
-            engine.close()
-        self._release()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._release)
+            with contextlib.suppress(EngineError):  # a device that is lost can be nobody's current one
+                stack.enter_context(self.device.current())
+            for held in self._held:
+                held.free()
+            for engine in self.engines:
+                stack.callback(engine.close)  # all of them, although one fails
 
     def _arrays(self) -> tuple[Array, list[Array]]:
         """Pinned memory for input and outputs, allocated when it is first asked for: frames do not need it."""

@@ -18,7 +18,7 @@ from lineside.runtime.kernels.kernel import Kernel, sources
 from lineside.runtime.kernels.nvrtc_library import NvrtcLibrary
 from lineside.runtime.kernels.ptx import check_parameters
 
-__all__ = ["ARCHITECTURES", "OPTIONS", "compile_ptx", "known_architectures", "library_version"]
+__all__ = ["ARCHITECTURES", "OPTIONS", "compile_cubin", "compile_ptx", "known_architectures", "library_version"]
 
 ARCHITECTURES = tuple(f"compute_{number}" for number in (80, 86, 87, 89, 90, 110, 120, 121))
 """What kernels are tested for: A100, RTX 30, Orin, RTX 40, H100, Thor, RTX 50, GB10."""
@@ -54,18 +54,44 @@ def compile_ptx(kernel: Kernel, arch: str = "compute_87", library: Path | None =
         EngineUnavailable: cuda-bindings or NVRTC is missing.
         EngineFailed: The source does not compile, or has other parameters than the kernel declares.
     """
-    nvrtc = _nvrtc(library)
     target = _nearest(arch, known_architectures(library))
-    options = (*OPTIONS, f"--gpu-architecture={target}", *(f"-D{name}={value}" for name, value in kernel.defines))
-    key = "\n".join((kernel.fingerprint(), library_version(library), *options))
-    name = f"kernels/{kernel.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.ptx"
-    kept = cache.fetch(name)
+    name, options = _named(kernel, target, library)
+    kept = cache.fetch(f"{name}.ptx")
     if kept is not None:
         return kept
-    ptx = _compile(nvrtc, kernel, options)
+    ptx, _ = _compile(_nvrtc(library), kernel, options)
     check_parameters(kernel, ptx)
-    cache.keep(name, ptx)
+    cache.keep(f"{name}.ptx", ptx)
     return ptx
+
+
+def compile_cubin(kernel: Kernel, arch: str, library: Path | None = None) -> bytes:
+    """Compiles a kernel to the very code of one architecture, or takes it from the cache.
+
+    A driver of the same major CUDA as NVRTC loads it although NVRTC's PTX is newer than what that driver reads.
+
+    Args:
+        kernel: As for `compile_ptx`.
+        arch: As there; that of the device.
+        library: As there.
+
+    Returns:
+        A cubin, an ELF file.
+
+    Raises:
+        EngineUnavailable: As for `compile_ptx`.
+        EngineFailed: As for `compile_ptx`; also where NVRTC is too old for the architecture.
+    """
+    if arch not in known_architectures(library):
+        raise EngineFailed(f"NVRTC {library_version(library)} does not compile for {arch}: {_INSTALL}")
+    name, options = _named(kernel, arch.replace("compute_", "sm_"), library)
+    kept = cache.fetch(f"{name}.cubin")
+    if kept is not None:
+        return kept
+    ptx, cubin = _compile(_nvrtc(library), kernel, options, whole=True)
+    check_parameters(kernel, ptx)
+    cache.keep(f"{name}.cubin", cubin)
+    return cubin
 
 
 def library_version(library: Path | None = None) -> str:
@@ -115,7 +141,15 @@ def _nvrtc(library: Path | None) -> Any:
     return module
 
 
-def _compile(nvrtc: Any, kernel: Kernel, options: tuple[str, ...]) -> bytes:
+def _named(kernel: Kernel, target: str, library: Path | None) -> tuple[str, tuple[str, ...]]:
+    """A kernel's name in the cache, and the options that it is compiled with for an architecture."""
+    options = (*OPTIONS, f"--gpu-architecture={target}", *(f"-D{name}={value}" for name, value in kernel.defines))
+    key = "\n".join((kernel.fingerprint(), library_version(library), *options))
+    return f"kernels/{kernel.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}", options
+
+
+def _compile(nvrtc: Any, kernel: Kernel, options: tuple[str, ...], whole: bool = False) -> tuple[bytes, bytes]:
+    """PTX, and the code of the architecture where it is asked for as a whole, else nothing."""
     texts = sources(kernel.source)
     source = texts.pop(kernel.source.name)
     (program,) = _ask(
@@ -139,7 +173,12 @@ def _compile(nvrtc: Any, kernel: Kernel, options: tuple[str, ...]) -> bytes:
         (size,) = _ask(nvrtc.nvrtcGetPTXSize(program), "the size of the PTX")
         ptx = bytearray(size)
         _ask(nvrtc.nvrtcGetPTX(program, ptx), "the PTX")
-        return bytes(ptx).rstrip(b"\0")
+        cubin = bytearray()
+        if whole:
+            (size,) = _ask(nvrtc.nvrtcGetCUBINSize(program), "the size of the code")
+            cubin = bytearray(size)
+            _ask(nvrtc.nvrtcGetCUBIN(program, cubin), "the code")
+        return bytes(ptx).rstrip(b"\0"), bytes(cubin)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 

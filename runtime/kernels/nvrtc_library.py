@@ -73,6 +73,14 @@ class NvrtcLibrary:
         """Writes the PTX."""
         return self._text("nvrtcGetPTX", program, into)
 
+    def nvrtcGetCUBINSize(self, program: ctypes.c_void_p) -> tuple[int, int]:  # noqa: N802
+        """Bytes of the code for one architecture."""
+        return self._size("nvrtcGetCUBINSize", program)
+
+    def nvrtcGetCUBIN(self, program: ctypes.c_void_p, into: bytearray) -> tuple[int]:  # noqa: N802
+        """Writes that code."""
+        return self._text("nvrtcGetCUBIN", program, into)
+
     def nvrtcGetProgramLogSize(self, program: ctypes.c_void_p) -> tuple[int, int]:  # noqa: N802
         """Bytes of the log with the NUL at its end."""
         return self._size("nvrtcGetProgramLogSize", program)

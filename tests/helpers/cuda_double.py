@@ -63,6 +63,7 @@ class CudaDouble:
         sizes: Bytes of each of its arguments.
         memory_type: What any address is: 1 the host's, 2 a device's, 3 managed.
         memory_device: Which device's.
+        context: Current in the calling thread before; 0: none.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class CudaDouble:
         self.kernel_arguments: list[list[bytes]] = []
         self.sizes: list[int] = []
         self.memory_type, self.memory_device = 2, 0
+        self.context = _Pointer(0)
         self._blocks: dict[int, Any] = {}
         self._handles = itertools.count(0x7000_0000, 0x1000)
         attributes = {"Integrated": int(integrated), "Major": compute[0], "Minor": compute[1]}
@@ -140,6 +142,8 @@ class CudaDouble:
             "cuInit": lambda flags: (fine,),
             "cuDeviceGet": lambda index: (fine, index),
             "cuDeviceGetName": lambda length, gpu: (fine, b"Orin (double)".ljust(length, b"\0")),
+            "cuCtxGetCurrent": lambda: (fine, self.context),
+            "cuCtxSetCurrent": lambda context: (fine,),
             "cuModuleLoadData": lambda image: (fine, self._handle()),
             "cuModuleGetFunction": lambda module, name: (fine, self._handle()),
             "cuModuleUnload": lambda module: (fine,),

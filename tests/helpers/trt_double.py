@@ -253,7 +253,10 @@ class _Config:
         return _TimingCache(data)
 
     def set_timing_cache(self, cache: _TimingCache, ignore_mismatch: bool) -> bool:
-        return ignore_mismatch or b"foreign" not in cache.data
+        taken = ignore_mismatch or b"foreign" not in cache.data
+        if not taken:
+            SETTINGS.seen["logger"].log(ILogger.Severity.ERROR, "the timing cache is of another device")
+        return taken
 
 
 class _Profile:
@@ -264,9 +267,20 @@ class _Profile:
         self.shapes[input] = (tuple(min), tuple(opt), tuple(max))
 
 
+def init_libnvinfer_plugins(logger: ILogger, namespace: str) -> bool:
+    SETTINGS.seen["own plugins"] = namespace
+    return True
+
+
+def _first(logger: ILogger) -> ILogger:
+    """The logger that is written to: the first one of a process, as the real one does."""
+    first: ILogger = SETTINGS.seen.setdefault("logger", logger)
+    return first
+
+
 class Builder:
     def __init__(self, logger: ILogger) -> None:
-        self._logger = logger
+        self._logger = _first(logger)
 
     def create_network(self, flags: int) -> _Network:
         SETTINGS.seen["flags"] = flags
@@ -304,12 +318,13 @@ class Builder:
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
-        self._logger = logger
+        self._logger = _first(logger)
         if SETTINGS.runtime_error:
-            logger.log(ILogger.Severity.ERROR, SETTINGS.runtime_error)
+            self._logger.log(ILogger.Severity.ERROR, SETTINGS.runtime_error)
 
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
         assert not SETTINGS.runtime_error, "the real one ends the program here"
+        assert SETTINGS.seen.get("own plugins") == "", "a plan with a plugin of its own is refused by the real one"
         head, _, model = plan.partition(b"\n")
         try:
             facts = json.loads(head)

@@ -10,7 +10,7 @@ from lineside.export.ops.native_deform import standard_node
 from lineside.export.ops.table import find_op
 from lineside.runtime.errors import BundleDamaged
 from lineside.runtime.onnx_file import OnnxFile, ints_attribute, text_attribute
-from lineside.runtime.protobuf import NotProtobuf, bytes_field, int_field, read, write
+from lineside.runtime.protobuf import MOST_FIELDS, Field, NotProtobuf, bytes_field, int_field, read, write
 
 DOMAIN = "lineside.ops"
 
@@ -145,3 +145,34 @@ def test_an_attribute_is_replaced_and_a_domain_declared_once() -> None:
 def test_what_is_no_onnx_file_is_named_so(data: bytes) -> None:
     with pytest.raises(BundleDamaged, match="no readable ONNX file"):
         OnnxFile(data)
+
+
+def damaged(*fields: Field) -> bytes:
+    return write([*fields, bytes_field(7, b"")])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        damaged(int_field(8, 5)),  # an operator set that is a number
+        damaged(bytes_field(8, write([int_field(1, 5)]))),  # its domain is a number
+        damaged(bytes_field(8, write([bytes_field(2, b"x")]))),  # its version is text
+        damaged(bytes_field(25, b"\xff")),  # a function that ends in the middle
+        write([bytes_field(7, write([bytes_field(1, write([int_field(4, 1)]))]))]),  # a node whose type is a number
+        write([bytes_field(7, write([bytes_field(1, write([bytes_field(5, b"\x0a\x7f")]))]))]),  # a cut attribute
+        write([bytes_field(7, write([bytes_field(1, write([int_field(1, 1)]))]))]),  # an input that is a number
+    ],
+)
+def test_nonsense_anywhere_is_a_damaged_bundle_at_once(data: bytes) -> None:
+    with pytest.raises(BundleDamaged, match="no readable ONNX file"):
+        OnnxFile(data)
+
+
+def test_a_small_file_cannot_fill_the_memory() -> None:
+    many = b"\x08\x00" * (MOST_FIELDS + 1)
+    with pytest.raises(NotProtobuf, match="more than"):
+        read(many)
+    half = many[: 2 * (MOST_FIELDS // 2 + 2)].replace(b"\x08", b"\x38")
+    graph = write([bytes_field(1, half), bytes_field(1, half)])
+    with pytest.raises(BundleDamaged, match="nodes have more than"):
+        OnnxFile(write([bytes_field(7, graph)]))

@@ -16,9 +16,11 @@ import lineside
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime import Detections, Letterbox, decode
 from lineside.runtime.bundle import open_bundle, write_manifest
-from lineside.runtime.engines.base import Array
+from lineside.runtime.engines import open_engines
+from lineside.runtime.engines.base import Array, EngineOptions
 from lineside.runtime.engines.recorded import save_recording
 from lineside.runtime.errors import BadFrame, BadOption, ContractMismatch, EngineFailed, NonFiniteOutput
+from lineside.runtime.lane import lane_of
 from lineside.runtime.manifest import Thresholds
 from lineside.runtime.preprocess import Preprocessor
 from lineside.runtime.segmenter import Segmenter
@@ -365,6 +367,25 @@ def test_a_closed_model_says_so(bundles: Callable[..., Path]) -> None:
         model(scene())
     with pytest.raises(EngineFailed, match="closed"):
         model.infer(np.ones((1, 3, 64, 64), np.float32))
+
+
+def test_closing_closes_every_lane_although_one_fails(
+    bundles: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = open_bundle(bundles())
+    engines = open_engines("onnxruntime", bundle, EngineOptions(lanes=3))
+    closed: list[int] = []
+    for number, engine in enumerate(engines):
+
+        def close(number: int = number) -> None:
+            closed.append(number)
+            raise EngineFailed("it does not close")
+
+        monkeypatch.setattr(engine, "close", close)
+    model = Segmenter(bundle.manifest, [lane_of(engine, bundle.manifest) for engine in engines], "onnxruntime")
+    with pytest.raises(EngineFailed, match="does not close"):
+        model.close()
+    assert sorted(closed) == [0, 1, 2]
 
 
 def test_closing_waits_for_the_running_call_and_turns_the_waiting_one_away(bundles: Callable[..., Path]) -> None:

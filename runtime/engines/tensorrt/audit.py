@@ -137,7 +137,10 @@ def _convolution(layer: Mapping[str, Any]) -> tuple[str, float] | None:
         return None
     weights, outputs, inputs = layer.get("Weights"), layer.get("Outputs"), layer.get("Inputs")
     if not (
-        isinstance(weights, dict) and isinstance(outputs, list) and isinstance(inputs, list) and outputs and inputs
+        isinstance(weights, dict)
+        and isinstance(outputs, list)
+        and isinstance(inputs, list)
+        and all(isinstance(tensors[0], dict) if tensors else False for tensors in (inputs, outputs))
     ):
         return None
     kind = _type(inputs[0])

@@ -11,14 +11,16 @@ from typing import Any
 
 from lineside.runtime.engines.tensorrt.library import version_of
 from lineside.runtime.engines.tensorrt.logs import Log
-from lineside.runtime.engines.tensorrt.plugin import take_failure
+from lineside.runtime.engines.tensorrt.plugin import register_own, take_failure
 from lineside.runtime.engines.tensorrt.profiles import Profile
 from lineside.runtime.engines.tensorrt.progress import Phases, Tell, monitor
 from lineside.runtime.errors import EngineFailed, EngineUnavailable
 
 __all__ = ["Job", "Result", "build_plan"]
 
-MEMORY_WORDS = ("out of memory", "outofmemory", "cuda_error_out_of_memory", "insufficient memory", "cudaerror 2")
+MEMORY_WORDS = (
+    "out of memory", "outofmemory", "cuda_error_out_of_memory", "insufficient memory", "enough free memory", "cudaerror 2:"
+)  # fmt: skip
 """What TensorRT's errors say when the GPU, or the processor on a Jetson, has no memory left."""
 
 
@@ -70,6 +72,7 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
         EngineUnavailable: TensorRT cannot be started.
     """
     log.clear()
+    register_own(trt, log)
     builder = _builder(trt, log)
     network = builder.create_network(_network_flags(trt, job.standalone))
     parser = trt.OnnxParser(network, log.logger)
@@ -83,12 +86,15 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
     if not job.profile.static or any(side < 0 for side in network.get_input(0).shape):
         _set_profile(builder, config, job)
     cache = _use_timings(config, job.timing)
+    log.errors.clear()  # timings of another GPU are an error that is over; what comes now is the reason
     take_failure()
     plan = builder.build_serialized_network(network, config)
     if watch.stopped is not None:
         raise watch.stopped
     if plan is None:
         failure = take_failure()
+        if failure is not None and not isinstance(failure, Exception):  # Ctrl-C while a plugin was at work
+            raise failure
         raise EngineFailed(_refused(log, trt, str(failure) if failure else "")) from failure
     timing = b"" if cache is None else bytes(memoryview(cache.serialize()))
     return Result(plan=bytes(memoryview(plan)), timing=timing)

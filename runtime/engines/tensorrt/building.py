@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import hashlib
 import time
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from lineside.runtime.engines.tensorrt.logs import Log, open_log
 from lineside.runtime.engines.tensorrt.machine import Machine, open_machine
 from lineside.runtime.engines.tensorrt.memory import workspace_for
 from lineside.runtime.engines.tensorrt.models import Model, choose_model, models
-from lineside.runtime.engines.tensorrt.plans import Stored, building, list_plans, store_plan
+from lineside.runtime.engines.tensorrt.plans import Stored, building, list_plans, now, prefer, read_plan, store_plan
 from lineside.runtime.engines.tensorrt.plugin import launching, register_plugins
 from lineside.runtime.engines.tensorrt.profiles import Profile, profile_for
 from lineside.runtime.engines.tensorrt.progress import Tell
 from lineside.runtime.engines.tensorrt.rewrite import Rewritten, kernels_of, rewrite
 from lineside.runtime.engines.tensorrt.running import deserialise
 from lineside.runtime.engines.tensorrt.sidecar import Precision, Sidecar, Wanted, differences
-from lineside.runtime.errors import BadOption
+from lineside.runtime.errors import BadOption, EngineFailed
 from lineside.runtime.ops.table import find_device_op
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, tell: Tell, machine: Mac
         if there is None:
             stored, warnings = _build(bundle, options, tell, machine, model, profile, changed, folder)
         else:
-            stored, warnings = there, ()
+            stored, warnings = prefer(there), ()
     return _report(bundle, machine, model, changed, stored, there is None, warnings)
 
 
@@ -205,7 +205,7 @@ def _build(
         workspace=options.workspace,
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
         seconds=round(time.monotonic() - begun, 1),
-        built=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds"),
+        built=now(),
         audit=found,
     )
     stored = store_plan(folder, built.plan, sidecar)
@@ -224,7 +224,7 @@ def _inspect(machine: Machine, log: Log, plan: bytes, job: Job) -> str:
     """What the engine inspector says of a plan, as JSON; it knows the sides of a dynamic engine's tensors by a context."""
     engine = deserialise(machine, log, plan)
     inspector = engine.create_engine_inspector()
-    if not job.profile.static:
+    if any(side < 0 for side in engine.get_tensor_shape(job.input)):  # a range of one shape is dynamic too
         context = engine.create_execution_context()
         if context is not None and context.set_input_shape(job.input, job.profile.best):
             inspector.execution_context = context
@@ -259,7 +259,9 @@ def _existing(
             == (model.precision, profile, kernels, options.workspace)
             and own.standalone == (options.standalone or not changed.plugins)
         ):
-            return stored
+            with contextlib.suppress(EngineFailed):  # a damaged one is not there
+                read_plan(stored)
+                return stored
     return None
 
 

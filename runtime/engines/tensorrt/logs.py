@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections import deque
 from functools import cache
 from typing import Any
@@ -13,6 +15,9 @@ __all__ = ["Log", "open_log"]
 KEPT = 40
 """So many of the last messages are kept."""
 
+_LOGS: weakref.WeakSet[Log] = weakref.WeakSet()
+_LOCK = threading.Lock()  # TensorRT writes from several threads
+
 
 class Log:
     """The last errors and warnings.
@@ -20,7 +25,7 @@ class Log:
     Attributes:
         errors: The last errors, oldest first.
         warnings: The last warnings, oldest first.
-        logger: What TensorRT writes to; it lives as long as this does.
+        logger: What TensorRT writes to, one for the whole process.
     """
 
     def __init__(self) -> None:
@@ -45,31 +50,37 @@ class Log:
 def open_log(trt: Any) -> Log:
     """A log, and the logger that writes into it.
 
+    TensorRT keeps the first logger of a process to its end and ignores every later one, so there is one for all logs, and
+    each log gets whatever is said while it is held.
+
     Args:
         trt: The module ``tensorrt``.
     """
     log = Log()
-    log.logger = _logger_class(trt)(log)
-    immortal(log.logger)  # TensorRT keeps the address of the first logger of a process and writes to it to the end
+    log.logger = _logger(trt)
+    with _LOCK:
+        _LOGS.add(log)
     return log
 
 
 @cache
-def _logger_class(trt: Any) -> Any:
-    """A class over TensorRT's own, which can only be named when TensorRT is there."""
+def _logger(trt: Any) -> Any:
+    """The logger of the process; its class is over TensorRT's own, which can only be named when TensorRT is there."""
     severity = trt.ILogger.Severity
     bad, odd = (severity.INTERNAL_ERROR, severity.ERROR), (severity.WARNING,)
 
     class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self, log: Log) -> None:
+        def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self._log = log
 
         def log(self, severity: Any, msg: str) -> None:
             line = " ".join(str(msg).split())
-            if severity in bad:
-                self._log.errors.append(line)
-            elif severity in odd:
-                self._log.warnings.append(line)
+            with _LOCK:
+                logs = list(_LOGS)
+            for log in logs:
+                if severity in bad:
+                    log.errors.append(line)
+                elif severity in odd:
+                    log.warnings.append(line)
 
-    return Logger
+    return immortal(Logger())

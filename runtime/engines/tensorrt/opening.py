@@ -101,12 +101,12 @@ def find_plan(bundle: Bundle, machine: Machine, named: str | None = None) -> Sto
 def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     machine = open_machine(options.device)
     try:
-        stored, why = _stored(bundle, machine, options)
+        stored, plan, why = _stored(bundle, machine, options)
         log = open_log(machine.trt)
         ops = tuple(op for name in stored.sidecar.kernels if (op := find_device_op(name)) is not None)
         with machine.device.current(), launching(machine.device):
             register_plugins(machine.trt, ops, machine.device)
-            engine = deserialise(machine, log, read_plan(stored))
+            engine = deserialise(machine, log, plan)
     except BaseException:
         if options.device is None:
             machine.device.close()
@@ -121,11 +121,12 @@ def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     return engines
 
 
-def _stored(bundle: Bundle, machine: Machine, options: EngineOptions) -> tuple[Stored, str]:
-    """The engine to run, and why that one."""
+def _stored(bundle: Bundle, machine: Machine, options: EngineOptions) -> tuple[Stored, bytes, str]:
+    """The engine to run, its plan, and why that one."""
     try:
-        return find_plan(bundle, machine, options.precision), "the newest engine that fits this machine"
-    except EngineUnavailable as error:
+        stored = find_plan(bundle, machine, options.precision)
+        return stored, read_plan(stored), "the newest engine that fits this machine"
+    except EngineError as error:
         if options.on_mismatch != "rebuild":
             raise
         warnings.warn(f"a TensorRT engine is built now, which takes minutes: {error}", RuntimeWarning, stacklevel=2)
@@ -135,4 +136,5 @@ def _stored(bundle: Bundle, machine: Machine, options: EngineOptions) -> tuple[S
         if precision is None and earlier:
             precision = earlier[0].sidecar.precision
         build_engine(bundle, BuildOptions(precision=precision), lambda share, note: None, machine)
-        return find_plan(bundle, machine, options.precision), f"it was built now, because {error}"
+        stored = find_plan(bundle, machine, options.precision)
+        return stored, read_plan(stored), f"it was built now, because {error}"

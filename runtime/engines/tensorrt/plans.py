@@ -7,6 +7,7 @@ stands beside a plan that is not its own.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import os
 import tempfile
@@ -15,13 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from lineside.runtime import cache
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.tensorrt.sidecar import Sidecar, decode_sidecar, encode_sidecar
 from lineside.runtime.errors import EngineFailed
 from lineside.runtime.locks import lock_folder
 
-__all__ = ["Stored", "building", "folders", "list_plans", "read_plan", "store_plan"]
+__all__ = ["Stored", "building", "folders", "list_plans", "now", "prefer", "read_plan", "store_plan"]
 
 FOLDER = "engines"
 
@@ -42,7 +45,7 @@ class Stored:
 def folders(bundle: Bundle) -> list[Path]:
     """Where plans of a bundle may lie, the first that can be written first; none of them has to be there."""
     content = repr(sorted(bundle.manifest.files.items()))
-    found = [cache.folder() / FOLDER / hashlib.sha256(content.encode()).hexdigest()[:16]]
+    found = [cache.folder() / cache.ENGINES / hashlib.sha256(content.encode()).hexdigest()[:16]]
     if bundle.path.is_dir():
         found.insert(0, bundle.path / FOLDER)
     return found
@@ -144,6 +147,23 @@ def store_plan(folder: Path, plan: bytes, sidecar: Sidecar) -> Stored:
         if other.name != f"{stem}.json":
             _remove_if_replaced(other, sidecar)
     return stored
+
+
+def now() -> str:
+    """The time for a sidecar."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+
+
+def prefer(stored: Stored) -> Stored:
+    """Makes a plan the newest of its bundle, since the newest that fits is what runs; where that cannot be written it stays.
+
+    Args:
+        stored: The plan.
+    """
+    sidecar = msgspec.structs.replace(stored.sidecar, built=now())
+    with contextlib.suppress(OSError):
+        _write(stored.path.with_name(f"{stored.path.name}.json"), encode_sidecar(sidecar))
+    return Stored(stored.path, sidecar)
 
 
 def _remove_if_replaced(path: Path, sidecar: Sidecar) -> None:

@@ -24,9 +24,10 @@ from lineside.runtime.ops.op import DOMAIN, VERSION
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
+    from lineside.runtime.engines.tensorrt.logs import Log
     from lineside.runtime.ops.op import DeviceOp
 
-__all__ = ["FIELD", "launching", "register_plugins", "take_failure"]
+__all__ = ["FIELD", "launching", "register_own", "register_plugins", "take_failure"]
 
 FIELD = "kernels"
 """The one field that is written into a plan: the fingerprint of the kernels."""
@@ -55,6 +56,16 @@ def take_failure() -> BaseException | None:
     failure: BaseException | None = getattr(_running, "failure", None)
     _running.failure = None
     return failure
+
+
+def register_own(trt: Any, log: Log) -> None:
+    """Makes the plugins that TensorRT brings known to its registry: its DeformConv is one, in a build and in a plan.
+
+    Args:
+        trt: The module ``tensorrt``; a second call does nothing.
+        log: Where it writes.
+    """
+    trt.init_libnvinfer_plugins(log.logger, "")
 
 
 def register_plugins(trt: Any, ops: Sequence[DeviceOp], device: Device) -> None:

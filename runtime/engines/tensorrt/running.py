@@ -10,7 +10,7 @@ from lineside.runtime.engines.base import match_outputs
 from lineside.runtime.engines.tensorrt.builder import MEMORY_WORDS
 from lineside.runtime.engines.tensorrt.keeping import immortal
 from lineside.runtime.engines.tensorrt.logs import Log
-from lineside.runtime.engines.tensorrt.plugin import launching, take_failure
+from lineside.runtime.engines.tensorrt.plugin import launching, register_own, take_failure
 from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def deserialise(machine: Machine, log: Log, plan: bytes) -> Any:
     """
     log.clear()
     trt = machine.trt
+    register_own(trt, log)
     try:
         runtime = trt.Runtime(log.logger)
     except TypeError as error:  # the binding's way to say that TensorRT gave none
@@ -58,7 +59,7 @@ def deserialise(machine: Machine, log: Log, plan: bytes) -> Any:
             )
         raise EngineFailed(
             f"TensorRT {machine.version} refuses the plan ({log.reason() or 'it gives no reason'}): build it again with "
-            "`lineside build`"
+            "`lineside build --fresh`"
         )
     return engine
 

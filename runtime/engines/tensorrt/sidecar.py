@@ -40,7 +40,7 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         workspace: Limit of the workspace that was asked for, in MiB; None for none.
         plan_sha256: Hash of the plan.
         seconds: What the build took.
-        built: ISO 8601 time, UTC.
+        built: ISO 8601 time, UTC, when it was built or last asked for: the newest that fits is what runs.
         audit: What the plan's layers say of their precision.
     """
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+MOST_WORKSPACE = 1 << 20
+"""MiB; more than any GPU has, and what TensorRT can still count in bytes."""
+
 
 class Precision(str, Enum):
     """Arithmetic of the model."""
@@ -75,8 +78,8 @@ def command(
     from lineside.runtime.engines.tensorrt.building import BuildOptions, build_engine
     from lineside.runtime.sizing import at_size
 
-    if workspace is not None and workspace < 1:
-        raise BadOption(f"--workspace {workspace}: give MiB, from 1")
+    if workspace is not None and not 1 <= workspace <= MOST_WORKSPACE:
+        raise BadOption(f"--workspace {workspace}: give MiB, from 1 to {MOST_WORKSPACE}")
     if least is not None and not 0 <= least <= 1:
         raise BadOption(f"--least {least}: give a share from 0 to 1")
     options = BuildOptions(

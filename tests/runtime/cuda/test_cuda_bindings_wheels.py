@@ -35,6 +35,7 @@ from lineside.runtime.cuda.hardware import HardwareDevice
 from lineside.runtime.kernels.kernel import Kernel, Launch, Parameter
 
 device = HardwareDevice()
+cuda.context = type(cuda.context)(0xC0)
 with device.current():
     own, pinned, mapped = (device.allocate(64, where) for where in ("device", "pinned", "mapped"))
     stream, other = device.stream(), device.adopt(2)

@@ -70,6 +70,18 @@ def test_dlpack_is_asked_for_our_stream_so_that_the_maker_lets_it_wait(device: H
     assert frame.streams == [stream.handle] and picture.stream is None
 
 
+def test_who_names_no_stream_at_the_first_door_is_asked_at_the_second(device: HostDevice) -> None:
+    stream, frame = device.stream(), Dlpack(device, SCENE)
+    first = Interface(device, SCENE, version=2).__cuda_array_interface__
+    frame.__cuda_array_interface__ = first  # type: ignore[attr-defined]  # both doors, as torch has them
+    assert on_device(frame)
+    np.testing.assert_array_equal(seen(device_picture(frame, device, stream)), SCENE)
+    assert frame.streams == [stream.handle]
+    first["version"] = 3  # says by its silence that there is nothing to wait for
+    device_picture(frame, device, stream)
+    assert frame.streams == [stream.handle]
+
+
 def test_what_keeps_the_memory_is_held(device: HostDevice) -> None:
     frame = Interface(device, SCENE)
     assert device_picture(frame, device, device.stream()).owner is frame

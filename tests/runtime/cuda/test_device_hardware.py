@@ -29,7 +29,10 @@ SCALE = Kernel(
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
-    compiler = SimpleNamespace(compile_ptx=lambda kernel, arch: f"// {kernel.name} for {arch}".encode())
+    compiler = SimpleNamespace(
+        compile_ptx=lambda kernel, arch: f"// {kernel.name} for {arch}".encode(),
+        compile_cubin=lambda kernel, arch: f"code of {kernel.name} for {arch}".encode(),
+    )
     monkeypatch.setitem(sys.modules, "lineside.runtime.kernels.nvrtc", compiler)
     return CudaDouble(monkeypatch)
 
@@ -235,6 +238,31 @@ def test_ptx_that_the_driver_does_not_know(cuda: CudaDouble, device: HardwareDev
     cuda.failing["cuModuleLoadData"] = CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
     with pytest.raises(EngineUnavailable, match=r"driver is too old: loading the kernel scale .*older CUDA"):
         device.load(SCALE)
+    assert cuda.of("cuModuleLoadData") == [(b"// scale for compute_87\0",), (b"code of scale for compute_87",)]
+
+
+def test_a_driver_that_reads_older_ptx_only_takes_finished_code(
+    cuda: CudaDouble, device: HardwareDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(code: bytes) -> tuple[Any, Any]:
+        fits = not code.startswith(b"//")
+        return (CUresult.CUDA_SUCCESS, 5) if fits else (CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION, None)
+
+    monkeypatch.setattr(sys.modules["cuda.bindings.driver"], "cuModuleLoadData", load)
+    assert device.load(SCALE).kernel == SCALE
+    assert [module for module, _ in cuda.of("cuModuleGetFunction")] == [5]
+
+
+def test_a_compiler_without_code_for_the_gpu_leaves_the_drivers_error(
+    cuda: CudaDouble, device: HardwareDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(kernel: Kernel, arch: str) -> bytes:
+        raise EngineFailed("NVRTC does not compile for it")
+
+    monkeypatch.setattr(sys.modules["lineside.runtime.kernels.nvrtc"], "compile_cubin", refuse)
+    cuda.failing["cuModuleLoadData"] = CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+    with pytest.raises(EngineUnavailable, match="driver is too old"):
+        device.load(SCALE)
 
 
 def test_a_refused_launch_passes(cuda: CudaDouble, device: HardwareDevice) -> None:
@@ -288,6 +316,27 @@ def test_a_kernel_that_fails_loses_the_gpu(cuda: CudaDouble, device: HardwareDev
         device.launch(device.stream(), Launch(SCALE, (1, 1, 1), (1, 1, 1), 0, (1, 1, 1.0)))
 
 
+def test_memory_that_the_gpu_cannot_reach_is_given_back(cuda: CudaDouble, device: HardwareDevice) -> None:
+    cuda.failing["cudaHostGetDevicePointer"] = cudaError_t.cudaErrorMemoryAllocation
+    with pytest.raises(EngineFailed, match="out of memory"):
+        device.allocate(64, "mapped")
+    assert len(cuda.of("cudaHostAlloc")) == len(cuda.of("cudaFreeHost")) == 1
+
+
+def test_a_context_of_the_callers_is_current_again_afterwards(cuda: CudaDouble, device: HardwareDevice) -> None:
+    with device.current():
+        pass
+    assert cuda.of("cuCtxSetCurrent") == [], "a thread that had none keeps the GPU"
+    cuda.context = type(cuda.context)(0xC0)
+    with pytest.raises(KeyError), device.current():
+        assert cuda.of("cuCtxSetCurrent") == []
+        raise KeyError
+    assert cuda.of("cuCtxSetCurrent") == [(cuda.context,)]
+    cuda.calls.clear()
+    device.close()
+    assert [name for name in cuda.names() if name.startswith("cuCtx")] == ["cuCtxGetCurrent", "cuCtxSetCurrent"]
+
+
 def test_close_frees_everything_once(cuda: CudaDouble, device: HardwareDevice) -> None:
     stream = device.stream()
     device.allocate(8)
@@ -299,7 +348,7 @@ def test_close_frees_everything_once(cuda: CudaDouble, device: HardwareDevice) -
     device.close()
     device.close()
     del mark
-    freed = [name for name in cuda.names() if name != "cudaSetDevice"]
+    freed = [name for name in cuda.names() if name not in ("cudaSetDevice", "cuCtxGetCurrent")]
     assert sorted(freed) == sorted(
         ["cudaGraphExecDestroy", "cudaEventDestroy", "cudaStreamDestroy", "cuModuleUnload", "cudaFree", "cudaFreeHost"]
     )

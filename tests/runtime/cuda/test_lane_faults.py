@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,12 @@ from lineside.pipelines.frame import Frame
 from lineside.pipelines.graph import Graph
 from lineside.pipelines.segment import Segment
 from lineside.pipelines.sources.memory import Memory
+from lineside.runtime.bundle import open_bundle
 from lineside.runtime.cuda.host import HostDevice
+from lineside.runtime.cuda.host_stream import HostStream
+from lineside.runtime.cuda.runner import DeviceRunner
+from lineside.runtime.engines import open_engines
+from lineside.runtime.engines.base import EngineOptions
 from lineside.runtime.errors import DeviceLost, EngineFailed
 
 pytest.importorskip("onnxruntime")
@@ -126,6 +132,58 @@ def test_a_device_that_is_too_small(path: Path, memory: int) -> None:
         lineside.load(path, engine="host", device=device)(PICTURE)
     device.close()
     assert device.buffers == 0
+
+
+def test_a_lane_that_cannot_be_made_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = HostDevice()
+    made: list[HostStream] = []
+
+    def stream() -> HostStream:
+        if len(made) == 2:  # one of the engines, one of the first slot
+            raise EngineFailed("no more streams")
+        made.append(HostDevice.stream(device))
+        return made[-1]
+
+    monkeypatch.setattr(device, "stream", stream)
+    with pytest.raises(EngineFailed, match="no more streams"):
+        lineside.load(path, engine="host", device=device)
+    assert len(made) == 2 and device.buffers == 0
+    device.close()
+
+
+class Entered(HostDevice):
+    """Knows whether it is the current one."""
+
+    depth = 0
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+
+def test_closing_needs_the_device_and_goes_on_although_an_engine_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Entered()
+    closed: list[int] = []
+    (runner,) = open_engines("host", open_bundle(path), EngineOptions(device=device))
+    assert isinstance(runner, DeviceRunner) and len(runner.engines) == 2
+    for engine in runner.engines:
+
+        def close(close: Callable[[], None] = engine.close) -> None:
+            closed.append(device.depth)
+            close()
+            raise EngineFailed("it does not close")
+
+        monkeypatch.setattr(engine, "close", close)
+    with pytest.raises(EngineFailed, match="does not close"):
+        runner.close()
+    assert closed == [1, 1] and device.depth == 0 and device.buffers == 0
+    device.close()
 
 
 def test_a_kernel_that_cannot_be_launched(path: Path, device: HostDevice, faults: Faults) -> None:

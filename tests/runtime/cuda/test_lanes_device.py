@@ -17,6 +17,7 @@ from helpers.device_arrays import Dlpack, Interface
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime import Detections
 from lineside.runtime.cuda import frame as frames
+from lineside.runtime.cuda.device import Where
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.cuda.slot import MOST_FRAMES
 from lineside.runtime.cuda.steps import FrameSteps, Limits
@@ -280,6 +281,25 @@ def test_an_integrated_device_copies_nothing(bundles: Callable[..., Path]) -> No
         counters.reset()
         model(scene())
         assert (counters.bytes_to_device, counters.bytes_to_host, counters.graph_launches) == (0, 0, 1)
+    device.close()
+
+
+def test_an_integrated_device_maps_only_what_the_processor_writes_or_reads(
+    bundles: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = HostDevice(integrated=True)
+    asked: list[Where] = []
+    allocate = device.allocate
+
+    def counted(nbytes: int, where: Where = "device") -> object:
+        asked.append(where)
+        return allocate(nbytes, where)
+
+    with lineside.load(bundles(), engine="host", device=device) as model:
+        monkeypatch.setattr(device, "allocate", counted)
+        model(scene())
+        assert asked.count("mapped") == 2, "the picture with its parameters, and the result"
+        assert asked.count("device") == 2, "the tables and the work memory, which a GPU's cache may hold"
     device.close()
 
 

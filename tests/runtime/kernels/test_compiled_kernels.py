@@ -16,7 +16,13 @@ from lineside.runtime import cache
 from lineside.runtime.errors import EngineFailed, EngineUnavailable
 from lineside.runtime.kernels import nvrtc
 from lineside.runtime.kernels.kernel import Kernel, Parameter
-from lineside.runtime.kernels.nvrtc import ARCHITECTURES, compile_ptx, known_architectures, library_version
+from lineside.runtime.kernels.nvrtc import (
+    ARCHITECTURES,
+    compile_cubin,
+    compile_ptx,
+    known_architectures,
+    library_version,
+)
 from lineside.runtime.kernels.ptx import check_parameters, entry_parameters, ptx_target, ptx_version
 
 
@@ -37,6 +43,16 @@ def test_the_ptx_is_for_the_architecture_and_has_the_parameters(library: Path) -
     assert entry_parameters(ptx, "block_sum") == ("u64", "u64", "u32", "f32")
     assert ptx_version(ptx) == ((8, 5) if library_version(library) == "12.6" else (9, 0))
     assert not ptx.endswith(b"\0")
+
+
+def test_finished_code_is_for_the_very_architecture(library: Path) -> None:
+    code = compile_cubin(BLOCK_SUM, "compute_87", library)
+    assert (
+        code.startswith(b"\x7fELF") and b"block_sum" in code and code != compile_cubin(BLOCK_SUM, "compute_89", library)
+    )
+    assert compile_cubin(BLOCK_SUM, "compute_87", library) == code
+    with pytest.raises(EngineFailed, match="does not compile for compute_88|does not compile for compute_50"):
+        compile_cubin(BLOCK_SUM, "compute_88" if library_version(library) == "12.6" else "compute_50", library)
 
 
 def test_cuda_bindings_give_the_same_ptx_as_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

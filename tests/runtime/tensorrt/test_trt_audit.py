@@ -84,3 +84,8 @@ def test_what_is_fused_is_counted_and_nothing_is_claimed_of_it() -> None:
 def test_what_is_not_the_inspectors_json_fails(said: str) -> None:
     with pytest.raises(CheckFailed, match="cannot be read"):
         audit(said, "fp16")
+
+
+def test_tensors_that_are_only_names_are_not_seen() -> None:
+    layer = {**convolution("Half"), "Inputs": ["x"], "Outputs": ["y"]}
+    assert audit(json.dumps({"Layers": [layer]}), "fp16").share is None

@@ -26,6 +26,7 @@ from lineside.runtime.engines import auto, open_engines
 from lineside.runtime.engines.base import EngineOptions
 from lineside.runtime.engines.tensorrt import memory
 from lineside.runtime.engines.tensorrt import plans as plans_module
+from lineside.runtime.engines.tensorrt import plugin as plugin_module
 from lineside.runtime.engines.tensorrt.building import BuildOptions, BuildReport, build_engine
 from lineside.runtime.engines.tensorrt.plans import building, list_plans
 from lineside.runtime.errors import BadOption, CheckFailed, EngineFailed, EngineUnavailable
@@ -133,6 +134,10 @@ def test_timings_of_another_gpu_are_let_go_of(bundle: Path, double: trt_double.S
     build(bundle)
     ((name, _),) = [(p, p.read_bytes()) for p in cache.folder().rglob("timing-*.cache")]
     cache.keep(str(name.relative_to(cache.folder())), b"foreign")
+    double.errors = ("Error Code 209: no kernel image",)
+    with pytest.raises(EngineFailed, match="could not build the engine .Error Code 209"):
+        build(bundle, fresh=True)
+    double.errors = ()
     build(bundle, fresh=True)
     assert cache.fetch(str(name.relative_to(cache.folder()))) == b"timed;"
 
@@ -167,6 +172,18 @@ def test_the_variant_of_the_precision_is_built(bundle: Path, double: trt_double.
     assert len(list_plans(open_bundle(bundle))[0]) == 2
 
 
+def test_what_was_asked_for_last_is_what_runs(bundle: Path, double: trt_double.Settings) -> None:
+    with_variant(bundle)
+    build(bundle, precision="fp32")
+    build(bundle, precision="fp16", least=0.0)
+    assert not build(bundle, precision="fp32").built
+    with load(bundle, "tensorrt") as model:
+        assert ", fp32, " in model.engine_reason
+    assert not build(bundle, precision="fp16", least=0.0).built
+    with load(bundle, "tensorrt") as model:
+        assert ", fp16, " in model.engine_reason
+
+
 def test_a_variant_for_other_engines_is_not(bundle: Path, double: trt_double.Settings) -> None:
     assert build(with_variant(bundle, engines=("onnxruntime",))).precision == "fp32"
 
@@ -197,6 +214,19 @@ def test_a_zip_and_a_folder_that_cannot_be_written_use_the_cache(
     monkeypatch.setattr(plans_module.tempfile, "TemporaryFile", refusing)
     assert Path(build(bundle, fresh=True).engine).is_relative_to(tmp_path / "cache")
     load(bundle, "tensorrt").close()
+
+
+def test_engines_in_the_cache_outlive_smaller_things(
+    tmp_path: Path, bundle: Path, double: trt_double.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "tiny"), "zip", bundle))
+    build(archive)
+    monkeypatch.setattr(cache, "MAX_BYTES", 1)
+    cache.keep("kernels/one", b"1")
+    cache.keep("kernels/two", b"2")
+    assert cache.fetch("kernels/one") is None
+    with load(archive, "tensorrt") as model:
+        assert model.engine_name == "tensorrt"
 
 
 def test_two_builds_at_once_are_refused(bundle: Path, double: trt_double.Settings) -> None:
@@ -244,8 +274,18 @@ def test_what_ends_a_build_comes_out_and_leaves_nothing(
     assert plans(bundle) == []
 
 
-def dynamic_bundle(path: Path) -> Path:
-    folder = tiny_bundle(path, batch=4)
+def test_ctrl_c_in_a_plugin_is_no_failure_of_it(bundle: Path, double: trt_double.Settings) -> None:
+    def interrupted() -> None:
+        plugin_module._running.failure = KeyboardInterrupt()
+
+    double.meanwhile, double.errors = interrupted, ("a plugin gave nothing",)
+    with pytest.raises(KeyboardInterrupt):
+        build(bundle)
+    assert plans(bundle) == []
+
+
+def dynamic_bundle(path: Path, batch: int = 4) -> Path:
+    folder = tiny_bundle(path, batch=batch)
     model = onnx.load(folder / "model.onnx")
     for value in (*model.graph.input, *model.graph.output):
         sides = value.type.tensor_type.shape.dim
@@ -276,6 +316,11 @@ def test_a_dynamic_bundle_gets_one_profile(tmp_path: Path, double: trt_double.Se
                 np.testing.assert_allclose(mine, theirs, atol=1e-5)
     with pytest.raises(EngineUnavailable, match="input size: yours 4x3x160x160, the engine's 1x3x32x32 to"):
         load(folder, "tensorrt", imgsz=160)
+
+
+def test_the_inspector_knows_the_sides_of_a_range_of_one_shape_too(tmp_path: Path, double: trt_double.Settings) -> None:
+    report = build(dynamic_bundle(tmp_path / "dynamic.bundle", batch=1))
+    assert (report.profile, report.audit.share is None) == ("1x3x64x64", False)
 
 
 def test_limits_are_for_dynamic_bundles(bundle: Path, double: trt_double.Settings) -> None:
@@ -369,6 +414,12 @@ def test_a_damaged_plan_is_named_so(bundle: Path, double: trt_double.Settings) -
     plan.write_bytes(data)
     with pytest.raises(EngineFailed, match="is damaged: it is not the file that was built"):
         load(bundle, "tensorrt")
+    assert build(bundle).built  # what the message says helps
+    load(bundle, "tensorrt").close()
+    plan.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match="is built now.*is damaged"):
+        load(bundle, "tensorrt:rebuild").close()
+    load(bundle, "tensorrt").close()
     plan.with_name(f"{plan.name}.json").write_text("{")
     with pytest.raises(EngineUnavailable, match="does not say what the engine beside it is"):
         load(bundle, "tensorrt")
@@ -468,6 +519,7 @@ def test_the_command_prints_what_it_built(
     [
         (["--least", "2"], 2, "give a share from 0 to 1"),
         (["--workspace", "0"], 2, "give MiB, from 1"),
+        (["--workspace", "99999999999999999999"], 2, "give MiB, from 1"),
         (["--from", "12y"], 2, "give one number, such as 640"),
         (["--precision", "fp8"], 2, "fp8"),
         (["--imgsz", "96"], 2, "cannot be changed"),
