@@ -136,7 +136,7 @@ WORDS: dict[str, list[list[str]]] = {
         ["line", "out.mp4", "--seconds", "nan"],
         ["line", "out.mp4", "--seconds", "inf"],
         ["line", "out.mp4", "--width", "-1"],
-        ["line", "/nowhere/at/all.mp4"],
+        ["line", "/proc/nowhere/all.mp4"],
     ],
     "train": [[], ["yolo11n-seg.yaml"], ["x", "y"], ["yolo11n-seg.yaml", "/"], ["yolo11n-seg.yaml", "t", "--set", "x"]],
     "export": [

@@ -30,6 +30,7 @@ COVERED = {
     r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
     r"python benchmarks/runtime\.py( .*)?": "the same",
     r"python benchmarks/station\.py( .*)?": "tests/benchmarks/test_station.py",
+    r"python benchmarks/gpu\.py( .*)?": "tests/benchmarks/test_gpu.py",
     r"lineside zoo --json > benchmarks/results/zoo\.json": "minutes; tests/export/test_zoo_command.py runs it with one model",
     r"python benchmarks/zoo_train\.py": "hours; tests/benchmarks/test_zoo_train.py runs it with a tiny budget",
     r"python benchmarks/zoo_report\.py": "tests/benchmarks/test_zoo_report.py",
@@ -44,6 +45,7 @@ COVERED = {
     r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_served_refusals.py, where GStreamer is",
     r'lineside launch ".* ! own\.py:Alarm .*"': "tests/pipelines/test_own_elements.py writes the block that is shown above it",
     r"lineside export best\.pt -o parts\.bundle --precision .*": "tests/export/precision/test_variants_exported.py",
+    r"lineside build parts\.bundle --precision int8": "the bundle of that export; tests/runtime/tensorrt/test_trt_build.py",
     r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""

@@ -21,6 +21,7 @@ from lineside.pipelines.sources.memory import Memory
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import Array, Engine, EngineOptions
+from lineside.runtime.lane import CpuLane
 from lineside.runtime.segmenter import Segmenter
 
 LONG = 60.0
@@ -55,7 +56,11 @@ def shared(
     engine = Counted(open_engines("onnxruntime", bundle, EngineOptions())[0])
     got: dict[str, dict[int, Frame]] = {name: {} for name in shown}
     runner = Runner()
-    runner.add_model("model", Segment(Segmenter(bundle.manifest, [engine])), patience_ns=patience_ns)
+    runner.add_model(
+        "model",
+        Segment(Segmenter(bundle.manifest, [CpuLane(engine, bundle.manifest)], engine.name)),
+        patience_ns=patience_ns,
+    )
     keep = Keep(takes_failed=True, gate=lambda frame: got[frame.source].__setitem__(frame.sequence, frame))
     runner.add_sink(keep)
     for name, pictures in shown.items():

@@ -258,8 +258,8 @@ def test_nothing_leaks(tmp_path: Path) -> None:
     done = run_script(tmp_path, LEAKS, **tracing)
     counts = [line for line in done.stdout.splitlines() if line != "True"]
     descriptors, tasks, threads = np.array([line.split() for line in counts], int).T
-    # GStreamer keeps a thread or two for later.
-    assert len(counts) == 8 and len(set(descriptors[1:])) == 1 and max(tasks[4:]) <= max(tasks[:4]), counts
+    # GStreamer keeps a thread or two for later, on a busy machine one more; a round that left one would leave four.
+    assert len(counts) == 8 and len(set(descriptors[1:])) == 1 and max(tasks[4:]) <= max(tasks[:4]) + 1, counts
     assert set(threads) == {1}
     assert "object-alive.class" in log.read_text()
     assert [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers.gst import encoded, everything, listening, needs, opened
+from helpers.gst import encoded, listening, needs, opened
 from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.events import Event
 from lineside.pipelines.frame import CAPTURE, READ, Frame
@@ -119,11 +120,13 @@ def test_the_beginning_alone(tmp_path: Path, name: str, element: str) -> None:
 
 
 def test_a_file_with_sound_alone(tmp_path: Path) -> None:
-    needs("wavenc", "audiotestsrc")
+    needs("wavparse")
     path = tmp_path / "sound.wav"
-    with pytest.raises(SourceError, match="ended without a single picture"):
-        everything(f"audiotestsrc num-buffers=5 ! wavenc ! filesink location={path} videotestsrc num-buffers=0")
-    assert path.stat().st_size > 1000
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(8000))
     with pytest.raises(SourceError, match="there is no video in it"):
         read(path)
 
