@@ -1,11 +1,11 @@
-"""Which operators there are, and the way from a node's name back to its operator."""
+"""Which operators the training side has, and the way from a node's name back to its operator."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import cast
 
 from lineside.export.ops.op import CustomOp
+from lineside.runtime.ops.table import find_in
 
 __all__ = ["OPS", "find_op"]
 
@@ -15,7 +15,7 @@ OPS = {
     "ModDeformConv2d": "lineside.export.ops.mod_deform_conv2d:ModDeformConv2d",
     "SelectiveScan": "lineside.export.ops.selective_scan:SelectiveScan",
 }
-"""Class of an operator by its name without configuration."""
+"""Class of an operator by its name without configuration; each one adds to its declaration in `lineside.runtime.ops`."""
 
 
 def find_op(name: str) -> CustomOp | None:
@@ -27,8 +27,4 @@ def find_op(name: str) -> CustomOp | None:
     Returns:
         The operator in that configuration; None where there is none of that name.
     """
-    target = OPS.get(name.partition("_")[0])
-    if target is None:
-        return None
-    module, _, attribute = target.partition(":")
-    return cast("type[CustomOp]", getattr(import_module(module), attribute)).parse(name)
+    return cast("CustomOp | None", find_in(OPS, name))

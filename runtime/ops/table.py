@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import cast
 
 from lineside.runtime.ops.op import DeviceOp
 
-__all__ = ["OPS", "find_device_op"]
+__all__ = ["OPS", "find_device_op", "find_in"]
 
 OPS = {
     "Carafe": "lineside.runtime.ops.carafe:DeviceCarafe",
@@ -27,8 +27,22 @@ def find_device_op(name: str) -> DeviceOp | None:
     Returns:
         The operator in that configuration; None where there is none of that name.
     """
-    target = OPS.get(name.partition("_")[0])
+    return find_in(OPS, name)
+
+
+def find_in(table: Mapping[str, str], name: str) -> DeviceOp | None:
+    """The operator of a node, as the classes of a table declare it.
+
+    Args:
+        table: Class, ``module:attribute``, by name without configuration: `OPS`, or that of the training side.
+        name: Type of the node.
+
+    Returns:
+        The operator in that configuration; None where the table has none of that name.
+    """
+    target = table.get(name.partition("_")[0])
     if target is None:
         return None
     module, _, attribute = target.partition(":")
-    return cast("type[DeviceOp]", getattr(import_module(module), attribute)).parse(name)
+    found: type[DeviceOp] = getattr(import_module(module), attribute)
+    return found.parse(name)

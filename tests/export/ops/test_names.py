@@ -11,7 +11,10 @@ from lineside.export.ops.mod_deform_conv2d import ModDeformConv2d
 from lineside.export.ops.ms_deform_attn import MSDeformAttn
 from lineside.export.ops.op import CustomOp
 from lineside.export.ops.selective_scan import SelectiveScan
+from lineside.export.ops.table import OPS as COMPLETE
 from lineside.export.ops.table import find_op
+from lineside.runtime.ops.table import OPS as DECLARED
+from lineside.runtime.ops.table import find_device_op
 
 SOME, NONE_TOO = st.integers(1, 40), st.integers(0, 40)
 pairs, flag = st.tuples(SOME, SOME), st.booleans()
@@ -23,11 +26,17 @@ OPS = st.one_of(
 )
 
 
+def test_devices_know_every_operator_of_the_training_side_and_no_other() -> None:
+    assert list(COMPLETE) == list(DECLARED)
+
+
 @settings(max_examples=300, deadline=None)
 @given(OPS)
 def test_every_configuration_comes_back_from_its_name(op: CustomOp) -> None:
     assert find_op(op.name) == op
     assert op.body().name == op.name
+    declared = find_device_op(op.name)
+    assert declared is not None and isinstance(op, type(declared)) and declared.name == op.name
 
 
 @settings(max_examples=300, deadline=None)
