@@ -9,6 +9,7 @@ while it executes shows at the next `Device.synchronize` and stays until the dev
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -25,6 +26,9 @@ __all__ = ["Address", "Buffer", "Counters", "Device", "Event", "Function", "Grap
 Where = Literal["device", "pinned", "mapped"]
 """``device``: the device's own memory. ``pinned``: host memory that copies are made from and to. ``mapped``: host memory
 that kernels read and write where it lies, for devices that share one memory with the processor."""
+
+
+_COUNTING = threading.Lock()
 
 
 @dataclass
@@ -49,8 +53,15 @@ class Counters:
 
     def reset(self) -> None:
         """Sets every counter to 0."""
-        for field in fields(self):
-            setattr(self, field.name, 0)
+        with _COUNTING:
+            for field in fields(self):
+                setattr(self, field.name, 0)
+
+    def add(self, **more: int) -> None:
+        """Adds to some counters, from any thread."""
+        with _COUNTING:
+            for name, count in more.items():
+                setattr(self, name, getattr(self, name) + count)
 
 
 class Buffer(Protocol):

@@ -9,23 +9,23 @@ things without a GPU; it is slower than the engine ``onnxruntime``.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lineside.runtime.cuda.device import Address, Counters, Event, Function, Stream, Where
+from lineside.runtime.cuda.host_graph import HostGraph, record_works
 from lineside.runtime.cuda.host_memory import HostBuffer, HostMemory
 from lineside.runtime.cuda.host_stream import Fault, HostEvent, HostStream, Work
+from lineside.runtime.cuda.host_work import HostWork
 from lineside.runtime.errors import EngineFailed
-from lineside.runtime.kernels.limits import check_launch
 
 if TYPE_CHECKING:
     from lineside.runtime.kernels.host import HostFunction
     from lineside.runtime.kernels.kernel import Kernel, Launch
 
-__all__ = ["HostDevice", "HostGraph"]
+__all__ = ["HostDevice"]
 
 _ABANDONED: list[object] = []
 """Memory of devices whose threads did not end: somebody may still write there."""
@@ -41,39 +41,6 @@ class _Loaded:
     def __init__(self, kernel: Kernel, function: HostFunction) -> None:
         self.kernel = kernel
         self.function = function
-
-
-class HostGraph:
-    """A list of work, done by a stream as one.
-
-    Args:
-        device: Where it was captured.
-        works: What was recorded.
-    """
-
-    def __init__(self, device: HostDevice, works: Sequence[Work]) -> None:
-        self._device = weakref.ref(device)
-        self._works: tuple[Work, ...] | None = tuple(works)
-        self._to_host = sum(work.to_host for work in works)
-        self._to_device = sum(work.to_device for work in works)
-
-    def __len__(self) -> int:
-        return len(self._works or ())
-
-    def launch(self, stream: Stream) -> None:
-        """Enqueues all of it.
-
-        Raises:
-            EngineFailed: It was freed, or the device is closed or lost.
-        """
-        device, works = self._device(), self._works
-        if works is None or device is None:
-            raise EngineFailed("this graph was freed: capture it again")
-        device.replay(stream, works, self._to_host, self._to_device)
-
-    def free(self) -> None:
-        """Lets go of it."""
-        self._works = None
 
 
 class HostDevice:
@@ -107,6 +74,7 @@ class HostDevice:
         self.before: Stream | None = None
         self._memory = HostMemory(memory)
         self._inspect = inspect or _nothing
+        self._work = HostWork(self._memory, inspect)
         self._fault = Fault()
         self._loaded: dict[Kernel, _Loaded] = {}
         self._lock = threading.Lock()
@@ -124,7 +92,7 @@ class HostDevice:
         self._ready("memory cannot be allocated")
         self._inspect("allocate")
         buffer = self._memory.allocate(nbytes, where)
-        self._count(allocations=1)
+        self.counters.add(allocations=1)
         return buffer
 
     def stream(self) -> HostStream:
@@ -166,63 +134,26 @@ class HostDevice:
 
     def launch(self, stream: Stream, launch: Launch) -> None:
         """Enqueues a kernel; as `Device.launch`."""
-        name = launch.kernel.name
         self._alive()
-        self._inspect(f"launch {name}")
+        self._inspect(f"launch {launch.kernel.name}")
         self.load(launch.kernel)
-        function = self._loaded[launch.kernel].function
-        check_launch(launch, function.shared)
-        pointers = [
-            int(value)
-            for parameter, value in zip(launch.kernel.parameters, launch.arguments, strict=True)
-            if parameter.kind == "pointer" and value
-        ]
-
-        def run() -> None:
-            for pointer in pointers:
-                if self._memory.find(pointer) is None:
-                    raise RuntimeError(f"an illegal address, {pointer:#x}")
-            try:
-                function(launch)
-            except EngineFailed as error:  # it was not refused but broke while it ran
-                raise RuntimeError(str(error)) from error
-
-        if self._put(stream, Work(name, self._watched(f"run {name}", run))):
-            self._count(launches=1)
+        work = self._work.launch(self._loaded[launch.kernel].function, launch)
+        if self._put(stream, work):
+            self.counters.add(launches=1)
 
     def copy(self, stream: Stream, target: Address, source: Address, nbytes: int) -> None:
         """Enqueues a copy; as `Device.copy`."""
         self._alive()
         self._inspect("copy")
-        to, come = self._memory.range(target, nbytes, "a copy"), self._memory.range(source, nbytes, "a copy")
-        into, out = _address(target), _address(source)
-
-        def run() -> None:
-            if self._memory.find(into, nbytes) is not to or self._memory.find(out, nbytes) is not come:
-                raise RuntimeError("an illegal address: memory of a copy was freed meanwhile")
-            ctypes.memmove(into, out, nbytes)
-
-        work = Work(
-            "a copy",
-            self._watched("run copy", run),
-            to_host=nbytes if come.where == "device" and to.where != "device" else 0,
-            to_device=nbytes if come.where != "device" and to.where == "device" else 0,
-        )
+        work = self._work.copy(target, source, nbytes)
         if self._put(stream, work):
-            self._count(bytes_to_host=work.to_host, bytes_to_device=work.to_device)
+            self.counters.add(bytes_to_host=work.to_host, bytes_to_device=work.to_device)
 
     def fill(self, stream: Stream, target: Address, value: int, nbytes: int) -> None:
         """Enqueues the setting of bytes to a value; as `Device.fill`."""
         self._alive()
         self._inspect("fill")
-        held, into = self._memory.range(target, nbytes, "a fill"), _address(target)
-
-        def run() -> None:
-            if self._memory.find(into, nbytes) is not held:
-                raise RuntimeError("an illegal address: memory that was to be filled was freed meanwhile")
-            ctypes.memset(into, value, nbytes)
-
-        self._put(stream, Work("a fill", self._watched("run fill", run)))
+        self._put(stream, self._work.fill(target, value, nbytes))
 
     def call(self, stream: Stream, label: str, function: Callable[[], None]) -> None:
         """Enqueues a function of the host, which an engine on this device is made of.
@@ -234,42 +165,24 @@ class HostDevice:
                 else loses the device.
         """
         self._alive()
-        self._put(stream, Work(label, self._watched(f"run {label}", function)))
+        self._put(stream, self._work.call(label, function))
 
     def capture(self, stream: Stream, record: Callable[[], None]) -> HostGraph:
         """Makes a graph; as `Device.capture`."""
         self._ready("a graph cannot be captured")
-        mine = _mine(stream)
-        if not mine.idle:
-            raise EngineFailed("a graph cannot be captured on a stream that has work to do: synchronise it first")
-        works: list[Work] = []
-        mine.recording, self._capturing.broken = works, None
-        self._capturing.on = True
+        self._capturing.broken, self._capturing.on = None, True
         try:
-            record()
+            works = record_works(_mine(stream), record)
         finally:
-            mine.recording, self._capturing.on = None, False
+            self._capturing.on = False
         if self._capturing.broken is not None:  # whoever swallowed the error gets no graph all the same
             raise EngineFailed(f"the capture of a graph is void: {self._capturing.broken}")
-        return HostGraph(self, works)
-
-    def replay(self, stream: Stream, works: Sequence[Work], to_host: int, to_device: int) -> None:
-        """Enqueues the work of a graph as one; called by `HostGraph.launch`."""
-        self._alive()
-        self._inspect("graph")
-
-        def run() -> None:
-            for work in works:
-                if not self._fault.lost:
-                    self._do(work)
-
-        if self._put(stream, Work("a graph", run, to_host, to_device)):
-            self._count(graph_launches=1, bytes_to_host=to_host, bytes_to_device=to_device)
+        return HostGraph(works, self._replay, self._fault)
 
     def synchronize(self, stream: Stream) -> None:
         """Waits for a stream; as `Device.synchronize`."""
         self._ready("nothing can be waited for")
-        self._count(synchronisations=1)
+        self.counters.add(synchronisations=1)
         _mine(stream).drain()
 
     def record(self, stream: Stream) -> HostEvent:
@@ -328,24 +241,12 @@ class HostDevice:
         self._memory.clear()
         self._loaded.clear()
 
-    def _do(self, work: Work) -> None:
-        """Does a part of a graph; a loss names that part."""
-        try:
-            work.run()
-        except EngineFailed:
-            raise
-        except BaseException as error:
-            self._fault.lose(work.label, error)
-
-    def _watched(self, label: str, run: Callable[[], None]) -> Callable[[], None]:
-        if self._inspect is _nothing:
-            return run
-
-        def watched() -> None:
-            self._inspect(label)
-            run()
-
-        return watched
+    def _replay(self, stream: Stream, graph: Work) -> None:
+        """Enqueues the work of a graph as one."""
+        self._alive()
+        self._inspect("graph")
+        if self._put(stream, graph):
+            self.counters.add(graph_launches=1, bytes_to_host=graph.to_host, bytes_to_device=graph.to_device)
 
     def _put(self, stream: Stream, work: Work) -> bool:
         """Enqueues or records; whether it was enqueued."""
@@ -353,11 +254,6 @@ class HostDevice:
         recorded = mine.recording is not None
         mine.put(work)
         return not recorded
-
-    def _count(self, **more: int) -> None:
-        with self._lock:
-            for name, count in more.items():
-                setattr(self.counters, name, getattr(self.counters, name) + count)
 
     def _alive(self) -> None:
         if self._closed:
@@ -380,7 +276,3 @@ def _mine(stream: Stream) -> HostStream:
     if not isinstance(stream, HostStream):
         raise EngineFailed("a stream of another device was given: make one with this device")
     return stream
-
-
-def _address(target: Address) -> int:
-    return target if isinstance(target, int) else target.address

@@ -142,8 +142,27 @@ def test_a_kernel_is_compiled_for_this_gpu_once_and_gets_its_arguments(
         struct.pack("<f", 0.5),
     ]
     assert device.counters.launches == 2
-    with pytest.raises(EngineFailed, match="takes 3 arguments and was launched with 1"):
-        device.launch(stream, Launch(SCALE, (1, 1, 1), (1, 1, 1), 0, (1,)))
+
+
+@pytest.mark.parametrize(
+    ("grid", "block", "shared", "arguments", "told"),
+    [
+        ((1, 1, 1), (1, 1, 1), 0, (1,), "takes 3 arguments and got 1"),
+        ((1, 1, 1), (1, 1, 1), 0, (-1, 1, 1.0), "give an address"),
+        ((1, 1, 1), (1, 1, 1), 0, (1, 1 << 40, 1.0), "an int of 32 bits"),
+        ((0, 1, 1), (1, 1, 1), 0, (1, 1, 1.0), r"a grid of \(0, 1, 1\) blocks"),
+        ((1, 1, 65536), (1, 1, 1), 0, (1, 1, 1.0), "65536.*65535.* are possible"),
+        ((1, 1, 1), (64, 32, 1), 0, (1, 1, 1.0), "1024 together"),
+        ((1, 1, 1), (1, 1, 1), 48 << 11, (1, 1, 1.0), "bytes of shared memory"),
+    ],
+)
+def test_what_no_gpu_launches_is_refused_before_the_driver_sees_it(
+    cuda: CudaDouble, device: HardwareDevice, grid: Any, block: Any, shared: int, arguments: Any, told: str
+) -> None:
+    stream = device.stream()
+    with pytest.raises(EngineFailed, match=told):
+        device.launch(stream, Launch(SCALE, grid, block, shared, arguments))
+    assert cuda.of("cuLaunchKernel") == [] and device.counters.launches == 0
 
 
 def test_streams_do_not_wait_for_the_default_one(cuda: CudaDouble, device: HardwareDevice) -> None:

@@ -1,0 +1,115 @@
+"""Kernels in a GPU: compiled for it once, loaded, and launched with their arguments as CUDA takes them."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lineside.runtime.errors import EngineError, EngineUnavailable
+from lineside.runtime.kernels.limits import check_launch
+
+if TYPE_CHECKING:
+    from lineside.runtime.cuda.hardware_calls import Calls
+    from lineside.runtime.kernels.kernel import Kernel, Launch
+
+__all__ = ["HardwareKernels"]
+
+_C_TYPES: dict[str, Callable[[Any], Any]] = {"pointer": ctypes.c_void_p, "int": ctypes.c_int32, "float": ctypes.c_float}
+
+
+@dataclass
+class _Loaded:
+    """A kernel in the device.
+
+    Attributes:
+        kernel: Its declaration.
+    """
+
+    kernel: Kernel
+    module: Any
+    function: Any
+
+
+class HardwareKernels:
+    """The kernels that a GPU holds.
+
+    Args:
+        calls: The way to CUDA.
+        arch: What they are compiled for, such as ``compute_87``.
+    """
+
+    def __init__(self, calls: Calls, arch: str) -> None:
+        self._calls = calls
+        self._arch = arch
+        self._lock = threading.Lock()
+        self._loaded: dict[Kernel, _Loaded] = {}
+
+    def load(self, kernel: Kernel) -> _Loaded:
+        """The kernel in the device, compiled and loaded once.
+
+        Raises:
+            EngineUnavailable: There is no compiler, or the driver is too old for what it makes.
+            EngineFailed: It does not compile, or CUDA refuses.
+        """
+        found = self._loaded.get(kernel)
+        if found is not None:
+            return found
+        self._calls.ready("a kernel cannot be loaded")
+        from lineside.runtime.kernels.nvrtc import compile_ptx
+
+        ptx = compile_ptx(kernel, self._arch).rstrip(b"\0") + b"\0"
+        with self._lock:
+            found = self._loaded.get(kernel)
+            if found is None:
+                module = self._module(kernel, ptx)
+                find, name = self._calls.driver.cuModuleGetFunction, kernel.name.encode()
+                function = self._calls(find, f"finding the kernel {kernel.name}", module, name)
+                found = self._loaded[kernel] = _Loaded(kernel, module, function)
+        return found
+
+    def launch(self, stream: int, launch: Launch) -> None:
+        """Enqueues a kernel.
+
+        Args:
+            stream: Handle of the stream.
+            launch: What to run.
+
+        Raises:
+            EngineFailed: No GPU launches that, or CUDA refuses; else as `load`.
+        """
+        check_launch(launch)
+        function = self.load(launch.kernel).function
+        values = [
+            _C_TYPES[parameter.kind](value)
+            for parameter, value in zip(launch.kernel.parameters, launch.arguments, strict=True)
+        ]
+        # Kept alive until the call is over: CUDA copies the values within it, in a capture too.
+        pointers = (ctypes.c_void_p * max(1, len(values)))(*(ctypes.addressof(value) for value in values))
+        self._calls(
+            self._calls.driver.cuLaunchKernel,
+            f"the launch of {launch.kernel.name}",
+            function, *launch.grid, *launch.block, launch.shared, stream, ctypes.addressof(pointers), 0,
+        )  # fmt: skip
+
+    def clear(self) -> None:
+        """Takes all of them out of the device; what CUDA says to it does not matter any more."""
+        for loaded in self._loaded.values():
+            self._calls.driver.cuModuleUnload(loaded.module)
+        self._loaded.clear()
+
+    def _module(self, kernel: Kernel, ptx: bytes) -> Any:
+        """A kernel's code in the device. A driver that is older than NVRTC may not read PTX and yet take finished code."""
+        load, what = self._calls.driver.cuModuleLoadData, f"loading the kernel {kernel.name}"
+        try:
+            return self._calls(load, what, ptx)
+        except EngineUnavailable as older:
+            from lineside.runtime.kernels.nvrtc import compile_cubin
+
+            try:
+                cubin = compile_cubin(kernel, self._arch)
+            except EngineError:
+                raise older from None
+            return self._calls(load, what, cubin)
