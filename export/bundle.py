@@ -6,50 +6,42 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
 import onnx
 from torch import nn
 
-from lineside.export.block_limits import refuse_free_size, refuse_large_maps
-from lineside.export.blocks import load_blocks
-from lineside.export.class_paths import class_paths
-from lineside.export.cut import WeightsStorage, cut_tail, fused, rounded_to_fp16
+from lineside.export.cut import WeightsStorage, fused, rounded_to_fp16
 from lineside.export.gate_pictures import gate_pictures
-from lineside.export.graph.finish import Sides, finish
-from lineside.export.graph.folds import FOLDS
-from lineside.export.graph.half_weights import STORE_HALF
-from lineside.export.graph.passes import PassRecord, run_passes
-from lineside.export.graph.simplify import SIMPLIFY, SIMPLIFY_DYNAMIC
-from lineside.export.heads import END2END_ROWS, find_head
+from lineside.export.graph.build import build_graph, opset_of
+from lineside.export.graph.passes import PassRecord
 from lineside.export.oldest_onnxruntime import oldest_onnxruntime
-from lineside.export.ops.declare import DECLARE, used_ops
-from lineside.export.ops.native_deform import NATIVE_DEFORM, NATIVE_OPSET, Deform
-from lineside.export.outdated import require_current
+from lineside.export.ops.declare import used_ops
+from lineside.export.ops.native_deform import Deform
 from lineside.export.parity.budget import FP32, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
 from lineside.export.parity.trials import Trial, another_shape
+from lineside.export.pictures import Picture
 from lineside.export.precision.add import add_variants
 from lineside.export.precision.choice import PrecisionChoice
 from lineside.export.precision.report import PrecisionReport
 from lineside.export.prove import STEPS, Progress, prove
-from lineside.export.provenance import checkpoint_facts, provenance_of, tool_versions
+from lineside.export.provenance import provenance_of, tool_versions
 from lineside.export.settle import settle
 from lineside.export.staging import check_target, staged
-from lineside.export.trace import INPUT, OPSET, free_sides, to_onnx
-from lineside.export.ultra import is_structure, load_model
+from lineside.export.subject import Subject, load_subject
+from lineside.export.trace import INPUT
+from lineside.export.ultra import is_structure
 from lineside.runtime.contract import HeadContract, InputContract
 from lineside.runtime.errors import BadOption
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.verify import VerifyReport
 
-__all__ = ["MODEL", "Exported", "build_graph", "export_bundle"]
+__all__ = ["MODEL", "Exported", "export_bundle"]
 
 MODEL = "model.onnx"
-DEFAULT_IMGSZ = 640
 
 TIE_SCORE = 1e-6
 """Probabilities that come out of a graph, as of an end-to-end head, are known to about 1e-7."""
@@ -74,6 +66,17 @@ class Exported:
     verified: VerifyReport
     passes: tuple[PassRecord, ...]
     precision: PrecisionReport | None = None
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the graph is to be like; fields as the arguments of `export_bundle`."""
+
+    batch: int
+    end2end: bool
+    dynamic: bool
+    storage: WeightsStorage
+    deform: Deform
 
 
 def export_bundle(
@@ -134,139 +137,82 @@ def export_bundle(
         )
     precision = precision or PrecisionChoice()
     precision.check()
-    target = Path(out)
+    target, weights, form = Path(out), os.fspath(weights), _Form(batch, end2end, dynamic, storage, deform)
     check_target(target, force)
-    weights = os.fspath(weights)
     update(0, STEPS, f"loading {weights}")
-    blocks = load_blocks(modules, [path.module for path in class_paths(weights)])
-    model = load_model(weights, safe=safe, blocks=blocks)
-    require_current(model, weights, blocks)
-    facts = checkpoint_facts(weights, safe, blocks)
-    size = imgsz or (facts.imgsz or DEFAULT_IMGSZ,) * 2
-    head = find_head(model, size, end2end).contract
-    if dynamic:
-        refuse_free_size(model)
-    refuse_large_maps(model, size)
-    if end2end and budget.tie_score < TIE_SCORE:
-        budget = msgspec.structs.replace(budget, tie_score=TIE_SCORE)
-    names = _class_names(model, head.classes)
-    chosen = gate_pictures(names, images, budget.pictures)
-    pictures = chosen.gate
+    subject = load_subject(weights, imgsz, end2end=end2end, dynamic=dynamic, modules=modules, safe=safe)
+    pictures = gate_pictures(subject.names, images, budget.pictures)
     if is_structure(weights):
-        settle(model, chosen.settling)
-    total = STEPS + len(pictures) * (2 if dynamic else 1)
-    update(1, total, f"tracing at {size[0]}x{size[1]}, batch {batch}")
-    plain = fused(model, end2end)
-    exact = rounded_to_fp16(plain) if storage == "fp16" else model
-    graph, passes = build_graph(exact if storage == "fp16" else plain, head, batch, names, storage, dynamic, deform)
-    manifest = Manifest(
-        name=target.name.removesuffix(".bundle"),
-        task="segment" if head.coefficients else "detect",
-        names=names,
-        input=InputContract(name=INPUT, size=size, batch=batch, dynamic=dynamic),
-        head=head,
-        model=MODEL,
-        weights_storage=storage,
-        opset=_opset(deform),
-        custom_ops=used_ops(graph),
-        min_onnxruntime=oldest_onnxruntime(graph),
-        provenance=provenance_of(weights, model, facts, blocks),
-    )
+        settle(subject.model, pictures.settling)
+    total = STEPS + len(pictures.gate) * (2 if dynamic else 1)
+    update(1, total, f"tracing at {subject.size[0]}x{subject.size[1]}, batch {batch}")
+    exact, graph, passes = _traced(subject, form)
+    manifest = _manifest(target, subject, form, graph)
     with staged(target, force) as folder:
         onnx.save(graph, folder / MODEL)
-        reference = TorchReference(exact, size, end2end)
-        rounding: dict[str, float] = {}
-        if storage == "fp16":
-            rounding = rounding_effect(TorchReference(model, size, end2end), reference, pictures)
-        versions = tool_versions()
-        described = f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
-        described += ", weights rounded to FP16" if storage == "fp16" else ""
+        reference, described, rounding = _reference(subject, form, exact, pictures.gate)
         report, verified, manifest = prove(
-            folder,
-            target,
-            manifest,
-            reference,
-            pictures,
-            chosen.golden,
-            budget,
-            described=described,
-            pictures_from=chosen.described,
-            rounding=rounding,
-            also=[_other_trial(exact, head, batch)] if dynamic else [],
-            update=update,
-        )
+            folder, target, manifest, reference, pictures.gate, pictures.golden, _known_to(budget, end2end),
+            described=described, pictures_from=pictures.described, rounding=rounding,
+            also=[_other_trial(exact, subject.head, batch)] if dynamic else [], update=update,
+        )  # fmt: skip
         variants = None
         if precision.names:
             manifest, variants = add_variants(
-                folder, target, manifest, reference, pictures, precision,
-                described=described, pictures_from=chosen.described,
-                note=lambda text: update(total, total, text),
+                folder, target, manifest, reference, pictures.gate, precision,
+                described=described, pictures_from=pictures.described, note=lambda text: update(total, total, text),
             )  # fmt: skip
     return Exported(target, manifest, report, verified, tuple(passes), variants)
 
 
-def build_graph(
-    model: nn.Module,
-    head: HeadContract,
-    batch: int,
-    names: Sequence[str],
-    storage: WeightsStorage,
-    dynamic: bool = False,
-    deform: Deform = "portable",
-) -> tuple[onnx.ModelProto, list[PassRecord]]:
-    """Turns a fused model into the graph of a bundle.
+def _traced(subject: Subject, form: _Form) -> tuple[nn.Module, onnx.ModelProto, list[PassRecord]]:
+    """The model that the bundle must agree with, the graph of the bundle, and what was done to that."""
+    plain = fused(subject.model, form.end2end)
+    exact, shipped = subject.model, plain
+    if form.storage == "fp16":
+        exact = shipped = rounded_to_fp16(plain)
+    graph, passes = build_graph(
+        shipped, subject.head, form.batch, subject.names, form.storage, form.dynamic, form.deform
+    )
+    return exact, graph, passes
 
-    Args:
-        model: A fused model; for ``fp16`` storage one whose weights are rounded.
-        head: Its head contract.
-        batch: Pictures per run.
-        names: Class names, left in the file's metadata.
-        storage: Element type in which weights are stored.
-        dynamic: Leave batch, height and width free.
-        deform: Form of deformable convolutions; see `export_bundle`.
 
-    Returns:
-        The graph, and what each pass did.
-
-    Raises:
-        ExportError: An operator has no ONNX form, or a pass did not keep its promise.
-    """
-    shape = (batch, 3, *head.input_size)
-    rows = min(END2END_ROWS, head.anchors)
-    known = [tuple(rows if side is None else side for side in sides) for sides in head.output_shapes(batch)]
-    sides: dict[str, Sides] = dict(zip((INPUT, *head.output_names), (shape, *known), strict=True))
-    if dynamic:
-        sides = {name: free_sides(side, head.input_size) for name, side in zip(sides, (shape, *known), strict=True)}
-    metadata = {"head": head.kind, "names": repr(dict(enumerate(names))), "imgsz": repr(list(head.input_size))}
-    cut = cut_tail(model, head.input_size, head.kind == "end2end")
-    traced = to_onnx(cut, shape, head.output_names, _opset(deform), free=sides if dynamic else None)
-    outputs = {name: sides[name] for name in head.output_names}
-    return run_passes(
-        traced,
-        [
-            SIMPLIFY_DYNAMIC if dynamic else SIMPLIFY,
-            *FOLDS,
-            *([STORE_HALF] if storage == "fp16" else []),
-            *([NATIVE_DEFORM] if deform == "native" else []),
-            DECLARE,
-            finish(sides[INPUT], outputs, metadata),
-        ],
+def _manifest(target: Path, subject: Subject, form: _Form, graph: onnx.ModelProto) -> Manifest:
+    """The manifest, without hashes of the files."""
+    return Manifest(
+        name=target.name.removesuffix(".bundle"),
+        task="segment" if subject.head.coefficients else "detect",
+        names=subject.names,
+        input=InputContract(name=INPUT, size=subject.size, batch=form.batch, dynamic=form.dynamic),
+        head=subject.head,
+        model=MODEL,
+        weights_storage=form.storage,
+        opset=opset_of(form.deform),
+        custom_ops=used_ops(graph),
+        min_onnxruntime=oldest_onnxruntime(graph),
+        provenance=provenance_of(subject.weights, subject.model, subject.facts, subject.blocks),
     )
 
 
-def _opset(deform: Deform) -> int:
-    """Opset of the graph: that of every export, unless an operator of a later one is asked for."""
-    return NATIVE_OPSET if deform == "native" else OPSET
+def _reference(
+    subject: Subject, form: _Form, exact: nn.Module, pictures: Sequence[Picture]
+) -> tuple[TorchReference, str, dict[str, float]]:
+    """What the bundle must agree with, that in words, and what rounding the weights changed of it."""
+    versions = tool_versions()
+    described = f"torch {versions.get('torch', '?')}, ultralytics {versions.get('ultralytics', '?')}"
+    reference = TorchReference(exact, subject.size, form.end2end)
+    if form.storage == "fp32":
+        return reference, described, {}
+    rounding = rounding_effect(TorchReference(subject.model, subject.size, form.end2end), reference, pictures)
+    return reference, f"{described}, weights rounded to FP16", rounding
+
+
+def _known_to(budget: Budget, end2end: bool) -> Budget:
+    """The budget, with scores that are on a par where the graph cannot tell them apart."""
+    return msgspec.structs.replace(budget, tie_score=max(budget.tie_score, TIE_SCORE)) if end2end else budget
 
 
 def _other_trial(model: nn.Module, head: HeadContract, batch: int) -> Trial:
     """The second shape at which a dynamic bundle must agree with torch."""
     size, count = another_shape(head.input_size, batch, head.strides[-1])
     return Trial(size, count, TorchReference(model, size))
-
-
-def _class_names(model: nn.Module, classes: int) -> tuple[str, ...]:
-    """Class names in the order of the head."""
-    found = cast(Any, getattr(model, "names", None)) or {}
-    table = dict(enumerate(found)) if isinstance(found, (list, tuple)) else dict(found)
-    return tuple(str(table.get(index, index)) for index in range(classes))

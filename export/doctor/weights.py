@@ -12,7 +12,6 @@ import onnx
 from torch import nn
 
 from lineside.export.blocks import UserBlocks, load_blocks
-from lineside.export.bundle import DEFAULT_IMGSZ, build_graph
 from lineside.export.checkpoint import safe_copy, warn_of_pickle
 from lineside.export.class_paths import class_paths, foreign, installed, missing
 from lineside.export.cut import cut_tail, fused
@@ -25,10 +24,12 @@ from lineside.export.doctor.rule import BLOCKING, Finding, Rule, apply
 from lineside.export.doctor.rules.operators import TORCH
 from lineside.export.doctor.subject import GraphSubject, ModuleSubject, WeightsSubject
 from lineside.export.doctor.target import Target
+from lineside.export.graph.build import build_graph
 from lineside.export.heads import find_head, supported_heads
 from lineside.export.hostile_names import hostile
 from lineside.export.ops.native_deform import Deform
 from lineside.export.provenance import checkpoint_facts
+from lineside.export.subject import DEFAULT_IMGSZ
 from lineside.export.trace import to_onnx
 from lineside.export.ultra import is_structure, load_model, prepare
 from lineside.runtime.errors import ExportError, LinesideError

@@ -9,8 +9,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from lineside.export.bundle import build_graph
 from lineside.export.cut import cut_tail, fused
+from lineside.export.graph.build import build_graph
 from lineside.export.heads import find_head
 from lineside.export.ops.declare import used_ops
 from lineside.export.ultra import load_model

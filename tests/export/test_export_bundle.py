@@ -16,8 +16,7 @@ from torch import nn
 import lineside
 from lineside import cli
 from lineside.cli.export import input_size
-from lineside.export import bundle as exporting
-from lineside.export import gate_pictures
+from lineside.export import gate_pictures, subject
 from lineside.export import prove as proving
 from lineside.export.bundle import export_bundle
 from lineside.export.cut import fused, rounded_to_fp16
@@ -153,7 +152,7 @@ class TestRefused:
                 model.model[-1].cv3[0][-1].bias[0] = float("nan")
             return model
 
-        monkeypatch.setattr(exporting, "load_model", broken)
+        monkeypatch.setattr(subject, "load_model", broken)
         with pytest.raises(CheckFailed, match="NaN"):
             export_bundle("yolo11n-seg.yaml", tmp_path / "x.bundle", imgsz=(64, 64))
         assert not list(tmp_path.iterdir())
@@ -248,7 +247,7 @@ class TestAllOrNothing:
         def never(*_: Any, **__: Any) -> nn.Module:
             raise AssertionError("loaded the weights")
 
-        monkeypatch.setattr(exporting, "load_model", never)
+        monkeypatch.setattr(subject, "load_model", never)
         assert cli.main(["export", "yolo11n-seg.yaml", "-o", str(tmp_path)]) == 2
         assert "exists already" in capsys.readouterr().err
 

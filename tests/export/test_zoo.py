@@ -18,8 +18,9 @@ import torch
 import lineside
 from helpers.zoo import MODELS, checkpoint, labelled_batch, scaled, trained_a_little
 from lineside.export import gate_pictures
-from lineside.export.bundle import build_graph, export_bundle
+from lineside.export.bundle import export_bundle
 from lineside.export.cut import fused
+from lineside.export.graph.build import build_graph
 from lineside.export.heads import find_head
 from lineside.export.pictures import drawn_pictures
 from lineside.export.settle import settle

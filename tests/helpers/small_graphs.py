@@ -17,8 +17,8 @@ def small_graph(name: str) -> onnx.ModelProto:
     """The graph of a model such as ``yolo11n-seg-dcn.yaml``; it is not to be changed."""
     import torch
 
-    from lineside.export.bundle import build_graph
     from lineside.export.cut import fused
+    from lineside.export.graph.build import build_graph
     from lineside.export.heads import find_head
     from lineside.export.pictures import drawn_pictures
     from lineside.export.settle import settle

@@ -26,8 +26,8 @@ def zoo_graph(name: str, side: int = SIDE) -> onnx.ModelProto:
     """
     import torch
 
-    from lineside.export.bundle import build_graph
     from lineside.export.cut import fused
+    from lineside.export.graph.build import build_graph
     from lineside.export.heads import find_head
     from lineside.export.ultra import load_model
 

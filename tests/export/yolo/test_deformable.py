@@ -17,9 +17,10 @@ import torch
 
 from helpers.random_weights import picture, randomised
 from helpers.zoo import labelled_batch, trained_a_little
-from lineside.export.bundle import build_graph, export_bundle
+from lineside.export.bundle import export_bundle
 from lineside.export.cut import cut_tail, fused
 from lineside.export.gate_pictures import gate_pictures
+from lineside.export.graph.build import build_graph
 from lineside.export.graph.passes import run_passes
 from lineside.export.graph.simplify import SIMPLIFY
 from lineside.export.heads import find_head

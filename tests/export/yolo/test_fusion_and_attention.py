@@ -16,8 +16,8 @@ import torch
 
 from helpers.random_weights import picture, randomised
 from helpers.zoo import labelled_batch, trained_a_little
-from lineside.export.bundle import build_graph
 from lineside.export.cut import cut_tail, fused
+from lineside.export.graph.build import build_graph
 from lineside.export.heads import find_head
 from lineside.export.ops.op import DOMAIN
 from lineside.export.ultra import load_model

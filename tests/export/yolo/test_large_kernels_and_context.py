@@ -15,8 +15,8 @@ import torch
 
 from helpers.random_weights import picture, randomised
 from helpers.zoo import labelled_batch, trained_a_little
-from lineside.export.bundle import build_graph
 from lineside.export.cut import cut_tail, fused, put_deploy_forms
+from lineside.export.graph.build import build_graph
 from lineside.export.heads import find_head
 from lineside.export.modules.unireplknet import DilatedReparamBlock, UniRepLKNet, UniRepLKNetBlock
 from lineside.export.ultra import load_model

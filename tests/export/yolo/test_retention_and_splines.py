@@ -14,8 +14,8 @@ import yaml
 
 from helpers.random_weights import picture, randomised
 from helpers.zoo import labelled_batch
-from lineside.export.bundle import build_graph
 from lineside.export.cut import cut_tail, fused
+from lineside.export.graph.build import build_graph
 from lineside.export.heads import find_head
 from lineside.export.modules.fast_kan import FastKANConv2d
 from lineside.export.modules.rmt import MaSA, MaSAd, RetBlock
