@@ -138,13 +138,22 @@ class HardwareDevice:
         return _Handle(handle)
 
     def reaches(self, address: int, nbytes: int) -> bool:
-        """Whether an address is memory of this GPU, or memory that every device reaches; as `Device.reaches`."""
+        """Whether an address is memory of this GPU, or memory that every device reaches; as `Device.reaches`.
+
+        Memory of another context on the same GPU is as far away as that of another GPU.
+        """
         cuda = self._cuda
         found = self._calls(cuda.cudaPointerGetAttributes, "cudaPointerGetAttributes", address)
         kinds = cuda.cudaMemoryType
         if int(found.type) == int(kinds.cudaMemoryTypeDevice):
-            return bool(found.device == self._index)
+            return bool(found.device == self._index) and self._of_this_context(address)
         return int(found.type) == int(kinds.cudaMemoryTypeManaged) or bool(int(found.devicePointer or 0) == address)
+
+    def _of_this_context(self, address: int) -> bool:
+        """Whether memory of the GPU belongs to the current context, or, as memory of a pool, to none."""
+        kind = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
+        context = self._calls(self._driver.cuPointerGetAttribute, "cuPointerGetAttribute", kind, address)
+        return int(context) in (0, int(self._calls(self._driver.cuCtxGetCurrent, "cuCtxGetCurrent")))
 
     def load(self, kernel: Kernel) -> Function:
         """Compiles a kernel for this GPU; as `Device.load`."""

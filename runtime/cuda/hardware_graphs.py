@@ -1,11 +1,13 @@
 """Graphs of CUDA's: captured in one thread, instantiated once, launched as one.
 
-The capture is thread-local, so that other threads may allocate meanwhile. What its own thread does beside it counts:
-CUDA makes the capture void where that frees memory, for instance.
+The capture is thread-local, so that other threads may allocate meanwhile. What its own thread does beside it counts: CUDA
+makes the capture void where that frees memory. Python's collector of garbage would do so at any moment, in the name of
+whatever picture of another library it happens to find, so it waits until the capture is over.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,31 @@ if TYPE_CHECKING:
     from lineside.runtime.cuda.hardware_calls import Calls
 
 __all__ = ["HardwareGraph", "HardwareGraphs"]
+
+
+class _NoCollection:
+    """While it is entered, by any number of threads, Python's collector of garbage does not run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._before:
+                gc.enable()
+
+
+_NO_COLLECTION = _NoCollection()
 
 
 class HardwareGraph:
@@ -74,18 +101,9 @@ class HardwareGraphs:
         """Makes a graph of what ``record`` enqueues; as `Device.capture`."""
         calls, cuda = self._calls, self._calls.runtime
         calls.ready("a graph cannot be captured")
-        mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        calls(cuda.cudaStreamBeginCapture, "cudaStreamBeginCapture", stream, mode)
-        copied = self._recording[stream] = {}
-        try:
-            with calls.capturing():
-                record()
-        except BaseException:
-            cuda.cudaGraphDestroy(cuda.cudaStreamEndCapture(stream)[1])  # what it says does not matter any more
-            raise
-        finally:
-            del self._recording[stream]
-        graph = calls(cuda.cudaStreamEndCapture, "the capture of a graph", stream)
+        copied: dict[str, int] = {}
+        with _NO_COLLECTION:
+            graph = self._recorded(stream, record, copied)
         try:
             executable = calls(cuda.cudaGraphInstantiate, "cudaGraphInstantiate", graph, 0)
         finally:
@@ -94,6 +112,22 @@ class HardwareGraphs:
             self._executables[id(executable)] = executable
         copied.pop("launches", None)  # a graph is launched as one
         return HardwareGraph(self, executable, copied)
+
+    def _recorded(self, stream: int, record: Callable[[], None], copied: dict[str, int]) -> Any:
+        """The ``cudaGraph_t`` of what is enqueued; ``copied`` counts it."""
+        calls, cuda = self._calls, self._calls.runtime
+        mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        calls(cuda.cudaStreamBeginCapture, "cudaStreamBeginCapture", stream, mode)
+        self._recording[stream] = copied
+        try:
+            with calls.capturing():
+                record()
+        except BaseException:
+            cuda.cudaGraphDestroy(cuda.cudaStreamEndCapture(stream)[1])  # what it says does not matter any more
+            raise
+        finally:
+            del self._recording[stream]
+        return calls(cuda.cudaStreamEndCapture, "the capture of a graph", stream)
 
     def launch(self, stream: int, executable: Any, copied: dict[str, int]) -> None:
         """Launches a graph; called by the graph."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lineside.runtime.errors import EngineError, EngineUnavailable
+from lineside.runtime.errors import DeviceLost, EngineError, EngineUnavailable
 from lineside.runtime.kernels.limits import check_launch
 
 if TYPE_CHECKING:
@@ -109,7 +109,22 @@ class HardwareKernels:
             from lineside.runtime.kernels.nvrtc import compile_cubin
 
             try:
-                cubin = compile_cubin(kernel, self._arch)
+                return self._calls(load, what, compile_cubin(kernel, self._arch))
+            except DeviceLost:
+                raise
             except EngineError:
-                raise older from None
-            return self._calls(load, what, cubin)
+                raise self._too_new(older) from older
+
+    def _too_new(self, error: EngineUnavailable) -> EngineUnavailable:
+        """What to do where the driver takes neither PTX nor finished code of this NVRTC."""
+        from lineside.runtime.kernels.nvrtc import library_version
+
+        number = int(self._calls(self._calls.runtime.cudaDriverGetVersion, "cudaDriverGetVersion"))
+        major, driver = number // 1000, f"{number // 1000}.{number % 1000 // 10}"
+        package = "nvidia-cuda-nvrtc" if major > 12 else "nvidia-cuda-nvrtc-cu12"
+        return EngineUnavailable(
+            f"the NVIDIA driver is too old: it knows CUDA up to {driver}, and NVRTC {library_version()} compiles the kernels "
+            f"({str(error).removeprefix('the NVIDIA driver is too old: ').partition(';')[0]}). Update the driver (JetPack on "
+            f"a Jetson), or take the NVRTC of its CUDA: pip uninstall nvidia-cuda-nvrtc, then pip install "
+            f"'{package}=={driver}.*' 'cuda-bindings=={major}.*'"
+        )

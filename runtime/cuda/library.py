@@ -20,11 +20,12 @@ FOR_EVER = frozenset(
     {
         "ILLEGALADDRESS", "LAUNCHFAILURE", "LAUNCHFAILED", "LAUNCHTIMEOUT", "HARDWARESTACKERROR", "ILLEGALINSTRUCTION",
         "MISALIGNEDADDRESS", "INVALIDADDRESSSPACE", "INVALIDPC", "ECCUNCORRECTABLE", "ASSERT", "CONTEXTISDESTROYED",
-        "EXTERNALDEVICE", "DEVICENOTLICENSED", "NVLINKUNCORRECTABLE", "CONTAINED", "TENSORMEMORYLEAK",
+        "EXTERNALDEVICE", "DEVICENOTLICENSED", "NVLINKUNCORRECTABLE", "CONTAINED", "TENSORMEMORYLEAK", "UNKNOWN",
     }
 )  # fmt: skip
 """Errors after which CUDA refuses everything that this process asks, as both of its interfaces spell them, without
-``cudaError`` or ``CUDA_ERROR_`` and the underscores, in capitals."""
+``cudaError`` or ``CUDA_ERROR_`` and the underscores, in capitals. UNKNOWN is one of them because nothing says that it
+passes: a station that took it for a refusal would fail with every frame and never be started again."""
 
 MEMORY = frozenset({"MEMORYALLOCATION", "OUTOFMEMORY"})
 OLD_DRIVER = frozenset(
@@ -88,7 +89,7 @@ class Library:
         if short in OLD_DRIVER:
             return EngineUnavailable(
                 f"the NVIDIA driver is too old: {told}; update the driver (JetPack on a Jetson), or install packages of "
-                "an older CUDA"
+                'an older CUDA: pip install "lineside[tensorrt-cu12]"'
             )
         if short in NO_GPU:
             return EngineUnavailable(f"there is no usable NVIDIA GPU: {told}; look at what nvidia-smi says")
@@ -120,15 +121,21 @@ def open_library() -> Library:
         raise EngineUnavailable(f"cuda-bindings cannot be imported ({error}): {INSTALL}") from error
     library = Library(runtime, driver)
     try:
-        (status,) = driver.cuInit(0)
+        answer = driver.cuInit(0)
     except RuntimeError as error:  # the driver's library is not found
         raise EngineUnavailable(
             f"there is no NVIDIA driver on this machine ({str(error).splitlines()[0]}): install it, in a container start "
             "that with --runtime nvidia or --gpus all, or choose engine='onnxruntime'"
         ) from error
-    if int(status):
-        raise library.error(status, "cuInit")
-    count = library.read(runtime.cudaGetDeviceCount(), "cudaGetDeviceCount")
+    try:
+        library.read(answer, "cuInit")
+        count = library.read(runtime.cudaGetDeviceCount(), "cudaGetDeviceCount")
+    except DeviceLost as error:  # nothing was there yet that could be lost
+        told = str(error).removeprefix("the GPU was lost: ").partition(";")[0]
+        raise EngineUnavailable(
+            f"the NVIDIA driver does not start ({told}): look at what nvidia-smi and dmesg say; its "
+            "kernel modules may be missing (modprobe nvidia-uvm) or of another version, which a restart of the machine cures"
+        ) from error
     if not count:
         raise EngineUnavailable(
             "the NVIDIA driver finds no GPU: look at what nvidia-smi says, or choose engine='onnxruntime'"

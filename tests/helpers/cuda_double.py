@@ -29,6 +29,7 @@ class cudaError_t(enum.IntEnum):  # CUDA's names
     cudaErrorIllegalAddress = 700
     cudaErrorLaunchFailure = 719
     cudaErrorStreamCaptureInvalidated = 901
+    cudaErrorUnknown = 999
 
 
 class CUresult(enum.IntEnum):
@@ -39,6 +40,7 @@ class CUresult(enum.IntEnum):
     CUDA_ERROR_NOT_FOUND = 500
     CUDA_ERROR_LAUNCH_FAILED = 719
     CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803
+    CUDA_ERROR_UNKNOWN = 999
 
 
 class _Pointer(int):
@@ -63,7 +65,10 @@ class CudaDouble:
         sizes: Bytes of each of its arguments.
         memory_type: What any address is: 1 the host's, 2 a device's, 3 managed.
         memory_device: Which device's.
-        context: Current in the calling thread before; 0: none.
+        memory_context: In which it was allocated; 0: in none.
+        context: Current in the calling thread; 0: none.
+        own: The GPU's own, current from ``cudaSetDevice`` on.
+        cuda: What the driver knows.
     """
 
     def __init__(
@@ -79,7 +84,8 @@ class CudaDouble:
         self.kernel_arguments: list[list[bytes]] = []
         self.sizes: list[int] = []
         self.memory_type, self.memory_device = 2, 0
-        self.context = _Pointer(0)
+        self.context, self.own, self.memory_context = _Pointer(0), _Pointer(0xC0DA), _Pointer(0xC0DA)
+        self.cuda = 12040
         self._blocks: dict[int, Any] = {}
         self._handles = itertools.count(0x7000_0000, 0x1000)
         attributes = {"Integrated": int(integrated), "Major": compute[0], "Minor": compute[1]}
@@ -101,7 +107,8 @@ class CudaDouble:
         vars(runtime).update(constants)
         answers: dict[str, Callable[..., tuple[Any, ...]]] = {
             "cudaGetDeviceCount": lambda: (ok, gpus),
-            "cudaSetDevice": lambda index: (ok,),
+            "cudaDriverGetVersion": lambda: (ok, self.cuda),
+            "cudaSetDevice": lambda index: self._enter(self.own, ok),
             "cudaGetDevice": lambda: (ok, 0),
             "cudaDeviceGetAttribute": lambda name, index: (
                 ok,
@@ -138,12 +145,15 @@ class CudaDouble:
         for name, answer in answers.items():
             setattr(runtime, name, self._noted(name, answer, real and getattr(real[0], name)))
         driver.CUresult = CUresult  # type: ignore[attr-defined]
+        kinds_of_pointers = SimpleNamespace(CU_POINTER_ATTRIBUTE_CONTEXT=1)
+        driver.CUpointer_attribute = real[1].CUpointer_attribute if real else kinds_of_pointers  # type: ignore[attr-defined]
         answers = {
             "cuInit": lambda flags: (fine,),
             "cuDeviceGet": lambda index: (fine, index),
             "cuDeviceGetName": lambda length, gpu: (fine, b"Orin (double)".ljust(length, b"\0")),
             "cuCtxGetCurrent": lambda: (fine, self.context),
-            "cuCtxSetCurrent": lambda context: (fine,),
+            "cuCtxSetCurrent": lambda context: self._enter(context, fine),
+            "cuPointerGetAttribute": lambda kind, address: (fine, self.memory_context),
             "cuModuleLoadData": lambda image: (fine, self._handle()),
             "cuModuleGetFunction": lambda module, name: (fine, self._handle()),
             "cuModuleUnload": lambda module: (fine,),
@@ -183,6 +193,10 @@ class CudaDouble:
             return answer(*given)
 
         return call
+
+    def _enter(self, context: _Pointer, answer: Any) -> tuple[Any]:
+        self.context = context
+        return (answer,)
 
     def _handle(self) -> _Pointer:
         return _Pointer(next(self._handles))

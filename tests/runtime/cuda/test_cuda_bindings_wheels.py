@@ -28,7 +28,8 @@ from helpers.cuda_double import CudaDouble
 
 patch = pytest.MonkeyPatch()
 cuda = CudaDouble(patch, real=(runtime, driver))
-patch.setitem(sys.modules, "lineside.runtime.kernels.nvrtc", SimpleNamespace(compile_ptx=lambda kernel, arch: b"// ptx"))
+patch.setitem(sys.modules, "lineside.runtime.kernels.nvrtc", SimpleNamespace(
+    compile_ptx=lambda kernel, arch: b"// ptx", compile_cubin=lambda kernel, arch: b"ELF", library_version=lambda: "13.0"))
 
 from pathlib import Path
 from lineside.runtime.cuda.hardware import HardwareDevice
@@ -51,7 +52,7 @@ with device.current():
     device.wait(stream, device.record(other))
     device.elapsed(device.record(stream), device.record(stream))
     device.synchronize(stream)
-    device.reaches(own.address, 64)
+    assert device.reaches(own.address, 64)
     try:
         device.capture(stream, lambda: 1 / 0)
     except ZeroDivisionError:

@@ -6,8 +6,10 @@ cuda-bindings have everything that is called is checked with their wheels below.
 
 from __future__ import annotations
 
+import gc
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +34,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
     compiler = SimpleNamespace(
         compile_ptx=lambda kernel, arch: f"// {kernel.name} for {arch}".encode(),
         compile_cubin=lambda kernel, arch: f"code of {kernel.name} for {arch}".encode(),
+        library_version=lambda: "13.0",
     )
     monkeypatch.setitem(sys.modules, "lineside.runtime.kernels.nvrtc", compiler)
     return CudaDouble(monkeypatch)
@@ -65,7 +68,17 @@ def test_an_integrated_gpu_is_known_as_one(monkeypatch: pytest.MonkeyPatch) -> N
         ("cuInit", RuntimeError('"cuda" is a library of the driver'), "no NVIDIA driver on this machine.*install it"),
         ("cuInit", CUresult.CUDA_ERROR_NO_DEVICE, "no usable NVIDIA GPU.*nvidia-smi"),
         ("cuInit", CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, "driver is too old.*update the driver"),
-        ("cudaGetDeviceCount", cudaError_t.cudaErrorInsufficientDriver, "driver is too old.*CUDA's words"),
+        (
+            "cudaGetDeviceCount",
+            cudaError_t.cudaErrorInsufficientDriver,
+            "driver is too old.*CUDA's words.*tensorrt-cu12",
+        ),
+        (
+            "cuInit",
+            CUresult.CUDA_ERROR_UNKNOWN,
+            r"driver does not start \(.*cuInit failed with CUDA_ERROR_UNKNOWN.*nvidia-uvm",
+        ),
+        ("cudaGetDeviceCount", cudaError_t.cudaErrorUnknown, "driver does not start.*dmesg"),
         ("cudaGetDeviceCount", cudaError_t.cudaErrorNoDevice, "no usable NVIDIA GPU"),
     ],
 )
@@ -222,6 +235,62 @@ def test_what_would_void_a_capture_is_refused_and_the_capture_ended(
     forbidden[what]()
 
 
+class Picture:
+    """Of another library's: garbage in a circle, which frees memory of the GPU when it is found."""
+
+    def __init__(self, cuda: Any) -> None:
+        self.itself, self.cuda = self, cuda
+
+    def __del__(self) -> None:
+        self.cuda.cudaFree(0x1234)
+
+
+def test_garbage_is_not_collected_within_a_capture(cuda: CudaDouble, device: HardwareDevice) -> None:
+    """CUDA would call the capture void."""
+    stream = device.stream()
+
+    def record() -> None:
+        Picture(sys.modules["cuda.bindings.runtime"])
+        made.extend([] for _ in range(2 * gc.get_threshold()[0]))  # which brings the collector
+
+    made: list[object] = []
+    device.capture(stream, record)
+    gc.collect()
+    names = cuda.names()
+    assert names.index("cudaFree") > names.index("cudaStreamEndCapture")
+
+
+def test_the_collector_is_as_it_was_after_captures_of_several_threads(device: HardwareDevice) -> None:
+    first, second = device.stream(), device.stream()
+    with pytest.raises(ZeroDivisionError):
+        device.capture(first, lambda: 1 / 0 and None)
+    assert gc.isenabled()
+    inside, go, seen = threading.Event(), threading.Event(), list[bool]()
+
+    def long() -> None:
+        inside.set()
+        assert go.wait(10)
+        seen.append(gc.isenabled())
+
+    other = threading.Thread(target=lambda: void(device.capture(first, long)))
+    other.start()
+    assert inside.wait(10)
+    device.capture(second, lambda: None)
+    go.set()
+    other.join(10)
+    assert seen == [False] and gc.isenabled()
+    gc.disable()
+    try:
+        device.capture(first, lambda: None)
+        assert not gc.isenabled(), "somebody wants it so"
+    finally:
+        gc.enable()
+
+
+def void(answer: object) -> None:
+    """Takes an answer that nobody needs."""
+
+
 def test_marks_are_used_again(cuda: CudaDouble, device: HardwareDevice) -> None:
     stream, other = device.stream(), device.stream()
     for _ in range(5):
@@ -241,6 +310,17 @@ def test_what_a_gpu_reaches(cuda: CudaDouble, device: HardwareDevice) -> None:
     assert not device.reaches(0x5000, 10)
 
 
+def test_memory_of_another_context_on_the_same_gpu_is_out_of_reach(cuda: CudaDouble, device: HardwareDevice) -> None:
+    pointer = type(cuda.context)
+    with device.current():
+        assert device.reaches(0x5000, 10)
+        cuda.memory_context = pointer(0xBAD)
+        assert not device.reaches(0x5000, 10)
+        assert cuda.of("cuPointerGetAttribute")[-1] == (1, 0x5000)
+        cuda.memory_context = pointer(0)  # of a pool, which every context of the GPU reaches
+        assert device.reaches(0x5000, 10)
+
+
 # Faults
 
 
@@ -253,9 +333,15 @@ def test_out_of_memory_is_told_with_what_to_do(cuda: CudaDouble, device: Hardwar
     device.allocate(99)
 
 
-def test_ptx_that_the_driver_does_not_know(cuda: CudaDouble, device: HardwareDevice) -> None:
+@pytest.mark.parametrize(
+    ("driver", "remedy"),
+    [(12040, r"'nvidia-cuda-nvrtc-cu12==12.4.\*' 'cuda-bindings==12.\*'"), (13000, "'nvidia-cuda-nvrtc==13.0.*'")],
+)
+def test_code_that_the_driver_does_not_know(cuda: CudaDouble, device: HardwareDevice, driver: int, remedy: str) -> None:
+    cuda.cuda = driver
     cuda.failing["cuModuleLoadData"] = CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
-    with pytest.raises(EngineUnavailable, match=r"driver is too old: loading the kernel scale .*older CUDA"):
+    known = f"CUDA up to {driver // 1000}.{driver % 1000 // 10}, and NVRTC 13.0 compiles the kernels"
+    with pytest.raises(EngineUnavailable, match=rf"too old: it knows {known} \(loading the kernel scale .*{remedy}"):
         device.load(SCALE)
     assert cuda.of("cuModuleLoadData") == [(b"// scale for compute_87\0",), (b"code of scale for compute_87",)]
 
@@ -301,7 +387,9 @@ def test_a_capture_that_cuda_calls_void(cuda: CudaDouble, device: HardwareDevice
         device.capture(device.stream(), lambda: None)
 
 
-@pytest.mark.parametrize("error", [cudaError_t.cudaErrorIllegalAddress, cudaError_t.cudaErrorLaunchFailure])
+@pytest.mark.parametrize(
+    "error", [cudaError_t.cudaErrorIllegalAddress, cudaError_t.cudaErrorLaunchFailure, cudaError_t.cudaErrorUnknown]
+)
 def test_a_lost_gpu_says_the_same_to_everything_and_is_not_asked_again(
     cuda: CudaDouble, device: HardwareDevice, error: cudaError_t
 ) -> None:
@@ -343,6 +431,7 @@ def test_memory_that_the_gpu_cannot_reach_is_given_back(cuda: CudaDouble, device
 
 
 def test_a_context_of_the_callers_is_current_again_afterwards(cuda: CudaDouble, device: HardwareDevice) -> None:
+    cuda.context = type(cuda.context)(0)
     with device.current():
         pass
     assert cuda.of("cuCtxSetCurrent") == [], "a thread that had none keeps the GPU"
@@ -367,7 +456,7 @@ def test_close_frees_everything_once(cuda: CudaDouble, device: HardwareDevice) -
     device.close()
     device.close()
     del mark
-    freed = [name for name in cuda.names() if name not in ("cudaSetDevice", "cuCtxGetCurrent")]
+    freed = [name for name in cuda.names() if name != "cudaSetDevice" and not name.startswith("cuCtx")]
     assert sorted(freed) == sorted(
         ["cudaGraphExecDestroy", "cudaEventDestroy", "cudaStreamDestroy", "cuModuleUnload", "cudaFree", "cudaFreeHost"]
     )
