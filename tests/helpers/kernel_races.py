@@ -9,6 +9,7 @@ reports about the arguments' memory: blocks that meet there without atomics.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shutil
@@ -74,6 +75,7 @@ def _reports(program: Path, job: str, unordered: str) -> list[str]:
 @functools.cache
 def _program(fingerprint: str, kernel: Kernel) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="lineside-races-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # as long as what is cached here
     flags = ["-O1", "-g", "-pthread", "-fsanitize=thread", "-DLINESIDE_HOST_THREADS", "-Wno-tsan"]
     answer = build_program(kernel, folder, compiler()[0], *flags)
     if answer.returncode and "tsan" in answer.stderr:

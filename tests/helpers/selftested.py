@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from lineside.runtime.ops.carafe import DeviceCarafe
+from lineside.runtime.ops.op import DOMAIN, PLUGIN, VERSION
+
+if TYPE_CHECKING:
+    import onnx
 
 JETSON = {
     "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n",
@@ -51,14 +58,11 @@ def with_operator(source: Path, target: Path) -> Path:
     import onnx
     from onnx import helper, numpy_helper
 
-    from lineside.export.ops.carafe import Carafe
-    from lineside.export.ops.declare import DECLARE
-    from lineside.export.ops.op import DOMAIN, PLUGIN
     from lineside.runtime.bundle import write_manifest
     from lineside.runtime.manifest import decode_manifest
 
     shutil.copytree(source, target)
-    op = Carafe(3, 1)
+    op = DeviceCarafe(3, 1)
     model = onnx.load(target / "model.onnx")
     manifest = decode_manifest((target / "manifest.json").read_bytes(), str(target))
     mask = np.zeros((1, 9, *manifest.head.protos_size), np.float32)
@@ -68,6 +72,39 @@ def with_operator(source: Path, target: Path) -> Path:
     maker.output[list(maker.output).index("protos")] = "protos/before"
     node = helper.make_node(op.name, ["protos/before", "middle"], ["protos"], "reassembled", domain=DOMAIN, **PLUGIN)
     model.graph.node.append(node)
-    onnx.save(DECLARE.apply(model), target / "model.onnx")
+    model.functions.append(_body(op, model.opset_import[0].version))
+    model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    onnx.save(model, target / "model.onnx")
     write_manifest(target, msgspec.structs.replace(manifest, custom_ops=(op.name,)))
     return target
+
+
+def _body(op: DeviceCarafe, opset: int) -> onnx.FunctionProto:
+    """The sum over the taps as it is written in a textbook: the exporter's own body needs torch."""
+    from onnx import TensorProto, helper
+
+    def ints(name: str, *values: int) -> onnx.NodeProto:
+        return helper.make_node(
+            "Constant", [], [name], value=helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+        )
+
+    around = op.kernel // 2
+    nodes = [ints("axes", 2, 3), ints("pads", 0, 0, around, around, 0, 0, around, around)]
+    nodes += [helper.make_node("Pad", ["x", "pads"], ["padded"]), ints("channel", 1)]
+    terms = []
+    for tap in range(op.kernel**2):
+        row, column = divmod(tap, op.kernel)
+        ends = [side - 2 * around if side < 2 * around else 2**31 for side in (row, column)]
+        nodes += [
+            ints(f"from{tap}", row, column),
+            ints(f"to{tap}", *ends),
+            ints(f"tap{tap}", tap),
+            ints(f"next{tap}", tap + 1),
+        ]
+        nodes.append(helper.make_node("Slice", ["padded", f"from{tap}", f"to{tap}", "axes"], [f"pixels{tap}"]))
+        nodes.append(helper.make_node("Slice", ["mask", f"tap{tap}", f"next{tap}", "channel"], [f"weights{tap}"]))
+        nodes.append(helper.make_node("Mul", [f"pixels{tap}", f"weights{tap}"], [f"term{tap}"]))
+        terms.append(f"term{tap}")
+    nodes.append(helper.make_node("Sum", terms, ["y"]))
+    names = [*PLUGIN, *op.attributes]
+    return helper.make_function(DOMAIN, op.name, op.inputs, op.outputs, nodes, [helper.make_opsetid("", opset)], names)
