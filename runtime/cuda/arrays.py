@@ -3,8 +3,9 @@
 Two doors are known: ``__cuda_array_interface__`` (versions 2 and 3) and DLPack (``__dlpack__``). Nothing is imported of
 those libraries, and nothing is copied.
 
-Version 2 of the first door says nothing about the stream on which a picture is made, so whoever has only that and DLPack
-too (torch) is asked by DLPack, which waits.
+Version 2 of the first door says nothing about the stream on which a picture is made. Whoever has DLPack too (torch) is
+asked by that, which waits; for others the stream that the device was given is waited for, else the legacy default stream,
+which comes behind everything on the ordinary streams of a context.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ __all__ = ["DevicePicture", "device_picture", "on_device"]
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13
 """Kinds of memory, as DLPack counts them."""
+
+LEGACY_STREAM = 1
+"""Handle of the legacy default stream."""
 
 UNSIGNED = 1
 """DLPack's code of unsigned integers."""
@@ -112,7 +116,7 @@ def device_picture(frame: object, device: Device, stream: Stream) -> DevicePictu
     if interface is None or (interface.get("version") == 2 and _by_second_door(frame)):
         picture = _by_dlpack(frame, stream)
     else:
-        picture = _by_interface(frame, interface)
+        picture = _by_interface(frame, interface, device.before)
     _check(picture, device)
     return picture
 
@@ -126,7 +130,8 @@ def _interface(frame: object) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _by_interface(frame: object, interface: dict[str, Any]) -> DevicePicture:
+def _by_interface(frame: object, interface: dict[str, Any], before: Stream | None) -> DevicePicture:
+    """A picture by the first door; one of version 2 is made on ``before``, or on whatever the default stream waits for."""
     try:
         typestr, version = interface["typestr"], int(interface["version"])
         shape = tuple(int(side) for side in interface["shape"])
@@ -145,6 +150,8 @@ def _by_interface(frame: object, interface: dict[str, Any]) -> DevicePicture:
         raise BadFrame(f"a picture on the device must hold uint8 values (0 to 255), not {typestr!r}: convert it before")
     if stream == 0:
         raise BadFrame("a __cuda_array_interface__ names the stream 0, which may mean two: it must be 1, 2 or a handle")
+    if stream is None and version < 3:
+        stream = LEGACY_STREAM if before is None else before.handle
     return DevicePicture(address, shape, steps, None if stream is None else int(stream), frame)
 
 

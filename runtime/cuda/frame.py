@@ -123,7 +123,7 @@ class Frame:
                 source = Source.packed(picture.address, picture.strides)
             else:
                 stage(picture, self._staged[self._up[f"image{i}"] :])
-                source = Source.dense(steps.form, self._uploaded + self._up[f"image{i}"])
+                source = Source.dense(steps.form, self._pixels + self._up[f"image{i}"])
             block = self._staged[self._up[f"parameters{i}"] :][: steps.parameter_bytes]
             steps.write(block, source, options.conf, options.iou, options.max_det, options.masks, options.agnostic)
         self._used, self._options = list(pictures), options
@@ -139,8 +139,12 @@ class Frame:
             NonFiniteOutput: The model produced NaN or infinity among its candidates.
             EngineFailed: The rest of a large result could not be copied.
         """
-        self._used = []
+        self.release()
         return [download.read(self._options) for download in self._downloads]
+
+    def release(self) -> None:
+        """Lets go of the pictures of the last run, which is done."""
+        self._used = []
 
     def free(self) -> None:
         """Gives everything back; nothing of it may be running."""
@@ -148,23 +152,27 @@ class Frame:
         self._free_memory()
 
     def _allocate(self) -> None:
-        """All memory: what goes up in one block and one copy, the rest of each picture apart."""
+        """All memory: parameters and then pictures go up in one block and one copy, the rest of each picture apart.
+
+        Where both share one memory pictures stay where they are put. The parameters go up all the same, and tables and work
+        are the device's own: every thread reads of them, and a Jetson's GPU keeps no mapped memory in its cache.
+        """
         shared = self._device.integrated
-        parts: dict[str, int] = {}
-        for i, (steps, (form, lies_there)) in enumerate(zip(self._steps, self._key, strict=True)):
-            parts[f"parameters{i}"] = steps.parameter_bytes
+        parts = {f"parameters{i}": steps.parameter_bytes for i, steps in enumerate(self._steps)}
+        for i, (form, lies_there) in enumerate(self._key):
             parts[f"image{i}"] = 0 if lies_there else form.nbytes
         self._up = Layout(parts)
         self._staging = self._take(self._up.nbytes, "mapped" if shared else "pinned")
         self._staged: npt.NDArray[np.uint8] = self._staging.host()
-        self._uploaded = self._staging.address if shared else self._take(self._up.nbytes).address
+        self._uploaded = self._take(self._up["image0"] if shared else self._up.nbytes)
+        self._pixels = self._staging.address if shared else self._uploaded.address
         self._at: list[Addresses] = []
         self._downloads: list[Download] = []
         for i, steps in enumerate(self._steps):
             result = self._take(steps.result_bytes, "mapped" if shared else "device")
             at = Addresses(
-                parameters=self._uploaded + self._up[f"parameters{i}"],
-                tables=self._take(steps.table_bytes).address,  # a Jetson's GPU keeps no mapped memory in its cache
+                parameters=self._uploaded.address + self._up[f"parameters{i}"],
+                tables=self._take(steps.table_bytes).address,
                 work=self._take(steps.work_bytes).address,
                 result=result.address,
                 input=self._engine.input_address + 12 * math.prod(steps.head.input_size) * i,
@@ -192,8 +200,7 @@ class Frame:
     def _record(self) -> None:
         """What the graph does."""
         device, stream = self._device, self._stream
-        if self._uploaded != self._staging.address:
-            device.copy(stream, self._uploaded, self._staging, self._up.nbytes)
+        device.copy(stream, self._uploaded, self._staging, self._uploaded.nbytes)
         for steps, at in zip(self._steps, self._at, strict=True):
             for launch in steps.letterbox(at):
                 device.launch(stream, launch)

@@ -55,11 +55,15 @@ class HostEngine:
         self._host = device
         self._engine: _Shaped | None = engine
         self._static = static
-        ((self._input, buffer),) = engine.buffers().items()
-        self.output_shapes = engine.output_shapes
         self._held: list[HostBuffer] = []
-        self._given = self._allocate(buffer.shape)
-        self._outputs = [self._allocate(shape) for shape in self.output_shapes]
+        try:
+            ((self._input, buffer),) = engine.buffers().items()
+            self.output_shapes = engine.output_shapes
+            self._given = self._allocate(buffer.shape)
+            self._outputs = [self._allocate(shape) for shape in self.output_shapes]
+        except BaseException:
+            self.close()
+            raise
         self.input_address = self._held[0].address
         self.output_addresses = [held.address for held in self._held[1:]]
 
@@ -125,7 +129,12 @@ def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
         engine = opened.pop()
         return HostEngine(device, engine, static=not bundle.manifest.input.dynamic)  # type: ignore[arg-type]
 
-    return open_on_device(bundle, options, HostDevice, make)
+    try:
+        return open_on_device(bundle, options, HostDevice, make)
+    except BaseException:
+        for engine in opened:  # those that no slot has got
+            engine.close()
+        raise
 
 
 def _engines_of_arrays(bundle: Bundle, options: EngineOptions) -> list[Engine]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lineside.runtime.cuda.kernels import KERNELS
 from lineside.runtime.cuda.runner import DeviceRunner
 from lineside.runtime.errors import BadOption, EngineError
 
@@ -46,7 +47,8 @@ def open_on_device(
         One engine per lane.
 
     Raises:
-        EngineError: The device is not there, or the engine refuses the model, or there is not enough memory.
+        EngineUnavailable: The device is not there, or the kernels of a frame cannot be built.
+        EngineError: The engine refuses the model, or there is not enough memory.
         BadOption: More lanes than a device can usefully have.
     """
     lanes, slots = layout(options)
@@ -55,6 +57,8 @@ def open_on_device(
     made: list[DeviceEngine] = []
     try:
         with used.current():
+            for kernel in KERNELS:  # a compiler that is missing shows now, not at the first picture
+                used.load(kernel)
             for _ in range(lanes * slots):
                 made.append(engine(used))  # noqa: PERF401  # what was made before one fails is closed below
             return [

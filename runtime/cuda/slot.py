@@ -98,9 +98,13 @@ class Slot:
         return found
 
     def drain(self) -> None:
-        """Waits for whatever is running, and forgets it."""
+        """Waits for whatever is running, and forgets it and its pictures."""
         self._running = None
-        self.device.synchronize(self.stream)
+        try:
+            self.device.synchronize(self.stream)
+        finally:  # a device that is lost reads no picture any more
+            for frame in self._frames.values():
+                frame.release()
 
     def close(self) -> None:
         """Frees all frames."""

@@ -59,7 +59,10 @@ def test_pixels_are_found_where_they_lie(device: HostDevice, door: type, view: s
 
 def test_the_older_interface_and_its_streams(device: HostDevice) -> None:
     stream = device.stream()
-    assert device_picture(Interface(device, SCENE, version=2), device, stream).stream is None
+    assert device_picture(Interface(device, SCENE, version=2), device, stream).stream == 1, "the legacy default stream"
+    device.before = stream
+    assert device_picture(Interface(device, SCENE, version=2), device, stream).stream == stream.handle
+    device.before = None
     assert device_picture(Interface(device, SCENE, stream=stream.handle), device, stream).stream == stream.handle
     assert device_picture(Interface(device, SCENE, stream=None), device, stream).stream is None
 

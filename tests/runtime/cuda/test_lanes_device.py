@@ -271,7 +271,7 @@ def count_captures(device: HostDevice) -> list[int]:
     return seen
 
 
-def test_an_integrated_device_copies_nothing(bundles: Callable[..., Path]) -> None:
+def test_an_integrated_device_copies_the_parameters_and_no_pixel(bundles: Callable[..., Path]) -> None:
     device = HostDevice(integrated=True)
     with lineside.load(bundles(), engine="host", device=device) as model, lineside.load(bundles()) as cpu:
         for seed in range(3):
@@ -280,7 +280,8 @@ def test_an_integrated_device_copies_nothing(bundles: Callable[..., Path]) -> No
         assert counters.bytes_to_host == 0
         counters.reset()
         model(scene())
-        assert (counters.bytes_to_device, counters.bytes_to_host, counters.graph_launches) == (0, 0, 1)
+        assert (counters.bytes_to_host, counters.graph_launches) == (0, 1)
+        assert 0 < counters.bytes_to_device <= 256
     device.close()
 
 
@@ -298,8 +299,8 @@ def test_an_integrated_device_maps_only_what_the_processor_writes_or_reads(
     with lineside.load(bundles(), engine="host", device=device) as model:
         monkeypatch.setattr(device, "allocate", counted)
         model(scene())
-        assert asked.count("mapped") == 2, "the picture with its parameters, and the result"
-        assert asked.count("device") == 2, "the tables and the work memory, which a GPU's cache may hold"
+        assert asked.count("mapped") == 2, "the picture, behind it the parameters as they are written, and the result"
+        assert asked.count("device") == 3, "parameters, tables and work memory, which a GPU's cache may hold"
     device.close()
 
 
