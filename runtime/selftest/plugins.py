@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lineside.runtime.engines.tensorrt.rewrite import PREFERS_PLUGINS, unnamed
 from lineside.runtime.onnx_file import OnnxFile
 from lineside.runtime.ops.op import DOMAIN
 from lineside.runtime.ops.table import find_device_op
@@ -62,13 +63,7 @@ def bodies_only(onnx: bytes, plugins: Collection[str], strip: bool) -> bytes:
         strip: Whether their bodies must go, as for parsers that prefer bodies.
     """
     file = OnnxFile(onnx)
-    file.change_nodes(
-        lambda node: (
-            node.changed(node.op_type, node.domain, attributes=())
-            if node.domain == DOMAIN and node.op_type not in plugins
-            else node
-        )
-    )
+    file.change_nodes(lambda node: unnamed(node) if node.domain == DOMAIN and node.op_type not in plugins else node)
     if strip:
         file.drop_functions(DOMAIN, plugins)
     return file.to_bytes()
@@ -82,7 +77,6 @@ def _outputs(subject: Subject, machine: Machine, plugins: tuple[str, ...]) -> li
     from lineside.runtime.engines.tensorrt.logs import open_log
     from lineside.runtime.engines.tensorrt.plugin import register_plugins
     from lineside.runtime.engines.tensorrt.profiles import profile_for
-    from lineside.runtime.engines.tensorrt.rewrite import PREFERS_PLUGINS
     from lineside.runtime.engines.tensorrt.running import TensorRTEngine, deserialise
 
     manifest, log = subject.bundle.manifest, open_log(machine.trt)

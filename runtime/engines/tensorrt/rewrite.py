@@ -1,7 +1,8 @@
 """Fits a bundle's ONNX file to a version of TensorRT: plugins in the place of functions, where there are plugins.
 
 A node of ours brings a function with its body, which every TensorRT can run, and attributes that name a plugin. From
-10.7 on the parser takes the plugin where one is registered; before, the function always wins, so it is taken out. The
+10.7 on the parser takes the plugin where one is registered; before, the function always wins, so it is taken out. Where
+functions shall run, the nodes lose their attributes: another model of the process may have registered the plugin. The
 deformable convolution becomes ONNX's standard operator, for which TensorRT has a plugin of its own.
 """
 
@@ -20,7 +21,7 @@ from lineside.runtime.ops.table import find_device_op
 if TYPE_CHECKING:
     from lineside.runtime.ops.op import DeviceOp
 
-__all__ = ["AHEAD_NAMESPACE", "Rewritten", "kernels_of", "rewrite"]
+__all__ = ["AHEAD_NAMESPACE", "Rewritten", "kernels_of", "rewrite", "unnamed"]
 
 AHEAD_NAMESPACE = "lineside_ops"
 """Namespace of plugins that are compiled into a plan: TensorRT admits no dots there."""
@@ -64,6 +65,8 @@ def rewrite(onnx: bytes, version: tuple[int, ...], *, plugins: bool, standalone:
     new_enough = file.opsets.get("", 0) >= STANDARD_OPSET
     native = {name: op for name, op in ops.items() if isinstance(op, DeviceModDeformConv2d) and new_enough}
     taken = {name: op for name, op in ops.items() if op.device_kernel(False) is not None}
+    if not plugins:
+        file.change_nodes(lambda node: unnamed(node) if node.domain == DOMAIN else node)
     if native:
         file.change_nodes(lambda node: _standard(node, native) if node.domain == DOMAIN else node)
     if taken and standalone:
@@ -79,6 +82,11 @@ def rewrite(onnx: bytes, version: tuple[int, ...], *, plugins: bool, standalone:
         native=tuple(native),
         bodies=tuple(name for name in used if name not in native and name not in taken),
     )
+
+
+def unnamed(node: Node) -> Node:
+    """A node of ours that no parser takes for a plugin, whatever is registered: none of its attributes is for its body."""
+    return node.changed(node.op_type, node.domain, attributes=())
 
 
 def kernels_of(ops: tuple[DeviceOp, ...]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from helpers.rtx import Creator
 from lineside.export.ops.carafe import Carafe
 from lineside.export.ops.declare import DECLARE
 from lineside.export.ops.op import DOMAIN, PLUGIN
+from lineside.runtime.engines.tensorrt.rewrite import rewrite
 
 OP = Carafe(3, 2)
 NAMED = dict(PLUGIN)
@@ -68,3 +69,12 @@ def test_precedence_of_plugin_and_body(tmp_path: Path) -> None:
         if not one.errors:
             assert one.layers > 1, what
     assert found == {what: outcome for what, *_, outcome in TABLE}
+
+
+def test_a_build_without_plugins_takes_bodies_although_the_plugin_is_registered(tmp_path: Path) -> None:
+    path = graph_of(tmp_path, "exported", DOMAIN, NAMED, True)
+    bodies = tmp_path / "bodies.onnx"
+    bodies.write_bytes(rewrite(path.read_bytes(), (10, 13), plugins=False, standalone=False).onnx)
+    with_plugin, without = rtx.parse([(each, [Creator(OP.name, DOMAIN)]) for each in (path, bodies)])
+    assert with_plugin.asked and not without.asked
+    assert not without.errors and without.layers > 1
