@@ -384,8 +384,9 @@ class _Context:
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        if any(side < 0 for side in self._shape):
-            return self._engine.get_tensor_shape(name)
+        written = self._engine.get_tensor_shape(name)
+        if all(side >= 0 for side in written) or any(side < 0 for side in self._shape):
+            return written
         found = self._session.run([name], {self._input: np.zeros(self._shape, np.float32)})[0]
         return tuple(found.shape)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers import trt_double
+from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.engines.tensorrt import machine
 
@@ -31,3 +32,9 @@ def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trt_doub
     yield settings
     for device in opened:
         device.close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle with a model of a few operators."""
+    return tiny_bundle(tmp_path / "tiny.bundle")
