@@ -1,11 +1,11 @@
-"""The engine for this device: built where it is not there, in the precision asked for."""
+"""The engine for this device: which of the bundle's models it is of, and its build where it is not there."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-from lineside.runtime.errors import EngineError
+from lineside.runtime.errors import BadOption, EngineError
 from lineside.runtime.selftest.findings import Finding, checked, failed, unchecked
 from lineside.runtime.selftest.subject import Subject
 from lineside.runtime.variants import FP32
@@ -14,8 +14,25 @@ __all__ = ["check", "find_engine"]
 
 
 def find_engine(subject: Subject) -> None:
-    """Notes what the engine is that lies beside the bundle already, where nothing else was asked for."""
-    if not subject.real or subject.asked_precision is not None:
+    """Notes which of the bundle's models is under test: the one asked for, else that of the engine beside the bundle.
+
+    Every check opens that one, whether the build is among the checks or not.
+
+    Raises:
+        BadOption: The bundle has no model of the precision asked for, or the host device does not run it.
+    """
+    asked = subject.asked_precision
+    if not subject.real:
+        if asked not in (None, FP32):
+            raise BadOption(
+                f"--precision {asked} is for --engine tensorrt: the host device executes the bundle's portable model, in "
+                f"{FP32}; leave one of them out"
+            )
+        return
+    from lineside.runtime.engines.tensorrt.models import choose_model
+
+    if asked is not None:
+        subject.variant = choose_model(subject.bundle.manifest, asked).variant or FP32
         return
     from lineside.runtime.engines.tensorrt.machine import open_machine
     from lineside.runtime.engines.tensorrt.opening import find_plan

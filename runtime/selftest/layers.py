@@ -38,7 +38,7 @@ def layer_times(subject: Subject, runs: int = 50) -> dict[str, list[float]]:
 
     machine = open_machine(subject.device)
     trt, log = machine.trt, open_log(machine.trt)
-    stored = find_plan(subject.bundle, machine)
+    stored = find_plan(subject.bundle, machine, subject.variant)
     ops = [op for name in stored.sidecar.kernels if (op := find_device_op(name)) is not None]
     found: dict[str, list[float]] = {}
 

@@ -24,7 +24,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         for name in (RAW, DETECTIONS, MASKS):
             yield unchecked(name, "the bundle has no golden files: export it again")
         return
-    report = verify_bundle(subject.bundle, subject.options.engine, subject.tolerance)
+    report = verify_bundle(subject.bundle, subject.options.engine, subject.tolerance, precision=subject.variant)
     yield _raw(report)
     yield _detections(report)
     yield _masks(report)

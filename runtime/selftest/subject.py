@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from lineside.runtime import verify
 from lineside.runtime.bundle import Bundle, list_golden
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import EngineOptions
@@ -19,20 +18,13 @@ from lineside.runtime.errors import EngineError
 from lineside.runtime.golden import Golden, read_golden
 from lineside.runtime.lane import lane_of
 from lineside.runtime.segmenter import Segmenter
-from lineside.runtime.verify import FP32, Tolerance
+from lineside.runtime.verify import FP32, OF_VARIANTS, Tolerance
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
     from lineside.runtime.cuda.runner import DeviceRunner
 
-__all__ = ["HOST", "TOLERANCES", "Options", "Subject"]
-
-TOLERANCES = {
-    "fp32": FP32,
-    "fp16": Tolerance(box_px=1.0, score=0.02, mask_iou=0.97, cosine=0.999),
-    "int8": Tolerance(box_px=4.0, score=0.1, mask_iou=0.9, cosine=0.98),
-}
-"""How far an engine of a precision may be from torch."""
+__all__ = ["HOST", "Options", "Subject"]
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -51,7 +43,7 @@ class Options:
 
     Attributes:
         engine: ``tensorrt`` or ``host``.
-        precision: Of the engine under test, a key of `TOLERANCES`; None: what the engine has.
+        precision: Of the engine under test; None: what the engine has.
         frames: Frames behind the latency table.
         size: Height and width of those frames, px.
         seconds: Longest time for the latency table.
@@ -75,7 +67,8 @@ class Subject:
         options: How it is done.
         device: The device under test, for kernels by themselves.
         precision: Of the engine under test: what was asked for, until an engine is there that knows better.
-        variant: Name of the bundle's model that the engine was built from; None where that is not known.
+        variant: Name of the bundle's model that the engine under test is of, ``fp32`` or a variant; None for what the engine
+            runs by itself.
         say: Told what is being done.
     """
 
@@ -101,9 +94,8 @@ class Subject:
 
     @property
     def tolerance(self) -> Tolerance:
-        """How far it may be from torch: as verify holds variants, where it has limits for them."""
-        own: Mapping[str, Tolerance] = getattr(verify, "OF_VARIANTS", TOLERANCES)
-        return own.get(self.precision, TOLERANCES[self.precision])
+        """How far it may be from torch: as `verify` holds variants."""
+        return OF_VARIANTS.get(self.precision, FP32)
 
     def runner(self) -> DeviceRunner:
         """The bundle on the engine under test, for whoever looks into it; the caller closes it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ pytest.importorskip("onnxruntime")
 
 from helpers import trt_double
 from helpers.selftested import with_operator
+from helpers.trt_builds import build, with_fp16
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.engines.tensorrt import machine
-from lineside.runtime.errors import EngineFailed
+from lineside.runtime.errors import BadOption, EngineFailed
 from lineside.runtime.selftest import run
+from lineside.runtime.selftest.building import find_engine
 from lineside.runtime.selftest.findings import Line, Report, Table
+from lineside.runtime.selftest.layers import layer_times
 from lineside.runtime.selftest.run import selftest
-from lineside.runtime.selftest.subject import Options
+from lineside.runtime.selftest.subject import Options, Subject
+from lineside.runtime.selftest.table import find_check
 
 pytestmark = pytest.mark.slow
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ builds the kernels of the host device")
@@ -104,9 +109,38 @@ def test_a_build_is_reported_and_its_engine_used(bundle: Path, double: trt_doubl
 
 
 def test_an_engine_in_another_precision_fails(bundle: Path, double: trt_double.Settings) -> None:
-    report = selftest(open_bundle(bundle), Options("tensorrt", precision="fp16"), ("build",))
+    report = selftest(open_bundle(with_fp16(bundle)), Options("tensorrt", precision="fp16"), ("build",))
     (line,) = report.lines
-    assert line.verdict == "failed" and not report.passed and "fp16" in line.text
+    assert line.verdict == "failed" and not report.passed and "does not compute in fp16" in line.text
+
+
+def test_a_precision_that_the_bundle_lacks_is_refused_before_the_work(
+    bundle: Path, double: trt_double.Settings
+) -> None:
+    with pytest.raises(BadOption, match="no model in fp16 for TensorRT .*--precision fp16"):
+        selftest(open_bundle(bundle), Options("tensorrt", precision="fp16"), ("parity",))
+
+
+def test_every_check_takes_the_engine_of_the_precision_asked_for(bundle: Path, double: trt_double.Settings) -> None:
+    double.type = "Half"
+    for file in ("golden/001.npz", "golden/002.npz"):
+        (bundle / file).unlink()
+    with_fp16(bundle)
+    for precision in ("fp16", "fp32"):
+        build(bundle, precision=precision, least=0.0)
+    (newest,) = (bundle / "engines").glob("*-fp32-*.plan")
+    newest.write_bytes(b"whoever takes this one fails")
+    with closing(Subject(open_bundle(bundle), Options("tensorrt", precision="fp16"), run.open_device())) as subject:
+        find_engine(subject)
+        lines_of_parity = find_check("parity")
+        assert next(iter(lines_of_parity(subject))).verdict == "checked"
+        assert layer_times(subject, 1)
+        with closing(subject.runner()) as runner:
+            assert "-fp16-" in runner.reason
+        subject.variant = None  # nothing was asked for: the newest
+        for work in (lambda: next(iter(lines_of_parity(subject))), lambda: layer_times(subject, 1)):
+            with pytest.raises(EngineFailed, match="damaged"):
+                work()
 
 
 def test_without_an_engine_parity_says_what_to_do(bundle: Path, double: trt_double.Settings) -> None:
