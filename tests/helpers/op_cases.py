@@ -10,10 +10,10 @@ from helpers.op_case import OpCase
 FOLDER = Path(__file__).resolve().parents[1] / "export" / "ops"
 
 
-def all_cases() -> list[OpCase]:
-    """Those of every operator."""
+def all_cases(operator: str = "*") -> list[OpCase]:
+    """Those of every operator, or of the one in ``cases_OPERATOR.py``."""
     found: list[OpCase] = []
-    for path in sorted(FOLDER.glob("cases_*.py")):
+    for path in sorted(FOLDER.glob(f"cases_{operator}.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)

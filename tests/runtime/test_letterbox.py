@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers.threads import lets_others_run, together
 from lineside.runtime._native import Resampler
 from lineside.runtime.geometry import Letterbox
 from lineside.runtime.preprocess import Preprocessor
@@ -118,50 +119,20 @@ def test_one_plan_serves_many_threads() -> None:
     frames = [noise(300, 400, 3, seed=i) for i in range(4)]
     wanted = [letterboxed(frame, (96, 128)) for frame in frames]
     _, plan = resampler((300, 400), (96, 128))
-    wrong: list[int] = []
 
     def work(i: int) -> None:
         out = np.full((3, 96, 128), PADDING, np.float32)
         for _ in range(50):
             plan.run(frames[i], out)
-            if not np.array_equal(out, wanted[i]):
-                wrong.append(i)
+            assert np.array_equal(out, wanted[i])
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert together([partial(work, i) for i in range(4)]) == []
 
 
 def test_other_threads_run_meanwhile() -> None:
-    """With the interpreter's own switching put off, another thread can only run while the native code has let go."""
     frame, out = noise(1080, 1920, 3), np.empty((3, 640, 640), np.float32)
     _, plan = resampler((1080, 1920), (640, 640))
-    waiting, go, ran = threading.Event(), threading.Event(), threading.Event()
-
-    def other() -> None:
-        waiting.set()
-        go.wait()
-        ran.set()
-
-    interval = sys.getswitchinterval()
-    thread = threading.Thread(target=other)
-    thread.start()
-    waiting.wait()
-    try:
-        sys.setswitchinterval(1000)
-        go.set()
-        for _ in range(5000):
-            plan.run(frame, out)
-            if ran.is_set():
-                break
-        let_go = ran.is_set()
-    finally:
-        sys.setswitchinterval(interval)
-        thread.join()
-    assert let_go
+    assert lets_others_run(lambda: plan.run(frame, out))
 
 
 @pytest.mark.parametrize("change", [{"image_h": 0}, {"content_w": 0}, {"left": -1}, {"top": 5}, {"content_h": 41}])

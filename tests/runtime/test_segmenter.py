@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 import lineside
+from helpers.threads import together
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime import Detections, Letterbox, decode
 from lineside.runtime.bundle import open_bundle, write_manifest
@@ -298,25 +299,6 @@ def test_prepared_outputs_are_copies(model: Segmenter) -> None:
 
 
 # Threads
-
-
-def together(tasks: Sequence[Callable[[], None]]) -> list[BaseException]:
-    """Runs the tasks in threads of their own; gives what they raised."""
-    raised: list[BaseException] = []
-
-    def run(task: Callable[[], None]) -> None:
-        try:
-            task()
-        except BaseException as error:
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(task,), daemon=True) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    return raised
 
 
 @pytest.mark.parametrize("mode", ["latency", "throughput"])

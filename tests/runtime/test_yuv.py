@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import tracemalloc
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers.threads import lets_others_run, together
 from lineside.runtime._native import Resampler, yuv_to_bgr
 from lineside.runtime.errors import BadFrame
 from lineside.runtime.geometry import Letterbox
@@ -175,55 +176,22 @@ def test_one_plan_serves_many_threads() -> None:
     pictures = [nv12(300, 400, seed) for seed in range(4)]
     wanted = [letterboxed(picture.to_bgr(), (96, 128)) for picture in pictures]
     plan = plan_for((300, 400), (96, 128))
-    wrong: list[int] = []
 
     def work(i: int) -> None:
         out, rows = np.zeros((3, 96, 128), np.float32), np.empty(plan.row_bytes, np.uint8)
         plan.fill_padding(out)
         for _ in range(30):
             plan.run_yuv(*pictures[i].parts, False, False, out, rows)
-            if not np.array_equal(out, wanted[i]):
-                wrong.append(i)
+            assert np.array_equal(out, wanted[i])
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert together([partial(work, i) for i in range(4)]) == []
 
 
 @pytest.mark.parametrize("to_pixels", [True, False], ids=["to_bgr", "prepare"])
 def test_other_threads_run_meanwhile(to_pixels: bool) -> None:
-    """With the interpreter's own switching put off, another thread can only run while the native code has let go."""
     picture, stage = nv12(1080, 1920), Preprocessor((640, 640))
     out, pixels = np.empty((3, 640, 640), np.float32), np.empty((1080, 1920, 3), np.uint8)
-    waiting, go, ran = threading.Event(), threading.Event(), threading.Event()
-
-    def other() -> None:
-        waiting.set()
-        go.wait()
-        ran.set()
-
-    interval = sys.getswitchinterval()
-    thread = threading.Thread(target=other)
-    thread.start()
-    waiting.wait()
-    try:
-        sys.setswitchinterval(1000)
-        go.set()
-        for _ in range(5000):
-            if to_pixels:
-                picture.to_bgr(pixels)
-            else:
-                stage.prepare(picture, out)
-            if ran.is_set():
-                break
-        let_go = ran.is_set()
-    finally:
-        sys.setswitchinterval(interval)
-        thread.join()
-    assert let_go
+    assert lets_others_run((lambda: picture.to_bgr(pixels)) if to_pixels else (lambda: stage.prepare(picture, out)))
 
 
 # ---- one block of memory ------------------------------------------------------------------------------------------------

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from helpers.op_case import OpCase, run_single, single_node
+from helpers.op_cases import all_cases
 from lineside.export.graph.passes import run_passes
 from lineside.export.oldest_onnxruntime import oldest_onnxruntime
 from lineside.export.ops.declare import DECLARE
 from lineside.export.ops.native_deform import NATIVE_DEFORM
 from lineside.runtime.errors import ExportError
-
-
-def _cases() -> list[OpCase]:
-    path = Path(__file__).with_name("cases_mod_deform_conv2d.py")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: list[OpCase] = module.CASES
-    return found
 
 
 def graph_of(case: OpCase, opset: int = 19) -> onnx.ModelProto:
@@ -36,7 +24,7 @@ def graph_of(case: OpCase, opset: int = 19) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("case", _cases(), ids=str)
+@pytest.mark.parametrize("case", all_cases("mod_deform_conv2d"), ids=str)
 def test_standard_operator_computes_the_same(case: OpCase) -> None:
     inputs = case.inputs(np.random.default_rng(3))
     model = run_passes(graph_of(case), [NATIVE_DEFORM, DECLARE])[0]
@@ -49,7 +37,7 @@ def test_standard_operator_computes_the_same(case: OpCase) -> None:
 
 
 def test_portable_form_runs_everywhere() -> None:
-    case = _cases()[0]
+    case = all_cases("mod_deform_conv2d")[0]
     assert oldest_onnxruntime(single_node(case.op, case.inputs(np.random.default_rng(3)))) == "1.17"
 
 
@@ -64,7 +52,7 @@ def test_graph_without_a_deformable_convolution_has_nothing_to_replace() -> None
 
 def test_opset_without_the_standard_operator() -> None:
     with pytest.raises(ExportError, match="opset is 18"):
-        run_passes(graph_of(_cases()[0], opset=18), [NATIVE_DEFORM])
+        run_passes(graph_of(all_cases("mod_deform_conv2d")[0], opset=18), [NATIVE_DEFORM])
 
 
 def test_operator_inside_a_branch_or_a_function_counts() -> None:
