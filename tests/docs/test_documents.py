@@ -45,7 +45,7 @@ COVERED = {
     r'lineside launch ".* ! rtsp-server .*"': "tests/pipelines/gst/test_served_refusals.py, where GStreamer is",
     r'lineside launch ".* ! own\.py:Alarm .*"': "tests/pipelines/test_own_elements.py writes the block that is shown above it",
     r"lineside export best\.pt -o parts\.bundle --precision .*": "tests/export/precision/test_variants_exported.py",
-    r"lineside build parts\.bundle --precision int8": "the bundle of that export; tests/runtime/tensorrt/test_trt_build.py",
+    r"lineside build parts\.bundle --precision int8": "the bundle of that export; tests/runtime/tensorrt/test_trt_models.py",
     r"pip wheel .*": "scripts/cross_wheels.sh builds so; tests/packaging/test_wheel.py builds wheels",
 }
 """Commands that other tests cover, and where."""
