@@ -162,8 +162,8 @@ class HostStream:
         with self._queue.changed:
             if self._queue.stopped:
                 raise EngineFailed("this device is closed: load the bundle again")
+            self._queue.changed.notify_all()  # first: whoever is interrupted between the two must not leave work asleep
             self._queue.todo.append(work)
-            self._queue.changed.notify_all()
 
     @property
     def idle(self) -> bool:

@@ -68,14 +68,18 @@ class DeviceLane:
             try:
                 for number, pictures in enumerate(runs):
                     if len(waiting) == len(slots):
-                        found.extend(waiting.pop(0).collect(stamp))
+                        found.extend(waiting[0].collect(stamp))
+                        del waiting[0]
                     slot = slots[number % len(slots)]
-                    slot.submit(pictures, conf, iou, max_det, masks, agnostic, stamp)
                     waiting.append(slot)
+                    slot.submit(pictures, conf, iou, max_det, masks, agnostic, stamp)
                 while waiting:
-                    found.extend(waiting.pop(0).collect(stamp))
+                    found.extend(waiting[0].collect(stamp))
+                    del waiting[0]
             finally:
-                for slot in waiting:  # one failed: the others are waited for, so that nobody works on what comes next
+                # One failed, or was interrupted, or a stamp raised: all are waited for, this one too, so that nobody works
+                # on what comes next.
+                for slot in waiting:
                     with contextlib.suppress(EngineError):
                         slot.drain()
         return found

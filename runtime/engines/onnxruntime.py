@@ -146,13 +146,13 @@ class OnnxRuntimeEngine:
         binding, outputs = self._bound[len(given)]
         if given is not self._buffer and not _starts_at(given, self._buffer):
             np.copyto(self._buffer[: len(given)], given)
-        try:
-            with self._turn:
-                if begun is not None:
-                    begun()
+        with self._turn:
+            if begun is not None:
+                begun()
+            try:
                 self._session.run_with_iobinding(binding)
-        except Exception as error:  # onnxruntime has a dozen exception types without a common base
-            raise EngineFailed(f"onnxruntime could not run the model: {_first_line(error)}") from error
+            except Exception as error:  # onnxruntime has a dozen exception types without a common base
+                raise EngineFailed(f"onnxruntime could not run the model: {_first_line(error)}") from error
         return outputs
 
     def close(self) -> None:
