@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 import lineside
+from helpers.bright_scenes import bundle_maker, results_stay, scene
 from helpers.threads import together
 from helpers.tiny_bundle import tiny_bundle
 from lineside.runtime import Detections, Letterbox, decode
@@ -34,30 +35,12 @@ Frame = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes each bundle once."""
-    made: dict[str, Path] = {}
-
-    def get(kind: str = "levels", **options: object) -> Path:
-        key = f"{kind} {options}"
-        if key not in made:
-            made[key] = tiny_bundle(tmp_path_factory.mktemp("b") / "tiny.bundle", kind, **options)  # type: ignore[arg-type]
-        return made[key]
-
-    return get
+    return bundle_maker(tmp_path_factory)
 
 
 @pytest.fixture
 def model(bundles: Callable[..., Path]) -> Segmenter:
     return lineside.load(bundles())
-
-
-def scene(seed: int = 0, size: tuple[int, int] = (240, 320)) -> Frame:
-    """A dark picture with a bright rectangle."""
-    rng = np.random.default_rng(seed)
-    frame = rng.integers(0, 60, (*size, 3), dtype=np.uint8)
-    y, x = rng.integers(0, size[0] // 2), rng.integers(0, size[1] // 2)
-    frame[y : y + size[0] // 3, x : x + size[1] // 3] = 250
-    return frame
 
 
 def same(a: Detections, b: Detections) -> bool:
@@ -175,12 +158,7 @@ def test_agnostic_suppression(model: Segmenter) -> None:
 
 
 def test_results_stay_when_the_next_picture_comes(model: Segmenter) -> None:
-    first = model(scene(1))
-    kept = (first.boxes.copy(), [mask.to_array() for mask in first.masks or ()])
-    for seed in range(2, 8):
-        model(scene(seed))
-    np.testing.assert_array_equal(first.boxes, kept[0])
-    assert all((mask.to_array() == was).all() for mask, was in zip(first.masks or (), kept[1], strict=True))
+    results_stay(model)
 
 
 # Options and pictures that are refused

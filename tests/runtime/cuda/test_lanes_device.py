@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 
 import lineside
+from helpers.bright_scenes import bundle_maker, results_stay, scene
 from helpers.device_arrays import Dlpack, Interface
-from helpers.tiny_bundle import tiny_bundle
+from helpers.threads import together
 from lineside.runtime import Detections
 from lineside.runtime.cuda import frame as frames
 from lineside.runtime.cuda.device import Where
@@ -33,16 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes each bundle once."""
-    made: dict[str, Path] = {}
-
-    def get(kind: str = "levels", **options: object) -> Path:
-        key = f"{kind} {options}"
-        if key not in made:
-            made[key] = tiny_bundle(tmp_path_factory.mktemp("b") / "tiny.bundle", kind, **options)  # type: ignore[arg-type]
-        return made[key]
-
-    return get
+    return bundle_maker(tmp_path_factory)
 
 
 @pytest.fixture
@@ -57,15 +49,6 @@ def device() -> Iterator[HostDevice]:
 def model(bundles: Callable[..., Path], device: HostDevice) -> Iterator[Segmenter]:
     with lineside.load(bundles(), engine="host", device=device) as made:
         yield made
-
-
-def scene(seed: int = 0, size: tuple[int, int] = (240, 320)) -> Pixels:
-    """A dark picture with a bright rectangle."""
-    rng = np.random.default_rng(seed)
-    frame = rng.integers(0, 60, (*size, 3), dtype=np.uint8)
-    y, x = rng.integers(0, max(1, size[0] // 2)), rng.integers(0, max(1, size[1] // 2))
-    frame[y : y + 1 + size[0] // 3, x : x + 1 + size[1] // 3] = 250
-    return frame
 
 
 def yuv(frame: Pixels, kind: str, matrix: str = "bt709", span: str = "limited") -> Yuv:
@@ -155,12 +138,7 @@ def test_many_of_any_sizes_in_any_batch(bundles: Callable[..., Path]) -> None:
 
 
 def test_results_stay_when_the_next_picture_comes(model: Segmenter) -> None:
-    first = model(scene(1))
-    kept = (first.boxes.copy(), [mask.to_array() for mask in first.masks or ()])
-    for seed in range(2, 6):
-        model(scene(seed))
-    np.testing.assert_array_equal(first.boxes, kept[0])
-    assert all((mask.to_array() == was).all() for mask, was in zip(first.masks or (), kept[1], strict=True))
+    results_stay(model)
 
 
 # Pictures on the device
@@ -342,21 +320,12 @@ def test_lanes_run_beside_each_other(bundles: Callable[..., Path]) -> None:
         want = [cpu(scene(seed), conf=0.1) for seed in range(8)]
     with lineside.load(bundles(), engine="host", mode="throughput", lanes=3) as model:
         assert model.lanes == 3
-        wrong: list[object] = []
 
         def work(first: int) -> None:
-            try:
-                for number in range(first, first + 16):
-                    agree(model(scene(number % 8), conf=0.1), want[number % 8])
-            except BaseException as error:
-                wrong.append(error)
+            for number in range(first, first + 16):
+                agree(model(scene(number % 8), conf=0.1), want[number % 8])
 
-        threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert wrong == []
+        assert together([functools.partial(work, first) for first in range(4)]) == []
     with pytest.raises(EngineFailed, match="closed"):
         model(scene())
 
