@@ -1,7 +1,8 @@
 // Reassembly of features: a thread has one pixel of y and up to CHANNELS channels of one group.
 //
 // The weights of a pixel are read once for all of the thread's channels. Neighbouring threads have neighbouring pixels:
-// they write beside each other, and read the same pixels of x or neighbouring ones.
+// they write beside each other, and read the same pixels of x or neighbouring ones. Blocks along x of the grid are slices of
+// channels of the same pixels, which share the weights, then groups, then pictures; y and z are rows and columns.
 //
 // Macros: TAPS along each axis, UP, GROUPS, REFLECT (else zeros lie beyond the border), CHANNELS, LINESIDE_HALF.
 #include "portable.cuh"
@@ -23,12 +24,12 @@ LINESIDE_DEVICE int inside(int place, int side) {
 }
 
 LINESIDE_KERNEL void carafe(const number* x, const number* mask, int channels, int height, int width, number* y) {
-  const int column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+  const int column = blockIdx.z * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
   const int out_height = height * UP, out_width = width * UP;
   if (column >= out_width || row >= out_height) return;
 
   const int members = channels / GROUPS, slices = (members + CHANNELS - 1) / CHANNELS;
-  const int slice = blockIdx.z % slices, group = blockIdx.z / slices % GROUPS, image = blockIdx.z / (slices * GROUPS);
+  const int slice = blockIdx.x % slices, group = blockIdx.x / slices % GROUPS, image = blockIdx.x / (slices * GROUPS);
   const int first = slice * CHANNELS;
   const int count = members - first < CHANNELS ? members - first : CHANNELS;
   const size_t plane = (size_t)height * width, out_plane = (size_t)out_height * out_width;

@@ -95,11 +95,14 @@ class DeviceCarafe(DeviceOp):
         return kernel_of(self, "carafe", ("channels", "height", "width"), defines, half)
 
     def launch(self, shapes: Sequence[Shape], addresses: Sequence[int], half: bool) -> Launch:
-        """A thread for each pixel of y and a few channels of one group; blocks of pixels beside each other."""
+        """A thread for each pixel of y and a few channels of one group; blocks of pixels beside each other.
+
+        Pictures and slices of channels lie along x, the one axis of a grid that has room for any number of them.
+        """
         n, c, h, w = shapes[0]
         x, mask, y = addresses
         slices = self.groups * _parts(c // self.groups, _CHANNELS)
-        grid = (_parts(w * self.up, _BLOCK[0]), _parts(h * self.up, _BLOCK[1]), n * slices)
+        grid = (n * slices, _parts(h * self.up, _BLOCK[1]), _parts(w * self.up, _BLOCK[0]))
         return Launch(self.device_kernel(half), grid, _BLOCK, 0, (x, mask, c, h, w, y))
 
 

@@ -56,7 +56,8 @@ class DeviceModDeformConv2d(DeviceOp):
 
     Inputs, in the order of TensorRT's plugin: ``x`` (n, c, h, w), ``offset`` (n, 2 * deform_groups * taps, oh, ow) in
     pixels of x, ``mask`` (n, deform_groups * taps, oh, ow) as it multiplies, ``weight`` (o, c / groups, kh, kw) and,
-    where there is one, ``bias`` (o). Output ``y`` (n, o, oh, ow). All floating point of one type.
+    where there is one, ``bias`` (o). Output ``y`` (n, o, oh, ow). All floating point of one type; a graph of FP16 keeps
+    float32 for all of them, because places need it and TensorRT's plugin takes pictures in no other type than places.
 
     Attributes:
         kernel: Taps.
@@ -71,7 +72,6 @@ class DeviceModDeformConv2d(DeviceOp):
     inputs: ClassVar[tuple[str, ...]] = ("x", "offset", "mask", "weight", "bias")
     optional: ClassVar[int] = 1
     outputs: ClassVar[tuple[str, ...]] = ("y",)
-    floating: ClassVar[frozenset[str]] = frozenset({"x", "mask", "weight", "bias", "y"})
 
     kernel: Pair = (3, 3)
     stride: Pair = (1, 1)

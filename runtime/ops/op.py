@@ -6,6 +6,7 @@ A function of ONNX cannot vary its loops by an attribute, so whatever shapes the
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
@@ -80,6 +81,14 @@ class DeviceOp(ABC):
     def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """Shapes of the outputs for inputs of these shapes; plain arithmetic that checks nothing."""
 
+    def empty(self, shapes: Sequence[Shape]) -> bool:
+        """Whether outputs hold nothing for inputs of these shapes, as of a batch without pictures: then nothing is launched.
+
+        Args:
+            shapes: Shape of each input, in numbers.
+        """
+        return not any(math.prod(sides) for sides in self.shapes(*shapes))
+
     def device_kernel(self, half: bool) -> Kernel | None:
         """The kernel that computes it; None where a device has no kernel of ours.
 
@@ -89,7 +98,7 @@ class DeviceOp(ABC):
         return None
 
     def launch(self, shapes: Sequence[Shape], addresses: Sequence[int], half: bool) -> Launch:
-        """The launch that computes it.
+        """The launch that computes it, where it is not `empty`.
 
         Args:
             shapes: Shape of each input.

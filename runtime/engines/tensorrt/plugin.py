@@ -164,6 +164,8 @@ def _classes(trt: Any) -> tuple[Any, Any]:
         ) -> None:
             def launch() -> None:
                 shapes = [tuple(int(side) for side in entry.dims) for entry in input_desc]
+                if self.op.empty(shapes):
+                    return
                 half = self._half([entry.type for entry in input_desc])
                 device = self.home()
                 addresses = [int(address) for address in (*inputs, *outputs)]

@@ -201,6 +201,37 @@ def test_threads_of_a_scan_meet_at_barriers_only() -> None:
     assert not kernel_races.run(launch, arrays).reports
 
 
+def test_a_reassembly_of_more_pictures_than_a_grid_has_planes() -> None:
+    """Along y and z a grid has 65535 blocks at most."""
+    rng = np.random.default_rng(5)
+    x, mask = rng.random((65536, 1, 1, 2), np.float32), rng.random((65536, 1, 1, 2), np.float32)
+    (found,) = computed(DeviceCarafe(1, 1), [x, mask])
+    np.testing.assert_array_equal(found, x * mask)
+
+
+EMPTY = {
+    "Carafe_k3_up2": [(0, 4, 3, 3), (0, 9, 6, 6)],
+    "MSDeformAttn_l1": [(1, 9, 2, 4), (1, 2), (1,), (1, 0, 2, 1, 4, 2), (1, 0, 2, 1, 4)],
+    "SelectiveScan_n4_softplus_bias_skip_last": [(0, 6, 9), (0, 6, 9), (6, 4), (0, 1, 4, 9), (0, 1, 4, 9), (6,), (6,)],
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_is_launched_for_outputs_that_hold_nothing(name: str) -> None:
+    op = find_device_op(name)
+    assert op is not None and op.empty(EMPTY[name])
+    assert not op.empty([tuple(max(1, side) for side in shape) for shape in EMPTY[name]])
+
+
+def test_a_scan_of_no_steps_still_has_a_last_state() -> None:
+    op = find_device_op("SelectiveScan_n4_softplus_bias_skip_last")
+    assert op is not None
+    shapes = [(2, 6, 0), (2, 6, 0), (6, 4), (2, 1, 4, 0), (2, 1, 4, 0), (6,), (6,)]
+    assert not op.empty(shapes)
+    _, last = computed(op, [np.ones(shape, np.float32) for shape in shapes])
+    np.testing.assert_array_equal(last, np.zeros((2, 6, 4), np.float32))
+
+
 def test_a_name_leads_to_the_same_operator_on_both_sides() -> None:
     names = {case.op.name for case in all_cases()} | set(NAMES)
     assert {name.partition("_")[0] for name in names} == set(OPS)

@@ -80,6 +80,15 @@ def test_a_plugin_computes_on_tensorrts_stream(device: HostDevice, kind: str) ->
     assert device.counters.launches == 1
 
 
+def test_a_plugin_has_nothing_to_do_for_a_batch_without_pictures(device: HostDevice) -> None:
+    op = find_device_op(CARAFE)
+    assert op is not None
+    made = plugins._classes(trt_double)[1](op, device).create_plugin(CARAFE, [], None)
+    x, mask, y = (np.zeros(shape, np.float32) for shape in ((0, 8, 5, 6), (0, 9, 10, 12), (0, 8, 10, 12)))
+    assert made.enqueue([Desc(x), Desc(mask)], [Desc(y)], [0, 0], [0], 0, device.stream().handle) is None
+    assert plugins.take_failure() is None and device.counters.launches == 0
+
+
 def test_what_goes_wrong_inside_is_raised_for_tensorrt_and_kept_for_us(device: HostDevice) -> None:
     plugins.take_failure()
     op = find_device_op(CARAFE)
