@@ -188,6 +188,13 @@ class Device(Protocol):
             EngineUnavailable: There is no compiler.
         """
 
+    def reads(self, kernel: Kernel) -> bool:
+        """Whether the driver finishes a kernel's PTX; `load` may have other ways. Not within `capture`.
+
+        Raises:
+            EngineUnavailable: There is no compiler.
+        """
+
     def launch(self, stream: Stream, launch: Launch) -> None:
         """Enqueues a kernel; it is loaded where it is not yet."""
 

@@ -159,6 +159,10 @@ class HardwareDevice:
         """Compiles a kernel for this GPU; as `Device.load`."""
         return self._kernels.load(kernel)
 
+    def reads(self, kernel: Kernel) -> bool:
+        """Whether the driver is new enough for NVRTC's PTX; as `Device.reads`."""
+        return self._kernels.reads(kernel)
+
     def launch(self, stream: Stream, launch: Launch) -> None:
         """Enqueues a kernel; as `Device.launch`."""
         self._kernels.launch(stream.handle, launch)

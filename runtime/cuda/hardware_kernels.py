@@ -57,10 +57,7 @@ class HardwareKernels:
         found = self._loaded.get(kernel)
         if found is not None:
             return found
-        self._calls.ready("a kernel cannot be loaded")
-        from lineside.runtime.kernels.nvrtc import compile_ptx
-
-        ptx = compile_ptx(kernel, self._arch).rstrip(b"\0") + b"\0"
+        ptx = self._ptx(kernel)
         with self._lock:
             found = self._loaded.get(kernel)
             if found is None:
@@ -69,6 +66,16 @@ class HardwareKernels:
                 function = self._calls(find, f"finding the kernel {kernel.name}", module, name)
                 found = self._loaded[kernel] = _Loaded(kernel, module, function)
         return found
+
+    def reads(self, kernel: Kernel) -> bool:
+        """Whether the driver finishes a kernel's PTX; errors as `load`."""
+        driver, ptx = self._calls.driver, self._ptx(kernel)
+        try:
+            module = self._calls(driver.cuModuleLoadData, f"loading the kernel {kernel.name}", ptx)
+        except EngineUnavailable:
+            return False
+        driver.cuModuleUnload(module)
+        return True
 
     def launch(self, stream: int, launch: Launch) -> None:
         """Enqueues a kernel.
@@ -99,6 +106,13 @@ class HardwareKernels:
         for loaded in self._loaded.values():
             self._calls.driver.cuModuleUnload(loaded.module)
         self._loaded.clear()
+
+    def _ptx(self, kernel: Kernel) -> bytes:
+        """A kernel's PTX with the NUL that the driver wants."""
+        self._calls.ready("a kernel cannot be loaded")
+        from lineside.runtime.kernels.nvrtc import compile_ptx
+
+        return compile_ptx(kernel, self._arch).rstrip(b"\0") + b"\0"
 
     def _module(self, kernel: Kernel, ptx: bytes) -> Any:
         """A kernel's code in the device. A driver that is older than NVRTC may not read PTX and yet take finished code."""

@@ -132,6 +132,10 @@ class HostDevice:
                 found = self._loaded.setdefault(kernel, found)
         return found
 
+    def reads(self, kernel: Kernel) -> bool:
+        """Always: there is neither PTX nor a driver."""
+        return True
+
     def launch(self, stream: Stream, launch: Launch) -> None:
         """Enqueues a kernel; as `Device.launch`."""
         self._alive()

@@ -1,7 +1,8 @@
 """Our operators as plugins that are compiled into the plan, so that it runs without Python (TensorRT 10.9 and newer).
 
 TensorRT asks once per layer for the kernel as PTX and keeps it in the plan, with the size of its grid and the whole
-numbers that it takes between inputs and outputs. They are computed from the shapes, which must not change.
+numbers that it takes between inputs and outputs. They are computed from the shapes, which must not change. What TensorRT
+does with finished code instead of PTX is not known: its bindings hand any bytes on, and its documents speak of PTX alone.
 """
 
 from __future__ import annotations
@@ -14,17 +15,37 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lineside.runtime.engines.tensorrt.rewrite import AHEAD_NAMESPACE
-from lineside.runtime.errors import EngineFailed
+from lineside.runtime.errors import EngineFailed, EngineUnavailable
 
 if TYPE_CHECKING:
+    from lineside.runtime.cuda.device import Device
     from lineside.runtime.kernels.kernel import Kernel
     from lineside.runtime.ops.op import DeviceOp
 
-__all__ = ["OLDEST_AHEAD", "register_ahead"]
+__all__ = ["OLDEST_AHEAD", "check_readable", "register_ahead"]
 
 OLDEST_AHEAD = (10, 9)
 
 _REGISTERED: set[tuple[int, str]] = set()
+
+
+def check_readable(device: Device, ops: Sequence[DeviceOp]) -> None:
+    """Refuses to put PTX into a plan that the driver of this very machine cannot read.
+
+    Args:
+        device: The GPU that builds, and is to run the plan.
+        ops: Operators with a kernel.
+
+    Raises:
+        EngineUnavailable: NVRTC is newer than the driver, or not there.
+    """
+    kernels = [kernel for op in ops if (kernel := op.device_kernel(False)) is not None]
+    if not all(device.reads(kernel) for kernel in kernels[:1]):  # one compiler makes all of them
+        raise EngineUnavailable(
+            "--standalone puts the kernels of operators into the plan as PTX, and the NVIDIA driver is too old to read what "
+            "this NVRTC makes: update the driver (JetPack on a Jetson), install the NVRTC of the driver's CUDA "
+            "(docs/tensorrt.md), or leave --standalone out, where the kernels may be finished without the driver"
+        )
 
 
 def register_ahead(trt: Any, ops: Sequence[DeviceOp], arch: str) -> None:

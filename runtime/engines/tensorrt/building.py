@@ -12,7 +12,7 @@ import msgspec
 
 from lineside.runtime import cache
 from lineside.runtime.bundle import Bundle
-from lineside.runtime.engines.tensorrt.ahead import OLDEST_AHEAD, register_ahead
+from lineside.runtime.engines.tensorrt.ahead import OLDEST_AHEAD, check_readable, register_ahead
 from lineside.runtime.engines.tensorrt.audit import Audit, audit, check_audit
 from lineside.runtime.engines.tensorrt.builder import Job, build_plan
 from lineside.runtime.engines.tensorrt.library import version_of
@@ -244,6 +244,7 @@ def _check_standalone(changed: Rewritten, options: BuildOptions, profile: Profil
             "--standalone compiles operators for one input size, and this engine would take several: leave --from and --to "
             "out and export the bundle without --dynamic, or build with --no-plugins"
         )
+    check_readable(machine.device, changed.plugins)
 
 
 def _existing(

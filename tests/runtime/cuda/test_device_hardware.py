@@ -358,6 +358,14 @@ def test_a_driver_that_reads_older_ptx_only_takes_finished_code(
     assert [module for module, _ in cuda.of("cuModuleGetFunction")] == [5]
 
 
+def test_whether_the_driver_reads_the_ptx_alone(cuda: CudaDouble, device: HardwareDevice) -> None:
+    assert device.reads(SCALE)
+    assert len(cuda.of("cuModuleLoadData")) == len(cuda.of("cuModuleUnload")) == 1
+    cuda.failing["cuModuleLoadData"] = CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+    assert not device.reads(SCALE)
+    assert cuda.of("cuModuleLoadData")[1:] == [(b"// scale for compute_87\0",)]
+
+
 def test_a_compiler_without_code_for_the_gpu_leaves_the_drivers_error(
     cuda: CudaDouble, device: HardwareDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from lineside.runtime.engines.tensorrt.building import BuildOptions, BuildReport
 from lineside.runtime.engines.tensorrt.machine import open_machine
 from lineside.runtime.engines.tensorrt.plans import list_plans
 from lineside.runtime.engines.tensorrt.sidecar import differences
-from lineside.runtime.errors import BadOption, EngineFailed
+from lineside.runtime.errors import BadOption, EngineFailed, EngineUnavailable
 from lineside.runtime.manifest import decode_manifest
 from lineside.runtime.ops.op import DOMAIN, PLUGIN
 from lineside.runtime.ops.table import find_device_op
@@ -180,6 +180,15 @@ def test_a_plugin_that_fails_while_it_is_timed_is_the_reason(bundle: Path, doubl
     double.meanwhile, double.errors = enqueue_nowhere, ("Error Code 10: Could not find any implementation",)
     with pytest.raises(EngineFailed, match="could not build the engine .a plugin failed: .*stream"):
         build(bundle)
+
+
+def test_standalone_needs_a_driver_that_reads_the_ptx(
+    bundle: Path, double: trt_double.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trt_double, "__version__", "10.13.3")
+    monkeypatch.setattr(HostDevice, "reads", lambda device, kernel: kernel.name != "carafe")
+    with pytest.raises(EngineUnavailable, match="--standalone puts the kernels .* as PTX.*driver is too old.*leave"):
+        build(bundle, standalone=True)
 
 
 def test_standalone_needs_a_newer_tensorrt(bundle: Path, double: trt_double.Settings) -> None:
