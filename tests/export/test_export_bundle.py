@@ -15,7 +15,7 @@ from torch import nn
 
 import lineside
 from lineside import cli
-from lineside.cli.export import input_size
+from lineside.cli.sizes import input_size
 from lineside.export import gate_pictures, subject
 from lineside.export import prove as proving
 from lineside.export.bundle import export_bundle
@@ -112,6 +112,8 @@ class TestShapes:
     def test_imgsz_that_is_none(self, text: str) -> None:
         with pytest.raises(BadOption, match="--imgsz.*sides from 32 to 8192"):
             input_size(text)
+        with pytest.raises(BadOption, match="--to.*sides from 32 to 8192"):
+            input_size(text, "--to")
 
 
 class TestRefused:

@@ -74,6 +74,7 @@ def command(
     Example: lineside build dynamic.bundle --imgsz 640 --from 320 --to 960
     """
     from lineside.cli.progress import progress
+    from lineside.cli.sizes import input_size
     from lineside.runtime.bundle import open_bundle
     from lineside.runtime.engines.tensorrt.building import BuildOptions, build_engine
     from lineside.runtime.sizing import at_size
@@ -87,12 +88,12 @@ def command(
         workspace=workspace,
         plugins=plugins,
         standalone=standalone,
-        smallest=_size("--from", smallest),
-        largest=_size("--to", largest),
+        smallest=input_size(smallest, "--from"),
+        largest=input_size(largest, "--to"),
         least=least,
         fresh=fresh,
     )
-    opened = at_size(open_bundle(bundle), _size("--imgsz", imgsz))
+    opened = at_size(open_bundle(bundle), input_size(imgsz))
     with progress("build") as update:
         report = build_engine(opened, options, lambda share, note: update(share, 1.0, note))
     if as_json:
@@ -102,16 +103,6 @@ def command(
     else:
         _show(report)
     return 0
-
-
-def _size(option: str, text: str | None) -> tuple[int, int] | None:
-    """Height and width out of ``640`` or ``480x640``."""
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and 0 < len(part) < 6 for part in parts):
-        raise BadOption(f"{option} {text}: give one number, such as 640, or HxW, such as 480x640")
-    return int(parts[0]), int(parts[-1])
 
 
 def _show(report: BuildReport) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lineside.cli.export import Deform, input_size
+from lineside.cli.export import Deform
+from lineside.cli.sizes import input_size
 
 if TYPE_CHECKING:
     from lineside.export.doctor.report import Report

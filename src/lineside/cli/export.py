@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from lineside.export.parity.result import ParityReport
+from lineside.cli.sizes import input_size
 
-__all__ = ["command", "input_size", "show_report"]
+if TYPE_CHECKING:
+    from lineside.export.bundle import Exported
+
+__all__ = ["command"]
 
 
 class Storage(str, Enum):
@@ -95,6 +94,7 @@ def command(
     The improved models: lineside zoo
     """
     size = input_size(imgsz)
+    from lineside.cli.parity import show_report
     from lineside.cli.progress import progress
     from lineside.export.bundle import export_bundle
     from lineside.export.checkpoint import warn_of_pickle
@@ -116,99 +116,27 @@ def command(
     except ParityFailed as failure:
         show_report(failure.report, as_json, {"bundle": None, "report": str(failure.kept)})
         raise
-    files = {name: made.path.joinpath(name).stat().st_size for name in made.manifest.files}
-    total = sum(files.values()) + made.path.joinpath("manifest.json").stat().st_size
-    facts: dict[str, Any] = {"bundle": str(made.path), "bytes": total, "model_bytes": files[made.manifest.model]}
-    if made.precision is not None:
-        from lineside.runtime.plain import plain
-
-        facts |= {"variants": plain(made.precision)["variants"]}
-    show_report(made.parity, as_json, facts)
-    if not as_json:
-        if made.precision is not None:
-            from lineside.cli.variants import print_variants
-
-            print_variants(made.precision)
-        from lineside.cli.tables import size_text
-
-        print(
-            f"{made.path}: {size_text(total)}, model {size_text(files[made.manifest.model])}, "
-            f"{len(made.verified.golden)} golden files replayed"
-        )
+    _show(made, as_json)
     return 0
 
 
-def input_size(text: str | None) -> tuple[int, int] | None:
-    """Reads ``640`` or ``480x640`` as height and width; None stays None.
+def _show(made: Exported, as_json: bool) -> None:
+    """Prints what was made and how it was proved."""
+    from lineside.cli.parity import show_report
+    from lineside.cli.tables import size_text
+    from lineside.cli.variants import print_variants
+    from lineside.runtime.plain import plain
 
-    Raises:
-        BadOption: It is neither, or a side is not from 32 to 8192.
-    """
-    from lineside.runtime.errors import BadOption
-
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(re.fullmatch("[0-9]{2,4}", side) and 32 <= int(side) <= 8192 for side in sides):
-        raise BadOption(
-            f"--imgsz {text[:20]}: give one number, such as 640, or HxW, such as 480x640; sides from 32 to 8192"
-        )
-    return int(sides[0]), int(sides[-1])
-
-
-BLIND = (
-    "warning: the model answers every picture alike, so the comparison says nothing about what it is given. Its weights "
-    "are damaged or hardly trained: look at its accuracy before you use it"
-)
-
-
-def show_report(report: ParityReport, as_json: bool, facts: dict[str, Any]) -> None:
-    """Prints a report of the parity gate, as JSON together with other facts, or as a table."""
-    if report.blind:
-        print(BLIND, file=sys.stderr)
+    files = {name: made.path.joinpath(name).stat().st_size for name in made.manifest.files}
+    total, model = sum(files.values()) + made.path.joinpath("manifest.json").stat().st_size, files[made.manifest.model]
+    facts: dict[str, Any] = {"bundle": str(made.path), "bytes": total, "model_bytes": model}
+    if made.precision is not None:
+        facts |= {"variants": plain(made.precision)["variants"]}
+    show_report(made.parity, as_json, facts)
     if as_json:
-        from lineside.runtime.plain import plain
-
-        print(json.dumps(facts | {"parity": plain(report)}))
         return
-    from lineside.cli.tables import print_table
-
-    rows = [
-        [
-            picture.picture,
-            "x".join(map(str, picture.image_size)),
-            f"{min(measure.cosine for measure in picture.raw):.7f}",
-            f"{max(measure.max_abs for measure in picture.raw):.1e}",
-            str(picture.anchors.compared),
-            f"{picture.anchors.box_px:.1e}",
-            f"{picture.anchors.score:.1e}",
-            str(picture.anchors.class_differs),
-            str(picture.masks.compared),
-            f"{picture.masks.mean_iou:.5f}" if picture.masks.compared else "-",
-            f"{picture.masks.native_iou:.5f}" if picture.masks.compared else "-",
-        ]
-        for picture in report.pictures
-    ]
-    columns = [
-        "picture",
-        "HxW",
-        ">cosine",
-        ">max diff",
-        ">anchors",
-        ">box px",
-        ">score",
-        ">class",
-        ">masks",
-        ">IoU",
-        ">IoU native",
-    ]
-    print_table(f"Parity with {report.reference}", columns, rows)
-    for verdict in report.verdicts:
-        state = "ok" if verdict.passed else f"FAILED: {verdict.reason}"
-        print(f"{verdict.level:8} {state} (worst picture: {verdict.worst_picture or '-'})")
-    print(f"pictures: {report.pictures_from}")
-    if report.rounding:
-        print(
-            f"storing the weights as FP16 moved scores by up to {report.rounding['score']:.1e} and boxes by up to "
-            f"{report.rounding['box_px']:.1e} px against unrounded torch"
-        )
+    if made.precision is not None:
+        print_variants(made.precision)
+    print(
+        f"{made.path}: {size_text(total)}, model {size_text(model)}, {len(made.verified.golden)} golden files replayed"
+    )

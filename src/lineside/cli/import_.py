@@ -44,8 +44,9 @@ def command(
 
     Example: lineside import yolo11n-seg.onnx -o parts.bundle
     """
-    from lineside.cli.export import input_size, show_report
+    from lineside.cli.parity import show_report
     from lineside.cli.progress import progress
+    from lineside.cli.sizes import input_size
     from lineside.export.importing import import_onnx
     from lineside.export.prove import ParityFailed
 

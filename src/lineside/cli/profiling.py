@@ -51,7 +51,7 @@ def of_bundle(bundle: Path, sources: list[str], use: dict[str, Any], terms: dict
     Raises:
         LinesideError: See `lineside.pipelines.profile.run.run_profile`; CheckFailed where a limit is exceeded.
     """
-    from lineside.cli.export import input_size
+    from lineside.cli.sizes import input_size
     from lineside.pipelines.profile.run import Plan
     from lineside.pipelines.settings import Settings, Thresholds
     from lineside.pipelines.sources.find import find

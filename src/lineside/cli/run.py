@@ -71,8 +71,8 @@ def command(
     Exit code: 0 all inspected and saved; 1 some frames were not (unreadable, failed, interrupted), each is named;
     2 nothing could be done: no such source, a broken bundle, a place that cannot be written to.
     """
-    from lineside.cli.export import input_size
     from lineside.cli.inspecting import carry_out
+    from lineside.cli.sizes import input_size
     from lineside.pipelines.link import Policy
     from lineside.pipelines.session import Job
     from lineside.pipelines.settings import Settings, Thresholds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lineside.cli.export import input_size
+from lineside.cli.sizes import input_size
 
 if TYPE_CHECKING:
     from lineside.export.zoo.result import Entry, Zoo
