@@ -113,7 +113,9 @@ class _Reader:
     def check(self) -> None:
         """Every element has what it needs before and behind it, and no frame goes round in a circle."""
         if not any(node.kind.role == "source" for node in self._plan.nodes.values()):
-            raise StationError(f"{self._name} has no source; begin with a camera, a video or synthetic")
+            raise StationError(
+                f"{self._name} has no source; begin with one, such as rtsp, file or synthetic (`lineside elements`)"
+            )
         for node in self._plan.nodes.values():
             role, into, out = node.kind.role, self._plan.before(node.name), self._plan.after(node.name)
             if role == "source" and into:
