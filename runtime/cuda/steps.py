@@ -17,8 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lineside.runtime.contract import HeadContract
-from lineside.runtime.cuda import kernels
 from lineside.runtime.cuda.blocks import Layout
+from lineside.runtime.cuda.launches import (
+    MASK_ROWS,
+    SCAN_BLOCK,
+    Addresses,
+    decode_launches,
+    letterbox_launches,
+    row_bytes,
+)
 from lineside.runtime.cuda.parameters import PARAMETERS, Source, write_parameters
 from lineside.runtime.cuda.plan import plan_of
 from lineside.runtime.cuda.results import HEADER, RECORD, bytes_needed, read_result
@@ -32,28 +39,11 @@ from lineside.runtime.kernels.limits import MOST_SHARED
 
 __all__ = ["Addresses", "FrameSteps", "Limits"]
 
-SCAN_BLOCK = 256
-"""Anchors of a block of the scan: ``kScan`` of frame.cuh."""
-
-MASK_ROWS = 64
-"""Threads of a block that solves masks: ``kRows`` of masks.cu."""
-
 MOST_BANDS = 4
 """Of a mask that a block solves together: about as many pixel rows as it has threads, for pictures of 1080 lines at 640."""
 
 STATIC_SHARED = 4 * MASK_ROWS
 """Bytes of shared memory that ``masks`` has of its own."""
-
-MASK_BLOCKS = 512
-"""Blocks that solve masks; each takes one item after the other."""
-
-YUV_RULES = {
-    ("bt601", "limited"): (16, 1220542, 1673527, -409993, -852492, 2116026),
-    ("bt601", "full"): (0, 1048576, 1470104, -360853, -748826, 1858077),
-    ("bt709", "limited"): (16, 1220945, 1879825, -223607, -558796, 2215014),
-    ("bt709", "full"): (0, 1048576, 1651297, -196424, -490864, 1945738),
-}
-"""Black, luma, V in red, U and V in green, U in blue: see `lineside.runtime.yuv.Yuv`."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +65,6 @@ class Limits:
             raise BadOption(
                 f"{self}: there must be room for one detection, and {HEADER.itemsize} bytes or more are copied"
             )
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where the memory of one picture lies on the device.
-
-    Attributes:
-        parameters: `FrameSteps.parameter_bytes` bytes.
-        tables: `FrameSteps.table_bytes` bytes, filled once with `FrameSteps.tables`.
-        work: `FrameSteps.work_bytes` bytes, of any content.
-        result: `FrameSteps.result_bytes` bytes, of any content.
-        input: This picture's ``(3, h, w)`` float32 in the engine's input.
-        outputs: This picture's part of each of the engine's outputs, float32, in the order of the head contract.
-    """
-
-    parameters: int
-    tables: int
-    work: int
-    result: int
-    input: int
-    outputs: tuple[int, ...]
 
 
 class FrameSteps:
@@ -138,7 +107,7 @@ class FrameSteps:
         self.anchors = (rows or 1) if head.kind == "end2end" else head.anchors
         self._blocks = -(-self.anchors // SCAN_BLOCK)
         places = min(self.limits.detections, self.anchors)
-        self._bands = max(1, min(MOST_BANDS, (MOST_SHARED - STATIC_SHARED) // _row_bytes(head) - 1))
+        self._bands = max(1, min(MOST_BANDS, (MOST_SHARED - STATIC_SHARED) // row_bytes(head) - 1))
         self._plan = plan_of(head, self.box, self.anchors, self._blocks, places, self.limits.words, self._bands)
         self._items = -(-head.protos_size[0] // self._bands)  # of a mask, at most
         self._tables, self._work = self._layouts(places)
@@ -211,49 +180,12 @@ class FrameSteps:
 
     def letterbox(self, at: Addresses) -> list[Launch]:
         """What fills the engine's input, its padding too."""
-        tables = self._tables.at(at.tables)
-        (content_h, content_w), (left, top), (input_h, input_w) = (
-            self.box.content_size,
-            self.box.pad,
-            self.box.input_size,
-        )
-        grid = (-(-input_w // 32), -(-input_h // 8), 1)
-        arguments = (at.parameters, tables["rows"], tables["columns"], at.input)
-        geometry = (content_h, content_w, left, top, input_h, input_w)
-        if self.form.kind == "nv12":
-            rule = YUV_RULES[self.form.matrix, self.form.range]
-            return [Launch(kernels.LETTERBOX_YUV, grid, (32, 8, 1), 0, (*arguments, *geometry, *rule))]
-        return [Launch(kernels.LETTERBOX_PACKED, grid, (32, 8, 1), 0, (*arguments, *geometry))]
+        return letterbox_launches(self.form, self.box, self._tables, at)
 
     def decode(self, at: Addresses) -> list[Launch]:
         """What makes the result of the engine's outputs, in order."""
-        names = {
-            **self._tables.at(at.tables),
-            **self._work.at(at.work),
-            "parameters": at.parameters,
-            "header": at.result,
-        }
-        every = (self._blocks, 1, 1)
-        found = [
-            _launch(kernels.SCAN, names, every, SCAN_BLOCK),
-            _launch(kernels.GATHER, names, every, SCAN_BLOCK),
-            _launch(kernels.RANK, names, every, SCAN_BLOCK),
-            _launch(kernels.SUPPRESS, names, (1, 1, 1), SCAN_BLOCK),
-        ]
-        if not self.head.coefficients:
-            names["across"] = names["down"] = names["plan"]  # nothing reads them: there are no masks
-        found.append(_launch(kernels.PLACE, names, (1, 1, 1), SCAN_BLOCK))
-        if not self.head.coefficients:
-            return found
-        names["protos"] = at.outputs[self.head.output_names.index("protos")]
-        shared = (self._bands + 1) * _row_bytes(self.head)
-        blocks = (min(MASK_BLOCKS, int(self._plan["detections"][0]) * self._items), 1, 1)
-        return [
-            *found,
-            _launch(kernels.MASKS, names, blocks, MASK_ROWS, shared, write=0),
-            _launch(kernels.OFFSETS, names, (1, 1, 1), SCAN_BLOCK),
-            _launch(kernels.MASKS, names, blocks, MASK_ROWS, shared, write=1),
-        ]
+        most = int(self._plan["detections"][0]) * self._items
+        return decode_launches(self.head, self._tables, self._work, at, self._blocks, most, self._bands)
 
     def needed(self, block: npt.NDArray[np.uint8]) -> int | None:
         """How much of the result must be on the host to be read.
@@ -305,16 +237,3 @@ class FrameSteps:
             tables |= {"across": mask_axis_bytes(image_w, protos_w), "down": mask_axis_bytes(image_h, protos_h)}
             work["places"] = 4 * places * self._items
         return Layout(tables), Layout(work)
-
-
-def _row_bytes(head: HeadContract) -> int:
-    """Of a row of prototype values, in shared memory."""
-    return 4 * head.protos_size[1]
-
-
-def _launch(
-    kernel: Kernel, names: dict[str, int], grid: tuple[int, int, int], threads: int, shared: int = 0, **integers: int
-) -> Launch:
-    """A launch whose arguments are found by the names of the kernel's parameters."""
-    arguments = tuple({**names, **integers}[parameter.name] for parameter in kernel.parameters)
-    return Launch(kernel, grid, (threads, 1, 1), shared, arguments)
