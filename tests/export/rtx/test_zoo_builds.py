@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,18 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from helpers import rtx
+from helpers.op_cases import all_cases
 from helpers.rtx import Creator
-from helpers.zoo_graphs import ALL, SIDE, zoo_graph
+from helpers.zoo import FOLDER
+from helpers.zoo_graphs import ALL, BASE, SIDE, zoo_graph
 from lineside.export.ops.declare import used_ops
 from lineside.export.ops.op import DOMAIN, VERSION
 from lineside.export.pictures import drawn_pictures
 from lineside.export.precision.calibrate import letterboxed_inputs
 from lineside.export.precision.half import to_fp16
 from lineside.export.precision.quantise import to_int8
+from lineside.runtime.ops.kernels import NAMES
+from lineside.runtime.ops.table import find_device_op
 
 OPERATORS = {
     "yolo11-seg-dcn": {"ModDeformConv2d_k3_s1"},
@@ -27,6 +32,9 @@ OPERATORS = {
     "yolo11-seg-ss2d": {"SelectiveScan_n1_softplus_bias_skip"},
 }
 """Operators of ours in each model; the others have none."""
+
+TRIED = {case.op.name for case in all_cases()}
+"""Configurations whose bodies and kernels are held against numpy: those of the zoo must be among them."""
 
 KINDS = {
     AttributeProto.INT: "INT32",
@@ -40,6 +48,13 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def there() -> None:
     rtx.require()
+
+
+def test_no_model_of_the_zoo_is_left_out() -> None:
+    pages = (FOLDER.parents[1] / "docs" / "zoo.md").read_text()
+    told = set(re.findall(r"^\| `([a-z0-9-]+)` \|", pages, re.MULTILINE))
+    assert {f"yolo11-seg-{name}" for name in told} == {*ALL} - {BASE}
+    assert set(OPERATORS) < set(ALL)
 
 
 @pytest.mark.slow
@@ -58,6 +73,9 @@ def test_a_model_is_parsed_and_built(name: str, tmp_path: Path) -> None:
     assert "PLUGIN_V3" not in single.types
     assert set(used_ops(graph)) == OPERATORS.get(name, set())
     for op in used_ops(graph):
+        assert op in TRIED, "tests/export/ops/cases_*.py"
+        declared = find_device_op(op)
+        assert declared is not None and (op in NAMES or declared.device_kernel(False) is None), "runtime/ops/kernels.py"
         asks_for_its_plugin(next(node for node in graph.graph.node if node.op_type == op), tmp_path / "fp32.onnx")
 
 
