@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
 import weakref
@@ -70,6 +71,49 @@ def test_engines_that_find_no_memory_are_closed_and_freed(path: Path, engines: l
     assert [engine.closed for engine in engines] == [1, 1, 1, 1]
     assert device.buffers == 0
     device.close()
+
+
+class Small(HostDevice):
+    """Room for one engine; it knows whether it is the current one, how deep it was when memory was freed, and its end."""
+
+    made: list[Small] = []
+
+    def __init__(self) -> None:
+        super().__init__(memory=200_000)
+        self.depth, self.freed, self.closes = 0, list[int](), 0
+        self.made.append(self)
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def close(self) -> None:
+        self.closes += 1
+        super().close()
+
+
+def test_a_device_that_was_opened_for_a_model_that_cannot_be_is_closed(
+    path: Path, engines: list[Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_engine, "HostDevice", Small)
+    close = host_engine.HostEngine.close
+
+    def closing(engine: host_engine.HostEngine) -> None:
+        device = engine.device
+        assert isinstance(device, Small)
+        device.freed.append(device.depth)
+        close(engine)
+
+    monkeypatch.setattr(host_engine.HostEngine, "close", closing)
+    with pytest.raises(EngineFailed, match="out of memory"):
+        lineside.load(path, engine="host", lanes=2)
+    device = Small.made.pop()
+    assert device.freed and set(device.freed) == {1}, "memory is freed while the device is the current one"
+    assert (device.closes, device.depth, device.buffers) == (1, 0, 0)
 
 
 def test_a_compiler_that_is_missing_is_told_when_a_model_is_loaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
