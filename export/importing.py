@@ -36,6 +36,7 @@ from lineside.export.tails.find import Tail, TailRecord, find_tail
 from lineside.runtime.contract import HeadContract, InputContract
 from lineside.runtime.errors import EngineFailed, ExportError
 from lineside.runtime.manifest import Manifest, Provenance
+from lineside.runtime.plain import indented
 from lineside.runtime.verify import VerifyReport
 
 __all__ = ["ImportRecord", "Imported", "import_onnx"]
@@ -146,7 +147,7 @@ def import_onnx(
     with staged(target, force) as folder:
         (folder / MODEL).write_bytes(_serialised(shipped))
         (folder / RECORD).parent.mkdir()
-        (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        (folder / RECORD).write_bytes(indented(record))
         report, verified, manifest = prove(
             folder,
             target,

@@ -19,6 +19,7 @@ from lineside.export.pictures import Picture
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.errors import CheckFailed, NonFiniteOutput
 from lineside.runtime.manifest import Manifest
+from lineside.runtime.plain import indented
 from lineside.runtime.sizing import resized
 from lineside.runtime.verify import VerifyReport, verify_bundle
 
@@ -146,7 +147,7 @@ def _gate(
 
 def _keep_or_raise(report: ParityReport, folder: Path, target: Path) -> None:
     """Saves the report in the bundle; where the gate failed, beside the name that stays unused, and raises."""
-    data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    data = indented(report)
     beside = target.with_name(f"{target.name}.parity.json")
     if report.passed:
         (folder / "reports").mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ import msgspec
 
 from lineside.runtime.contract import HeadContract, InputContract
 from lineside.runtime.errors import BadOption, ContractMismatch, NotABundle, SchemaTooNew
+from lineside.runtime.plain import indented
 
 __all__ = [
     "MANIFEST",
@@ -190,7 +191,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         del data["input"]["dynamic"]  # readers that do not know the word can read every static bundle
     if not manifest.head.focus:
         del data["head"]["focus"]  # and every bundle without a focus map
-    return msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
+    return indented(data)
 
 
 def json_schema() -> dict[str, Any]:

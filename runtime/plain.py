@@ -1,4 +1,4 @@
-"""Reports as plain data that JSON can hold."""
+"""Reports as plain data that JSON can hold, and as JSON that people read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["plain"]
+__all__ = ["indented", "plain"]
 
 
 def plain(report: msgspec.Struct) -> Any:
@@ -20,6 +20,18 @@ def plain(report: msgspec.Struct) -> Any:
         report: The report.
     """
     return _plain(msgspec.to_builtins(report))
+
+
+def indented(record: Any) -> bytes:
+    """JSON of a record as a file of a bundle holds it: indented, with a newline at its end.
+
+    Args:
+        record: A struct of numbers that JSON has words for, or plain data.
+
+    Raises:
+        TypeError: It holds something that msgspec cannot encode.
+    """
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ from lineside.export.prove import ParityFailed
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.errors import CheckFailed, ExportError
 from lineside.runtime.manifest import Manifest
+from lineside.runtime.plain import indented
 
 __all__ = ["add_variants"]
 
@@ -111,7 +112,7 @@ def add_variants(
         written = calibration if name in KINDS else ""
         reports.append(_report(name, path.stat().st_size, parity, made.computed, written, loss))
     report = PrecisionReport(variants=tuple(reports))
-    (folder / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    (folder / REPORT).write_bytes(indented(report))
     variants = {**manifest.variants, **{name: VARIANTS[name] for name in choice.names}}
     return write_manifest(folder, msgspec.structs.replace(manifest, variants=variants)), report
 
@@ -161,7 +162,7 @@ def _gate(
 def _beyond(name: str, parity: ParityReport, target: Path) -> ParityFailed:
     """Keeps the report of a variant that failed, and says why."""
     kept = target.with_name(f"{target.name}.{name}.parity.json")
-    kept.write_bytes(msgspec.json.format(msgspec.json.encode(parity), indent=2) + b"\n")
+    kept.write_bytes(indented(parity))
     worst = next(verdict for verdict in parity.verdicts if not verdict.passed)
     return ParityFailed(
         f"the {name} variant does not see what its reference sees, level '{worst.level}' on picture "

@@ -13,6 +13,7 @@ import msgspec
 from lineside.runtime.engines.tensorrt.audit import Audit
 from lineside.runtime.engines.tensorrt.profiles import Profile
 from lineside.runtime.errors import EngineFailed
+from lineside.runtime.plain import indented
 
 __all__ = ["SCHEMA", "Precision", "Sidecar", "Wanted", "decode_sidecar", "differences", "encode_sidecar"]
 
@@ -100,7 +101,7 @@ def decode_sidecar(data: bytes, where: str) -> Sidecar:
 
 def encode_sidecar(sidecar: Sidecar) -> bytes:
     """The sidecar as indented JSON with a closing line break."""
-    return msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
+    return indented(sidecar)
 
 
 def differences(sidecar: Sidecar, wanted: Wanted) -> list[str]:
