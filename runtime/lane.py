@@ -45,7 +45,19 @@ class Lane(Protocol):
         agnostic: bool,
         stamp: Stamp | None,
     ) -> list[Detections]:
-        """Finds the objects in some pictures, at most `most`; the options are known to be in their ranges.
+        """Finds the objects in some pictures; the options are known to be in their ranges.
+
+        Args:
+            frames: At most `most` pictures, of any sizes.
+            conf: Scores strictly above it are kept, 0 to 1.
+            iou: Detections of one class that overlap by more are suppressed, 0 to 1.
+            max_det: Detections per picture at most.
+            masks: ``native``, ``proto`` or ``none``.
+            agnostic: Whether detections suppress each other across classes.
+            stamp: Called at the end of each stage; None for nobody.
+
+        Returns:
+            The detections of each picture, in the pictures' own pixels.
 
         Raises:
             BadFrame: A picture has another dtype or shape.

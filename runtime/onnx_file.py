@@ -176,12 +176,22 @@ class OnnxFile:
         ]  # fmt: skip
 
     def drop_functions(self, domain: str, names: Collection[str]) -> None:
-        """Takes out those functions; nodes of their names must be executed by something else then."""
+        """Takes functions out; nodes of their names must be executed by something else then.
+
+        Args:
+            domain: Domain of the functions.
+            names: Their names; one that is not there does not matter.
+        """
         gone = {(domain, name) for name in names}
         self._model = [field for field in self._model if field.number != FUNCTIONS or _function(field) not in gone]
 
     def add_opset(self, domain: str, version: int) -> None:
-        """Declares a domain that is not declared yet."""
+        """Declares a domain that is not declared yet.
+
+        Args:
+            domain: Name of the domain.
+            version: Version of its operators that the graph is written in.
+        """
         if domain not in self.opsets:
             entry = write([bytes_field(OPSET_DOMAIN, domain), int_field(OPSET_VERSION, version)])
             self._model.append(bytes_field(OPSETS, entry))

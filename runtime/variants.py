@@ -24,6 +24,10 @@ FP32 = "fp32"
 def engines_of(manifest: Manifest, precision: str) -> tuple[str, ...] | None:
     """Names of the engines that a precision is meant for; None for all.
 
+    Args:
+        manifest: Of the bundle.
+        precision: ``fp32``, or the name of a variant.
+
     Raises:
         BadOption: The bundle has no such precision.
     """
@@ -41,6 +45,11 @@ def engines_of(manifest: Manifest, precision: str) -> tuple[str, ...] | None:
 
 def check_precision(manifest: Manifest, engine: str, precision: str | None) -> None:
     """Checks that an engine that was named may run the precision that was named; ``auto`` finds one itself.
+
+    Args:
+        manifest: Of the bundle.
+        engine: Name of an engine, or ``auto``.
+        precision: What was asked for; None for the engine's own choice.
 
     Raises:
         BadOption: The bundle has no such precision, or it is meant for other engines.
@@ -82,7 +91,19 @@ def named_variant(manifest: Manifest, engine: str, precision: str | None) -> tup
 
 
 def with_variant(bundle: Bundle, engine: str, precision: str | None) -> tuple[Bundle, str]:
-    """The bundle with the variant that an engine runs in the place of its model; see `named_variant`."""
+    """The bundle with the variant that an engine runs in the place of its model.
+
+    Args:
+        bundle: A verified bundle.
+        engine: Name of an engine that runs files of the bundle.
+        precision: What was asked for; None for the portable model.
+
+    Returns:
+        The bundle, and why it is another variant than was asked for; see `named_variant`.
+
+    Raises:
+        BadOption: The bundle has no such precision.
+    """
     name, why = named_variant(bundle.manifest, engine, precision)
     if name == FP32:
         return bundle, why

@@ -84,7 +84,13 @@ class Source:
 
     @classmethod
     def planar(cls, addresses: Triple, rows: Triple, steps: Triple = (1, 1, 1)) -> Source:
-        """Luma, U and V, each anywhere: I420 with steps of 1, NV12 with ``(1, 2, 2)``."""
+        """Luma and chroma, each plane anywhere.
+
+        Args:
+            addresses: The first bytes of luma, U and V.
+            rows: Bytes from row to row of each.
+            steps: Bytes from sample to sample of each: 1 for I420, ``(1, 2, 2)`` for NV12.
+        """
         return cls(addresses, rows, steps)
 
 

@@ -63,17 +63,38 @@ def linear_axis(source: int, target: int) -> npt.NDArray[np.int32]:
 
 
 def cell_range(pad: int, content: int, side: int, cells: int) -> tuple[int, int]:
-    """The prototype cells along an axis that the content covers: the first, and one past the last."""
+    """The prototype cells along an axis that the content covers.
+
+    Args:
+        pad: Pixels of the input before the content.
+        content: Pixels of the content.
+        side: Pixels of the input.
+        cells: Of the prototypes.
+
+    Returns:
+        The first cell, and one past the last.
+    """
     return pad * cells // side, -(-(pad + content) * cells // side)
 
 
 def cells_per_pixel(scale: float, side: int, cells: int) -> float:
-    """Prototype cells per pixel of the picture along an axis."""
+    """Prototype cells per pixel of the picture along an axis.
+
+    Args:
+        scale: Input pixels per picture pixel.
+        side: Pixels of the input.
+        cells: Of the prototypes.
+    """
     return scale * (cells / side)
 
 
 def mask_axis_bytes(pixels: int, cells: int) -> int:
-    """Bytes of what `mask_axis` gives."""
+    """Bytes of what `mask_axis` gives.
+
+    Args:
+        pixels: Of the picture.
+        cells: Of the prototypes.
+    """
     return 4 * 2 * (2 * pixels + cells + 1)
 
 
