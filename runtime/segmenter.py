@@ -71,7 +71,8 @@ class Segmenter:
             frame: ``(H, W, 3)`` uint8 BGR or ``(H, W)`` uint8 grey; any strides, read-only too. Or a `Yuv`: NV12 or I420
                 as a decoder gives it. It is not kept. An engine on a device also takes what lies there already, and
                 does not copy it: an array of uint8 of these shapes that shows ``__cuda_array_interface__`` or
-                ``__dlpack__`` (CuPy, torch, pycuda); it must stay as it is until the call is over.
+                ``__dlpack__`` (CuPy, torch, pycuda), or a `lineside.runtime.cuda.yuv.DeviceYuv` of such planes; it must stay
+                as it is until the call is over.
             conf: A detection stays if its score is above this, 0 <= conf < 1; None: the bundle's default.
             iou: Of two boxes of one class that overlap more than this the weaker goes, 0 to 1; None: the default.
             max_det: At most so many detections, from 1; None: the default.

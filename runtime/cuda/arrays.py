@@ -14,13 +14,15 @@ import ctypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lineside.runtime.cuda.parameters import Source
+from lineside.runtime.cuda.staging import Form
 from lineside.runtime.errors import BadFrame
 from lineside.runtime.preprocess import MAX_SIDE
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device, Stream
 
-__all__ = ["DevicePicture", "device_picture", "on_device"]
+__all__ = ["DevicePicture", "device_array", "device_picture", "on_device", "outside"]
 
 CPU, CUDA, CUDA_MANAGED = 1, 2, 13
 """Kinds of memory, as DLPack counts them."""
@@ -56,6 +58,21 @@ class DevicePicture:
         reach = [(side - 1) * stride for side, stride in zip(self.shape, self.strides, strict=True)]
         low, high = sum(min(0, step) for step in reach), sum(max(0, step) for step in reach)
         return self.address + low, high - low + 1
+
+    @property
+    def form(self) -> Form:
+        """What a graph is captured for."""
+        return Form("bgr" if len(self.shape) == 3 else "grey", (self.shape[0], self.shape[1]))
+
+    @property
+    def source(self) -> Source:
+        """Where kernels find its pixels."""
+        return Source.packed(self.address, self.strides)
+
+    @property
+    def parts(self) -> tuple[DevicePicture, ...]:
+        """What was made by somebody, each on a stream of its own."""
+        return (self,)
 
 
 class _Tensor(ctypes.Structure):
@@ -112,13 +129,25 @@ def device_picture(frame: object, device: Device, stream: Stream) -> DevicePictu
     Raises:
         BadFrame: It is not uint8, has another shape than ``(H, W, 3)`` or ``(H, W)``, or lies elsewhere.
     """
-    interface = _interface(frame)
-    if interface is None or (interface.get("version") == 2 and _by_second_door(frame)):
-        picture = _by_dlpack(frame, stream)
-    else:
-        picture = _by_interface(frame, interface, device.before)
+    picture = device_array(frame, device, stream)
     _check(picture, device)
     return picture
+
+
+def device_array(frame: object, device: Device, stream: Stream) -> DevicePicture:
+    """An array of uint8 on a device, of whatever shape, wherever it lies; else as `device_picture`."""
+    interface = _interface(frame)
+    if interface is None or (interface.get("version") == 2 and _by_second_door(frame)):
+        return _by_dlpack(frame, stream)
+    return _by_interface(frame, interface, device.before)
+
+
+def outside(picture: DevicePicture, device: Device) -> BadFrame:
+    """What to say of an array that kernels of the device cannot read."""
+    return BadFrame(
+        f"the picture's memory at {picture.address:#x} is out of reach of {device.name}: make it on the device that the "
+        "model was loaded on, in the same CUDA context"
+    )
 
 
 def _interface(frame: object) -> dict[str, Any] | None:
@@ -203,7 +232,4 @@ def _check(picture: DevicePicture, device: Device) -> None:
     if not 1 <= min(shape[:2]) <= max(shape[:2]) <= MAX_SIDE:
         raise BadFrame(f"a picture of shape {shape}: both sides must be between 1 and {MAX_SIDE} pixels")
     if not device.reaches(*picture.span):
-        raise BadFrame(
-            f"the picture's memory at {picture.address:#x} is out of reach of {device.name}: make it on the device that "
-            "the model was loaded on"
-        )
+        raise outside(picture, device)

@@ -16,6 +16,7 @@ from lineside.runtime.cuda.download import Download
 from lineside.runtime.cuda.parameters import Source
 from lineside.runtime.cuda.staging import Form, form_of, stage
 from lineside.runtime.cuda.steps import Addresses, FrameSteps
+from lineside.runtime.cuda.yuv import DevicePlanes, DeviceYuv, device_planes
 from lineside.runtime.detections import Detections
 from lineside.runtime.yuv import Picture, Yuv
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "FrameKey", "Options", "Placed", "key_of", "placed"]
 
-Placed = Picture | DevicePicture
+Placed = Picture | DevicePicture | DevicePlanes
 """A picture of the host's, or one whose place on the device is known."""
 
 FrameKey = tuple[tuple[Form, bool], ...]
@@ -60,6 +61,8 @@ def placed(pictures: Sequence[object], device: Device, stream: Stream) -> list[P
 
 def _placed(picture: Any, device: Device, stream: Stream) -> Placed:
     """A picture, found where it lies; what is no picture at all is refused by `key_of`."""
+    if isinstance(picture, DeviceYuv):
+        return device_planes(picture, device, stream)
     if isinstance(picture, (np.ndarray, Yuv)) or not on_device(picture):
         return picture  # type: ignore[no-any-return]
     return device_picture(picture, device, stream)
@@ -72,9 +75,7 @@ def key_of(pictures: Sequence[Placed]) -> FrameKey:
         BadFrame: One of them is none.
     """
     return tuple(
-        (Form("bgr" if len(picture.shape) == 3 else "grey", (picture.shape[0], picture.shape[1])), True)
-        if isinstance(picture, DevicePicture)
-        else (form_of(picture), False)
+        (picture.form, True) if isinstance(picture, (DevicePicture, DevicePlanes)) else (form_of(picture), False)
         for picture in pictures
     )
 
@@ -118,9 +119,10 @@ class Frame:
             options: What this run is to do.
         """
         for i, (picture, steps) in enumerate(zip(pictures, self._steps, strict=True)):
-            if isinstance(picture, DevicePicture):
-                self._wait_for(picture)
-                source = Source.packed(picture.address, picture.strides)
+            if isinstance(picture, (DevicePicture, DevicePlanes)):
+                for part in picture.parts:
+                    self._wait_for(part)
+                source = picture.source
             else:
                 stage(picture, self._staged[self._up[f"image{i}"] :])
                 source = Source.dense(steps.form, self._pixels + self._up[f"image{i}"])
