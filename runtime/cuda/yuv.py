@@ -20,14 +20,14 @@ __all__ = ["DevicePlanes", "DeviceYuv", "device_planes"]
 
 @dataclass(frozen=True, eq=False)
 class DeviceYuv:
-    """A picture of luma and chroma on the device; the model takes it as it takes a `lineside.runtime.yuv.Yuv`, and copies nothing.
+    """A picture of luma and chroma on the device; the model takes it as a `lineside.runtime.yuv.Yuv`, and copies nothing.
 
     Args:
         format: ``NV12`` or ``I420``.
         planes: Arrays of uint8 with any strides that show ``__cuda_array_interface__`` or ``__dlpack__``, shaped as those of
-            `lineside.runtime.yuv.Yuv`: luma ``(H, W)``, then with ``h = (H + 1) // 2`` and ``w = (W + 1) // 2`` chroma ``(h, w, 2)`` or,
-            for I420, U and V ``(h, w)``. Or for NV12 a single one ``(H + H // 2, W)``, rows of chroma below those of luma,
-            both sides even. All must stay as they are until the call is over.
+            `lineside.runtime.yuv.Yuv`: luma ``(H, W)``, then with ``h = (H + 1) // 2`` and ``w = (W + 1) // 2`` chroma
+            ``(h, w, 2)`` or, for I420, U and V ``(h, w)``. Or for NV12 a single one ``(H + H // 2, W)``, rows of chroma below
+            those of luma, both sides even. All must stay as they are until the call is over.
         matrix: As for `lineside.runtime.yuv.Yuv`.
         range: As for `lineside.runtime.yuv.Yuv`.
 
