@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lineside.export.graph.inside import graphs_in
+
 __all__ = ["float_borders"]
 
 CASTABLE = {TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "double", TensorProto.BFLOAT16: "bfloat16"}
@@ -76,10 +78,9 @@ def _rename(node: onnx.NodeProto, old: str, new: str) -> None:
     """Renames a tensor in a node and in the graphs inside it."""
     for field in (node.input, node.output):
         field[:] = [new if name == old else name for name in field]
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                _rename(inner, old, new)
+    for graph in graphs_in(node):
+        for inner in graph.node:
+            _rename(inner, old, new)
 
 
 def _to_bytes(model: onnx.ModelProto, name: str) -> list[onnx.NodeProto]:

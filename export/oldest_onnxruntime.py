@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from lineside.export.graph.inside import graphs_in
 from lineside.runtime.errors import ExportError
 
 __all__ = ["OLDEST", "oldest_onnxruntime"]
@@ -55,6 +56,5 @@ def _all(nodes: list[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Nodes, and those inside of them."""
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _all(list(graph.node))
+        for graph in graphs_in(node):
+            yield from _all(list(graph.node))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, defs, helper
 
+from lineside.export.graph.inside import graphs_in
+
 __all__ = ["KINDS", "GraphView", "Place", "attribute", "module_path", "without_weights"]
 
 Call = tuple[str, str, str]
@@ -213,6 +215,5 @@ def _nodes(
     for index, node in enumerate(nodes):
         where = prefix + (module_path(node.name) if node.name else f"{node.op_type} #{index}")
         yield Place(node, where, function, nested)
-        for entry in node.attribute:
-            for body in (entry.g, *entry.graphs) if entry.type in (entry.GRAPH, entry.GRAPHS) else ():
-                yield from _nodes(body.node, function, f"{where}: ", True)
+        for body in graphs_in(node):
+            yield from _nodes(body.node, function, f"{where}: ", True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
+from lineside.export.graph.inside import reads
+
 __all__ = ["STANDARD", "Aside", "put_back", "take_aside"]
 
 STANDARD = frozenset({"", "ai.onnx"})
@@ -121,7 +123,7 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
         stack = [first]
         while stack:
             node = stack[-1]
-            missing = [makers[name] for name in _reads(node) if name in makers and id(makers[name]) not in done]
+            missing = [makers[name] for name in reads(node) if name in makers and id(makers[name]) not in done]
             if missing and id(node) not in done:
                 stack += missing
                 continue
@@ -130,13 +132,3 @@ def _sorted(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
                 done.add(id(node))
                 found.append(node)
     return found
-
-
-def _reads(node: onnx.NodeProto) -> list[str]:
-    """Names that a node reads, also those that its inner graphs take from outside."""
-    names = list(node.input)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            made = {name for inner in graph.node for name in inner.output} | {value.name for value in graph.input}
-            names += [name for inner in graph.node for name in _reads(inner) if name not in made]
-    return names

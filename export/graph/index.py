@@ -10,6 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from lineside.export.graph.inside import drop_unused
+
 __all__ = ["GraphIndex", "replace_nodes"]
 
 DEFAULTS = {
@@ -94,7 +96,4 @@ def replace_nodes(target: onnx.GraphProto, old: Sequence[onnx.NodeProto], new: S
             kept.append(node)
     del target.node[:]
     target.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    weights = [tensor for tensor in target.initializer if tensor.name in used]
-    del target.initializer[:]
-    target.initializer.extend(weights)
+    drop_unused(target)

@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from lineside.export.graph.index import GraphIndex
-from lineside.export.precision.graph import element_types, plain_copy, tidy
+from lineside.export.graph.inside import drop_unused
+from lineside.export.precision.graph import element_types, plain_copy
 from lineside.export.precision.keep import kept_full
 from lineside.export.precision.pairs import PairWriter
 from lineside.export.precision.ranges import Ranges
@@ -78,7 +79,7 @@ def to_asymmetric(model: onnx.ModelProto, ranges: Ranges, most: int = WEIGHTS) -
         for name in made:
             writer.pair(exact.get(name, name), name if name in exact else f"{name}/dq", plan.scales[name])
     writer.finish()
-    tidy(twin.graph)
+    drop_unused(twin.graph)
     onnx.checker.check_model(twin, full_check=True)
     return twin
 

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lineside.export.graph.inside import drop_unused, graphs_in
 from lineside.runtime.errors import ExportError
 
-__all__ = ["captured", "element_types", "plain_copy", "rename_inputs", "tidy"]
+__all__ = ["element_types", "plain_copy", "rename_inputs"]
 
 
 def plain_copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -38,7 +39,7 @@ def plain_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:], graph.value_info[:]
     graph.node.extend(kept)
     graph.initializer.extend(added)
-    tidy(graph)
+    drop_unused(graph)
     return twin
 
 
@@ -68,15 +69,6 @@ def _constant(node: onnx.NodeProto) -> TensorProto:
     return numpy_helper.from_array(np.asarray(value, kind), node.output[0])
 
 
-def tidy(graph: onnx.GraphProto) -> None:
-    """Drops the weights of a graph that nobody uses."""
-    used = {name for node in graph.node for name in (*node.input, *captured(node))}
-    used |= {value.name for value in graph.output}
-    weights = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
-
-
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """Element type of every tensor of the main graph.
 
@@ -103,18 +95,6 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def captured(node: onnx.NodeProto) -> set[str]:
-    """Names that the graphs inside of a node take from around it."""
-    found: set[str] = set()
-    for graph in _inside(node):
-        own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-        own |= {name for inner in graph.node for name in inner.output}
-        wanted = {name for inner in graph.node for name in (*inner.input, *captured(inner))}
-        wanted |= {value.name for value in graph.output}
-        found |= wanted - own
-    return found - {""}
-
-
 def rename_inputs(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> None:
     """Gives tensors other names wherever nodes, and graphs inside of them, read them.
 
@@ -125,14 +105,7 @@ def rename_inputs(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> 
     for node in nodes:
         for index, name in enumerate(node.input):
             node.input[index] = names.get(name, name)
-        for graph in _inside(node):
+        for graph in graphs_in(node):
             own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
             own |= {name for inner in graph.node for name in inner.output}
             rename_inputs(graph.node, {old: new for old, new in names.items() if old not in own})
-
-
-def _inside(node: onnx.NodeProto) -> Iterable[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs

@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lineside.export.graph.inside import captured, drop_unused
 from lineside.export.ops.op import DOMAIN
 from lineside.export.precision.bodies import halve_bodies
-from lineside.export.precision.graph import captured, element_types, plain_copy, rename_inputs, tidy
+from lineside.export.precision.graph import element_types, plain_copy, rename_inputs
 from lineside.export.precision.keep import OUTPUTS, half_inputs, half_outputs, kept_full
 from lineside.export.precision.ranges import Ranges
 
@@ -83,7 +84,7 @@ class _Writer:
         floats = [kind for index, kind in wanted.items() if index not in FLOAT_SLOTS.get(node.op_type, ())]
         for index, kind in wanted.items():
             node.input[index] = self._as(node.input[index], kind)
-        inner = captured(node) & self._floats
+        inner = self._floats.intersection(captured(node))
         rename_inputs([node], {name: self._as(name, FULL) for name in inner})
         self._nodes.append(node)
         for index, name in enumerate(node.output):
@@ -136,7 +137,7 @@ class _Writer:
         """Puts the nodes into the graph."""
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
-        tidy(self._graph)
+        drop_unused(self._graph)
 
 
 def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:

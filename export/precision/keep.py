@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 import onnx
 
+from lineside.export.graph.inside import reads
 from lineside.export.ops.op import DOMAIN
 from lineside.export.ops.table import find_op
-from lineside.export.precision.graph import captured
 
 __all__ = ["FULL_OPERATORS", "OUTPUTS", "Makers", "half_inputs", "half_outputs", "kept_full"]
 
@@ -142,7 +142,7 @@ class Makers:
         self.maker = {name: at for at, node in enumerate(self.nodes) for name in node.output if name}
         self.users: dict[str, set[int]] = {}
         for at, node in enumerate(self.nodes):
-            for name in {*node.input, *captured(node)} - {""}:
+            for name in reads(node):
                 self.users.setdefault(name, set()).add(at)
         self.outputs = {value.name for value in graph.output}
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from lineside.export.precision.graph import plain_copy, tidy
+from lineside.export.graph.inside import drop_unused
+from lineside.export.precision.graph import plain_copy
 from lineside.export.precision.keep import Makers, kept_full
 from lineside.export.precision.pairs import PairWriter
 from lineside.export.precision.ranges import Ranges
@@ -87,7 +88,7 @@ def to_symmetric(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
             node.input[1] = f"{name}/dq"
         writer.node(node)
     writer.finish()
-    tidy(graph)
+    drop_unused(graph)
     onnx.checker.check_model(twin, full_check=True)
     return twin
 

@@ -9,11 +9,12 @@ import msgspec
 import onnx
 from onnx import TensorProto, helper
 
+from lineside.export.graph.inside import reads
 from lineside.export.tails.follow import follow
 from lineside.export.tails.formula import match
 from lineside.export.tails.infer import inferred
 from lineside.export.tails.linear import Linear, UnknownTail
-from lineside.export.tails.order import in_order, reads
+from lineside.export.tails.order import in_order
 from lineside.runtime.contract import HeadContract, InputContract
 
 __all__ = ["CutGraph", "cut_graph"]

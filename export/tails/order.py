@@ -5,20 +5,11 @@ The format asks for that order, engines do without it, and some exporters leave 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
 
-__all__ = ["in_order", "reads"]
+from lineside.export.graph.inside import reads
 
-
-def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of all tensors that a node uses, those inside its branches and loops included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from reads(inner)
+__all__ = ["in_order"]
 
 
 def in_order(model: onnx.ModelProto) -> onnx.ModelProto:

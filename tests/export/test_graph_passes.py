@@ -8,6 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lineside.export.graph.finish import finish
 from lineside.export.graph.half_weights import STORE_HALF
+from lineside.export.graph.index import replace_nodes
+from lineside.export.graph.inside import reads
 from lineside.export.graph.passes import GraphPass, run_passes
 from lineside.export.graph.simplify import SIMPLIFY
 from lineside.runtime.errors import ExportError
@@ -41,6 +43,23 @@ def answer(model: onnx.ModelProto) -> np.ndarray:
 
 def weights(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(64, 3, 3, 3)).astype(np.float32)
+
+
+def test_a_branch_keeps_the_weights_that_it_takes_from_around_it() -> None:
+    """Of what a change of the graph leaves unused, only that goes which no graph inside of a node reads either."""
+    kinds = [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
+    branch = helper.make_graph([helper.make_node("Relu", ["kept"], ["inner"])], "branch", [], kinds)
+    nodes = [
+        helper.make_node("Relu", ["gone"], ["old"]),
+        helper.make_node("If", ["asked"], ["out"], then_branch=branch, else_branch=branch),
+    ]
+    names = ("gone", "kept", "asked", "shown")
+    tensors = [numpy_helper.from_array(np.array(name == "asked"), name) for name in names]
+    shown = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("out", "shown")]
+    outer = helper.make_graph(nodes, "g", [], shown, tensors)
+    replace_nodes(outer, nodes[:1], [])
+    assert [tensor.name for tensor in outer.initializer] == ["kept", "asked", "shown"]
+    assert reads(outer.node[0]) == ["asked", "kept"]
 
 
 class TestStoreHalf:
