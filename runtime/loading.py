@@ -69,10 +69,15 @@ def load(
     Raises:
         BundleError: The bundle is not usable; its subclasses say why.
         EngineError: The engine is not there, too old, or refuses the model.
-        BadOption: ``mode``, ``threads``, ``lanes``, ``imgsz`` or ``precision`` is none of the above, or the engine does
-            not run that precision.
+        BadOption: ``mode``, ``threads``, ``lanes``, ``imgsz``, ``device`` or ``precision`` is none of the above, or the
+            engine does not run that precision.
     """
     name, options = _options(engine, mode, threads, lanes)
+    if device is not None and not hasattr(device, "allocate"):
+        raise BadOption(
+            f"device={device!r} is no device: leave it out, and the engine opens the machine's own; or give one that was "
+            "opened, such as a HostDevice"
+        )
     options = replace(options, device=device, precision=precision)
     bundle = at_size(open_bundle(path), imgsz)
     check_precision(bundle.manifest, name, precision)

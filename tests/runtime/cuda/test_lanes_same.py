@@ -6,7 +6,7 @@ import functools
 import itertools
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,7 @@ from lineside.runtime.cuda.slot import MOST_FRAMES
 from lineside.runtime.cuda.steps import FrameSteps, Limits
 from lineside.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from lineside.runtime.engines.recorded import save_recording
-from lineside.runtime.errors import LinesideError
-from lineside.runtime.segmenter import Segmenter
+from lineside.runtime.errors import BadOption, LinesideError
 from lineside.runtime.yuv import Picture, Yuv
 from oracle.heads import outputs_of
 
@@ -286,12 +285,6 @@ def test_whatever_a_model_says_of_whatever_picture(
 # Whoever interrupts
 
 
-@pytest.fixture
-def model(free: Path) -> Iterator[Segmenter]:
-    with lineside.load(free, "host") as made:
-        yield made
-
-
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("engine", ["host", "onnxruntime"])
 def test_a_stamp_that_raises_ends_the_call_and_no_more(free: Path, stage: str, engine: str) -> None:
@@ -348,3 +341,10 @@ def test_work_whose_handing_over_was_interrupted_is_not_waited_for(monkeypatch: 
     stream.put(Work("something", done.set))
     stream.drain()
     assert done.is_set() and stream.stop()
+
+
+@pytest.mark.parametrize("device", ["cuda:0", 0, object()])
+@pytest.mark.parametrize("engine", ["host", "onnxruntime"])
+def test_what_is_no_device(free: Path, engine: str, device: Any) -> None:
+    with pytest.raises(BadOption, match="is no device: leave it out"):
+        lineside.load(free, engine, device=device)
