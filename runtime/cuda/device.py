@@ -179,7 +179,12 @@ class Device(Protocol):
         """
 
     def reaches(self, address: int, nbytes: int) -> bool:
-        """Whether kernels of this device can read memory that somebody else may have allocated."""
+        """Whether kernels of this device can read memory that somebody else may have allocated.
+
+        Args:
+            address: Its first byte, as a kernel would take it.
+            nbytes: How many bytes, from 1.
+        """
 
     def load(self, kernel: Kernel) -> Function:
         """Builds a kernel for this device and keeps it; not within `capture`, so load all of them before.
@@ -196,13 +201,32 @@ class Device(Protocol):
         """
 
     def launch(self, stream: Stream, launch: Launch) -> None:
-        """Enqueues a kernel; it is loaded where it is not yet."""
+        """Enqueues a kernel; it is loaded where it is not yet.
+
+        Args:
+            stream: Where.
+            launch: The kernel, its grid and its arguments, with device addresses as integers.
+        """
 
     def copy(self, stream: Stream, target: Address, source: Address, nbytes: int) -> None:
-        """Enqueues a copy from the begin of one block of memory to the begin of another, of any kinds."""
+        """Enqueues a copy from the begin of one block of memory to the begin of another, of any kinds.
+
+        Args:
+            stream: Where.
+            target: What is written; it stays alive until the copy is done.
+            source: What is read; so does it.
+            nbytes: How many bytes, at most those of the smaller one.
+        """
 
     def fill(self, stream: Stream, target: Address, value: int, nbytes: int) -> None:
-        """Enqueues the setting of bytes to one value, 0 to 255."""
+        """Enqueues the setting of bytes to one value.
+
+        Args:
+            stream: Where.
+            target: Begin of what is written.
+            value: 0 to 255.
+            nbytes: How many bytes.
+        """
 
     def capture(self, stream: Stream, record: Callable[[], None]) -> Graph:
         """Makes a graph of everything that ``record`` enqueues on ``stream``; nothing of it runs yet.
@@ -224,10 +248,23 @@ class Device(Protocol):
         """Puts a mark behind everything that is on a stream."""
 
     def wait(self, stream: Stream, event: Event) -> None:
-        """Lets what is enqueued on a stream from now on wait for a mark of another."""
+        """Lets what is enqueued on a stream from now on wait for a mark of another.
+
+        Args:
+            stream: The one that waits; the host does not.
+            event: A mark of this device, of `record`.
+        """
 
     def elapsed(self, start: Event, end: Event) -> float:
-        """Milliseconds between two marks that were reached, neither of them made within `capture`."""
+        """Milliseconds between two marks that were reached, neither of them made within `capture`.
+
+        Args:
+            start: The first one.
+            end: The later one.
+
+        Raises:
+            EngineFailed: One of them was not reached yet.
+        """
 
     def close(self) -> None:
         """Frees everything; a second call does nothing. It returns although the device is lost."""

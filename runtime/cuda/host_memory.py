@@ -88,6 +88,10 @@ class HostMemory:
     def allocate(self, nbytes: int, where: Where) -> HostBuffer:
         """Makes a buffer, full of anything.
 
+        Args:
+            nbytes: From 1.
+            where: What kind; all kinds are memory of the processor here.
+
         Raises:
             EngineFailed: There is not enough memory, or the size is none.
         """
@@ -113,7 +117,15 @@ class HostMemory:
         return buffer
 
     def find(self, address: int, nbytes: int = 1) -> HostBuffer | None:
-        """The living buffer that holds all of a range, if one does."""
+        """The living buffer that holds all of a range.
+
+        Args:
+            address: First byte of the range.
+            nbytes: Its length.
+
+        Returns:
+            The buffer; None where no single one holds all of it.
+        """
         with self._lock:
             place = bisect.bisect(self._begins, address) - 1
             if place < 0:
@@ -123,6 +135,11 @@ class HostMemory:
 
     def range(self, target: Address, nbytes: int, what: str) -> HostBuffer:
         """The buffer that holds a range that somebody is about to use.
+
+        Args:
+            target: Begin of the range; a buffer only begins where it does itself.
+            nbytes: Its length.
+            what: What is to be done with it, for the message.
 
         Raises:
             EngineFailed: None does: it is out of range, was freed, or never was memory of this device.

@@ -54,7 +54,12 @@ class Fault:
         return self._reason is not None
 
     def lose(self, label: str, cause: BaseException) -> None:
-        """Marks the device as lost."""
+        """Marks the device as lost; the first cause stays.
+
+        Args:
+            label: What it was running, for the message.
+            cause: What was raised.
+        """
         with self._lock:
             if self._reason is None:
                 self._cause = cause
@@ -155,7 +160,14 @@ class HostStream:
         self._end = weakref.finalize(self, self._queue.stop)
 
     def put(self, work: Work) -> None:
-        """Enqueues something, or records it."""
+        """Enqueues something, or records it.
+
+        Args:
+            work: What to do, by the stream's own thread.
+
+        Raises:
+            EngineFailed: The device is closed.
+        """
         if self.recording is not None:
             self.recording.append(work)
             return

@@ -89,6 +89,10 @@ def compiler() -> tuple[str, str]:
 def write_sources(kernel: Kernel, folder: Path) -> Path:
     """Lays a kernel's source, all that it includes and its entry into a folder.
 
+    Args:
+        kernel: The kernel.
+        folder: An empty folder.
+
     Returns:
         The file to compile.
     """

@@ -71,6 +71,10 @@ def ptx_target(ptx: bytes) -> str:
 def check_parameters(kernel: Kernel, ptx: bytes) -> None:
     """Holds the parameters of a kernel against its declaration.
 
+    Args:
+        kernel: What is declared.
+        ptx: What was compiled from its source.
+
     Raises:
         EngineFailed: Their number or their types differ.
     """
