@@ -29,7 +29,13 @@ class PairWriter:
         self._nodes.append(node)
 
     def pair(self, source: str, target: str, scale: Scale) -> None:
-        """Writes a pair: bytes of a tensor, and a float32 tensor of them."""
+        """Writes a pair: bytes of a tensor, and a float32 tensor of them.
+
+        Args:
+            source: Name of the float32 tensor.
+            target: Name of what comes out of the pair.
+            scale: What a byte means.
+        """
         step = self.constant(f"{target}/scale", np.float32(scale.scale))
         zero = self.constant(f"{target}/zero", (np.int8 if scale.signed else np.uint8)(scale.zero))
         quantised = f"{target}/bytes"
@@ -56,7 +62,15 @@ class PairWriter:
         return name
 
     def constant(self, name: str, value: npt.ArrayLike) -> str:
-        """Adds a constant tensor, once."""
+        """Adds a constant tensor, once.
+
+        Args:
+            name: Its name; where there is one of that name, nothing is added.
+            value: Its values, in their element type.
+
+        Returns:
+            The name.
+        """
         if name not in self._constants:
             self._constants.add(name)
             self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))

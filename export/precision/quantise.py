@@ -51,5 +51,13 @@ def to_int8(
 
 
 def ranges_of(spreads: Mapping[str, Spread], method: Method) -> dict[str, tuple[float, float]]:
-    """The range of every tensor that a calibration saw."""
+    """The range of every tensor that a calibration saw.
+
+    Args:
+        spreads: What the tensors held, by name.
+        method: How much of it the range keeps.
+
+    Returns:
+        Least and greatest value by name.
+    """
     return {name: kept_range(spread, method) for name, spread in spreads.items()}

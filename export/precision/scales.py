@@ -32,12 +32,22 @@ class Scale:
 
 
 def signed_scale(low: float, high: float) -> Scale:
-    """Symmetric, as TensorRT asks for: zero is 0."""
+    """Symmetric, as TensorRT asks for: the byte 0 is 0.
+
+    Args:
+        low: Least value of the tensor.
+        high: Greatest value.
+    """
     return Scale(max(max(-low, high) / SIGNED, SMALLEST), 0, True)
 
 
 def unsigned_scale(low: float, high: float) -> Scale:
-    """The whole range of a byte for the range of a tensor, which always holds 0."""
+    """The whole range of a byte for the range of a tensor, which always holds 0.
+
+    Args:
+        low: Least value of the tensor.
+        high: Greatest value.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / 255, SMALLEST)
     return Scale(scale, int(np.clip(round(-low / scale), 0, 255)), False)

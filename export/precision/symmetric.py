@@ -96,6 +96,10 @@ def to_symmetric(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 def found(ranges: Ranges, name: str) -> tuple[float, float]:
     """The range of a tensor.
 
+    Args:
+        ranges: Least and greatest value by name.
+        name: Name of the tensor.
+
     Raises:
         ExportError: It has none.
     """

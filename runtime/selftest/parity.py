@@ -118,7 +118,12 @@ def _beside_reference(subject: Subject) -> Line:
 
 
 def cosine(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
-    """Cosine of two arrays seen as vectors; 1 for two that are all zeros, NaN where one holds NaN."""
+    """Cosine of two arrays seen as vectors, computed in float64; 1 for two that are all zeros, NaN where one holds NaN.
+
+    Args:
+        first: Any shape.
+        second: As many numbers.
+    """
     a, b = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / lengths if lengths else float(np.array_equal(a, b))

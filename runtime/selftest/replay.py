@@ -42,7 +42,15 @@ def _twice(subject: Subject) -> Line:
 
 
 def same(first: Detections, second: Detections) -> str:
-    """What of two detections is not equal bit for bit; empty where all is."""
+    """What of two detections is not equal bit for bit.
+
+    Args:
+        first: Of one run.
+        second: Of another one on the same picture.
+
+    Returns:
+        A clause for people; empty where all is equal.
+    """
     if len(first) != len(second):
         return f"{len(second)} detections were found and {len(first)} before"
     for what in ("boxes", "scores", "classes", "anchors"):

@@ -115,6 +115,10 @@ def audit(inspected: str, precision: str, least: float | None = None) -> Audit:
 def check_audit(found: Audit, precision: str) -> None:
     """Refuses an engine that computes too much in another precision than was asked for.
 
+    Args:
+        found: What the audit of the engine found.
+        precision: What was asked for: ``fp32``, ``fp16`` or ``int8``.
+
     Raises:
         CheckFailed: Less than the share demanded runs in it.
     """

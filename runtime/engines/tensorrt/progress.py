@@ -58,12 +58,23 @@ class Phases:
         return self._share
 
     def start(self, name: str, parent: str, steps: int) -> None:
-        """A phase begins."""
+        """A phase begins.
+
+        Args:
+            name: Its name.
+            parent: The phase that it is part of; empty for none.
+            steps: How many steps it has.
+        """
         self._open[name] = _Phase(parent if parent in self._open else "", max(1, steps))
         self._told(name)
 
     def step(self, name: str, step: int) -> None:
-        """A step of a phase is done; steps count from 0."""
+        """A step of a phase is done.
+
+        Args:
+            name: Name of the phase.
+            step: Which one, from 0.
+        """
         phase = self._open.get(name)
         if phase is not None:
             phase.done = min(phase.steps, max(phase.done, step + 1))
