@@ -108,7 +108,7 @@ def test_a_prototype_outside_of_every_box_may_be_anything() -> None:
     assert isinstance(both(outputs, head), Detections)
 
 
-@pytest.mark.parametrize("cls", [3, -1, np.nan, 1e30, 2.5])
+@pytest.mark.parametrize("cls", [3, -1, -0.5, np.nan, 1e30, 2.5])
 def test_a_row_that_names_no_class(cls: float) -> None:
     head = head_of("end2end")
     outputs = outputs_of(np.random.default_rng(3), head)
