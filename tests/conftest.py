@@ -5,6 +5,7 @@ Imports nothing but the standard library, pytest and (where it is there) hypothe
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.mkdtemp(prefix="lineside-tests-")
     config.stash[HOME] = home
     os.environ["XDG_CACHE_HOME"] = os.path.join(home, "cache")
+    _share_kernels(Path(home) / "cache" / "lineside")
     os.environ["YOLO_CONFIG_DIR"] = os.path.join(home, "ultralytics")
     os.environ["YOLO_OFFLINE"] = "1"
     os.environ["YOLO_AUTOINSTALL"] = "false"
@@ -57,6 +59,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Removes the caches again."""
     shutil.rmtree(config.stash.get(HOME, ""), ignore_errors=True)
+
+
+def _share_kernels(cache: Path) -> None:
+    """Puts a folder of all test processes in the place of compiled kernels, which none of them then compiles again.
+
+    They are named after all that goes into a compiler. What makes the files for it is our own code: where that changes,
+    the folder is another one.
+    """
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "runtime" / "kernels").glob("*.py")):
+        digest.update(path.read_bytes() + b"\0")
+    shared = ROOT / "build" / "kernels" / digest.hexdigest()[:16]
+    if "PYTEST_XDIST_WORKER" not in os.environ and not shared.is_dir():
+        shutil.rmtree(shared.parent, ignore_errors=True)
+    shared.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True)
+    (cache / "kernels").symlink_to(shared)
 
 
 HOME = pytest.StashKey[str]()
