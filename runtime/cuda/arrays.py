@@ -4,8 +4,8 @@ Two doors are known: ``__cuda_array_interface__`` (versions 2 and 3) and DLPack 
 those libraries, and nothing is copied.
 
 Version 2 of the first door says nothing about the stream on which a picture is made. Whoever has DLPack too (torch) is
-asked by that, which waits; for others the stream that the device was given is waited for, else the legacy default stream,
-which comes behind everything on the ordinary streams of a context.
+asked by that, which waits; for others the stream that the device was given is waited for, else the legacy default
+stream, which comes behind everything on the ordinary streams of a context.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def device_array(frame: object, device: Device, stream: Stream) -> DevicePicture
 def outside(picture: DevicePicture, device: Device) -> BadFrame:
     """What to say of an array that kernels of the device cannot read."""
     return BadFrame(
-        f"the picture's memory at {picture.address:#x} is out of reach of {device.name}: make it on the device that the "
-        "model was loaded on, in the same CUDA context"
+        f"the picture's memory at {picture.address:#x} is out of reach of {device.name}: make it on the device that "
+        "the model was loaded on, in the same CUDA context"
     )
 
 
@@ -160,7 +160,7 @@ def _interface(frame: object) -> dict[str, Any] | None:
 
 
 def _by_interface(frame: object, interface: dict[str, Any], before: Stream | None) -> DevicePicture:
-    """A picture by the first door; one of version 2 is made on ``before``, or on whatever the default stream waits for."""
+    """A picture by the first door; one of version 2 is made on ``before``, or on what the default stream waits for."""
     try:
         typestr, version = interface["typestr"], int(interface["version"])
         shape = tuple(int(side) for side in interface["shape"])

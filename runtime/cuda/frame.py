@@ -156,8 +156,8 @@ class Frame:
     def _allocate(self) -> None:
         """All memory: parameters and then pictures go up in one block and one copy, the rest of each picture apart.
 
-        Where both share one memory pictures stay where they are put. The parameters go up all the same, and tables and work
-        are the device's own: every thread reads of them, and a Jetson's GPU keeps no mapped memory in its cache.
+        Where both share one memory pictures stay where they are put. The parameters go up all the same, and tables and
+        work are the device's own: every thread reads of them, and a Jetson's GPU keeps no mapped memory in its cache.
         """
         shared = self._device.integrated
         parts = {f"parameters{i}": steps.parameter_bytes for i, steps in enumerate(self._steps)}

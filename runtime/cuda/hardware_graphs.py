@@ -1,8 +1,8 @@
 """Graphs of CUDA's: captured in one thread, instantiated once, launched as one.
 
-The capture is thread-local, so that other threads may allocate meanwhile. What its own thread does beside it counts: CUDA
-makes the capture void where that frees memory. Python's collector of garbage would do so at any moment, in the name of
-whatever picture of another library it happens to find, so it waits until the capture is over.
+The capture is thread-local, so that other threads may allocate meanwhile. What its own thread does beside it counts:
+CUDA makes the capture void where that frees memory. Python's collector of garbage would do so at any moment, in the name
+of whatever picture of another library it happens to find, so it waits until the capture is over.
 """
 
 from __future__ import annotations

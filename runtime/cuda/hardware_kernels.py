@@ -115,7 +115,7 @@ class HardwareKernels:
         return compile_ptx(kernel, self._arch).rstrip(b"\0") + b"\0"
 
     def _module(self, kernel: Kernel, ptx: bytes) -> Any:
-        """A kernel's code in the device. A driver that is older than NVRTC may not read PTX and yet take finished code."""
+        """A kernel's code in the device. A driver older than NVRTC may not read PTX and yet take finished code."""
         load, what = self._calls.driver.cuModuleLoadData, f"loading the kernel {kernel.name}"
         try:
             return self._calls(load, what, ptx)
@@ -135,10 +135,10 @@ class HardwareKernels:
 
         number = int(self._calls(self._calls.runtime.cudaDriverGetVersion, "cudaDriverGetVersion"))
         major, driver = number // 1000, f"{number // 1000}.{number % 1000 // 10}"
+        told = str(error).removeprefix("the NVIDIA driver is too old: ").partition(";")[0]
         package = "nvidia-cuda-nvrtc" if major > 12 else "nvidia-cuda-nvrtc-cu12"
         return EngineUnavailable(
-            f"the NVIDIA driver is too old: it knows CUDA up to {driver}, and NVRTC {library_version()} compiles the kernels "
-            f"({str(error).removeprefix('the NVIDIA driver is too old: ').partition(';')[0]}). Update the driver (JetPack on "
-            f"a Jetson), or take the NVRTC of its CUDA: pip uninstall nvidia-cuda-nvrtc, then pip install "
+            f"the NVIDIA driver is too old: it knows CUDA up to {driver}, and NVRTC {library_version()} compiles the "
+            f"kernels ({told}). Update the driver (JetPack on a Jetson), or take the NVRTC of its CUDA: pip uninstall nvidia-cuda-nvrtc, then pip install "
             f"'{package}=={driver}.*' 'cuda-bindings=={major}.*'"
         )

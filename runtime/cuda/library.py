@@ -133,8 +133,9 @@ def open_library() -> Library:
     except DeviceLost as error:  # nothing was there yet that could be lost
         told = str(error).removeprefix("the GPU was lost: ").partition(";")[0]
         raise EngineUnavailable(
-            f"the NVIDIA driver does not start ({told}): look at what nvidia-smi and dmesg say; its "
-            "kernel modules may be missing (modprobe nvidia-uvm) or of another version, which a restart of the machine cures"
+            f"the NVIDIA driver does not start ({told}): look at what nvidia-smi and dmesg say; "
+            "its kernel modules may be missing (modprobe nvidia-uvm) or of another version, which a restart of the machine "
+            "cures"
         ) from error
     if not count:
         raise EngineUnavailable(

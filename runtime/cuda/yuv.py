@@ -20,14 +20,14 @@ __all__ = ["DevicePlanes", "DeviceYuv", "device_planes"]
 
 @dataclass(frozen=True, eq=False)
 class DeviceYuv:
-    """A picture of luma and chroma on the device; the model takes it as a `lineside.runtime.yuv.Yuv`, and copies nothing.
+    """A picture of luma and chroma on the device, taken as a `lineside.runtime.yuv.Yuv` is and not copied.
 
     Args:
         format: ``NV12`` or ``I420``.
-        planes: Arrays of uint8 with any strides that show ``__cuda_array_interface__`` or ``__dlpack__``, shaped as those of
-            `lineside.runtime.yuv.Yuv`: luma ``(H, W)``, then with ``h = (H + 1) // 2`` and ``w = (W + 1) // 2`` chroma
-            ``(h, w, 2)`` or, for I420, U and V ``(h, w)``. Or for NV12 a single one ``(H + H // 2, W)``, rows of chroma below
-            those of luma, both sides even. All must stay as they are until the call is over.
+        planes: Arrays of uint8 with any strides that show ``__cuda_array_interface__`` or ``__dlpack__``, shaped as those
+            of `lineside.runtime.yuv.Yuv`: luma ``(H, W)``, then with ``h = (H + 1) // 2`` and ``w = (W + 1) // 2`` chroma
+            ``(h, w, 2)`` or, for I420, U and V ``(h, w)``. Or for NV12 a single one ``(H + H // 2, W)``, rows of chroma
+            below those of luma, both sides even. All must stay as they are until the call is over.
         matrix: As for `lineside.runtime.yuv.Yuv`.
         range: As for `lineside.runtime.yuv.Yuv`.
 
@@ -107,8 +107,8 @@ def _planes(kind: YuvFormat, parts: tuple[DevicePicture, ...]) -> tuple[DevicePi
         if kind == "NV12" and [plane.shape for plane in chroma] == [(*small, 2)]:
             return luma, _channel(chroma[0], 0), _channel(chroma[0], 1)
     raise BadFrame(
-        f"planes of the shapes {tuple(part.shape for part in parts)} make no picture: {kind} has luma (H, W), both up to "
-        f"{MAX_SIDE} pixels, and "
+        f"planes of the shapes {tuple(part.shape for part in parts)} make no picture: {kind} has luma (H, W), both up "
+        f"to {MAX_SIDE} pixels, and "
         + ("chroma (h, w, 2)" if kind == "NV12" else "U and V (h, w)")
         + " with h and w half of "
         "that, rounded up"

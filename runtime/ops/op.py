@@ -82,7 +82,7 @@ class DeviceOp(ABC):
         """Shapes of the outputs for inputs of these shapes; plain arithmetic that checks nothing."""
 
     def empty(self, shapes: Sequence[Shape]) -> bool:
-        """Whether outputs hold nothing for inputs of these shapes, as of a batch without pictures: then nothing is launched.
+        """Whether outputs hold nothing for inputs of these shapes: then nothing is launched.
 
         Args:
             shapes: Shape of each input, in numbers.

@@ -1,8 +1,8 @@
 """Our operators as plugins that are compiled into the plan, so that it runs without Python (TensorRT 10.9 and newer).
 
 TensorRT asks once per layer for the kernel as PTX and keeps it in the plan, with the size of its grid and the whole
-numbers that it takes between inputs and outputs. They are computed from the shapes, which must not change. What TensorRT
-does with finished code instead of PTX is not known: its bindings hand any bytes on, and its documents speak of PTX alone.
+numbers that it takes between inputs and outputs. They are computed from the shapes, which must not change. What
+TensorRT does with finished code instead of PTX is not known: its bindings hand any bytes on, its documents speak of PTX.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def check_readable(device: Device, ops: Sequence[DeviceOp]) -> None:
     kernels = [kernel for op in ops if (kernel := op.device_kernel(False)) is not None]
     if not all(device.reads(kernel) for kernel in kernels[:1]):  # one compiler makes all of them
         raise EngineUnavailable(
-            "--standalone puts the kernels of operators into the plan as PTX, and the NVIDIA driver is too old to read what "
-            "this NVRTC makes: update the driver (JetPack on a Jetson), install the NVRTC of the driver's CUDA "
+            "--standalone puts the kernels of operators into the plan as PTX, and the NVIDIA driver is too old to read "
+            "what this NVRTC makes: update the driver (JetPack on a Jetson), install the NVRTC of the driver's CUDA "
             "(docs/tensorrt.md), or leave --standalone out, where the kernels may be finished without the driver"
         )
 
