@@ -106,7 +106,7 @@ def write_own_blocks(folder: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith(".zh.md")])
 def test_every_command_runs(name: str, desk: Path, request: pytest.FixtureRequest) -> None:
     runnable = [(line, command) for line, command in commands(ROOT / name) if not covered(command)]
-    if any("best.pt" in command for _, command in runnable):
+    if any(re.search(r"(?<!/)\bbest\.pt\b", command) for _, command in runnable):  # one of its own lies in a folder
         shutil.copy(request.getfixturevalue("weights"), desk / "best.pt")
     scripts = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": scripts}
