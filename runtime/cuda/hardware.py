@@ -151,8 +151,11 @@ class HardwareDevice:
 
     def _of_this_context(self, address: int) -> bool:
         """Whether memory of the GPU belongs to the current context, or, as memory of a pool, to none."""
-        kind = self._driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
-        context = self._calls(self._driver.cuPointerGetAttribute, "cuPointerGetAttribute", kind, address)
+        driver = self._driver
+        answer = driver.cuPointerGetAttribute(driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT, address)
+        if answer[0] == driver.CUresult.CUDA_ERROR_INVALID_VALUE:  # the driver knows of no context for such memory
+            return True
+        context = self._calls(lambda: answer, "cuPointerGetAttribute")
         return int(context) in (0, int(self._calls(self._driver.cuCtxGetCurrent, "cuCtxGetCurrent")))
 
     def load(self, kernel: Kernel) -> Function:

@@ -34,6 +34,7 @@ class cudaError_t(enum.IntEnum):  # CUDA's names
 
 class CUresult(enum.IntEnum):
     CUDA_SUCCESS = 0
+    CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_NO_DEVICE = 100
     CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222

@@ -319,6 +319,11 @@ def test_memory_of_another_context_on_the_same_gpu_is_out_of_reach(cuda: CudaDou
         assert cuda.of("cuPointerGetAttribute")[-1] == (1, 0x5000)
         cuda.memory_context = pointer(0)  # of a pool, which every context of the GPU reaches
         assert device.reaches(0x5000, 10)
+        cuda.failing["cuPointerGetAttribute"] = CUresult.CUDA_ERROR_INVALID_VALUE  # or the driver says it so
+        assert device.reaches(0x5000, 10)
+        cuda.failing["cuPointerGetAttribute"] = CUresult.CUDA_ERROR_LAUNCH_FAILED
+        with pytest.raises(DeviceLost):
+            device.reaches(0x5000, 10)
 
 
 # Faults
