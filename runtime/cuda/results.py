@@ -37,7 +37,7 @@ def bytes_needed(block: npt.NDArray[np.uint8]) -> int | None:
         Bytes from its begin; None where the device had no room for all of it.
     """
     header = _header(block)
-    if header["beyond"] and header["error"] == _SOUND:
+    if header["beyond"]:
         return None
     return HEADER.itemsize + RECORD.itemsize * int(header["detections"]) + 4 * int(header["words"])
 

@@ -1,0 +1,82 @@
+"""What depends on how the work is divided among blocks, and on how a number is rounded: the same as on the processor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers.frame_steps import Array, Bench, same
+from lineside.runtime import decode
+from lineside.runtime.contract import HeadContract
+from lineside.runtime.cuda.launches import MASK_BLOCKS, SCAN_BLOCK, YUV_RULES
+from lineside.runtime.cuda.staging import Form
+from lineside.runtime.errors import NonFiniteOutput
+from lineside.runtime.geometry import Letterbox
+from oracle.yuv import factors
+
+LARGE = HeadContract(kind="flat", classes=1, coefficients=0, input_size=(1040, 1024), strides=(4,))
+"""More blocks of anchors than a block has threads: 260 of 256."""
+
+SMALL = HeadContract(kind="flat", classes=1, coefficients=0, input_size=(32, 32), strides=(16,))
+
+
+def large() -> Array:
+    """A table in which every thousandth anchor sees a box of its own."""
+    table = np.zeros((1, 5, LARGE.anchors), np.float32)
+    table[0, :2] = np.random.default_rng(0).uniform(20, 1000, (2, LARGE.anchors))
+    table[0, 2:4] = 9
+    table[0, 4, ::1000] = 0.9
+    table[0, 4, -1] = 0.9
+    return table
+
+
+def test_more_blocks_of_anchors_than_threads_in_one() -> None:
+    assert LARGE.anchors > SCAN_BLOCK**2 + SCAN_BLOCK
+    table, box = large(), Letterbox.fit((70, 90), LARGE.input_size)
+    bench = Bench(LARGE, Form("grey", (70, 90)), [table])
+    found = bench.decode()
+    same(found, decode([table], LARGE, box))
+    assert len(found) > 50 and found.anchors.max() == LARGE.anchors - 1
+    for late in (300, LARGE.anchors - 2):  # in the second block, and in the last one
+        bench.outputs[0][0, 4, late] = np.nan
+        with pytest.raises(NonFiniteOutput, match="class scores"):
+            bench.decode()
+        bench.outputs[0][0, 4, late] = 0
+    same(bench.decode(), found)
+
+
+def test_an_overlap_is_rounded_as_on_the_processor() -> None:
+    """With the overlap itself as threshold, and with the number before it: the last bit decides."""
+    rng, box = np.random.default_rng(1), Letterbox.fit((32, 32), SMALL.input_size)
+    table = np.zeros((1, 5, 4), np.float32)
+    bench = Bench(SMALL, Form("grey", (32, 32)), [table])
+    kept = []
+    for _ in range(60):
+        table = bench.outputs[0]
+        table[0, :2, :2], table[0, 2:4, :2] = rng.uniform(12, 20, (2, 2)), rng.uniform(6, 20, (2, 2))
+        table[0, 4, :2] = 0.9, 0.8
+        half = table[0, 2:4, :2] * np.float32(0.5)
+        low, high = table[0, :2, :2] - half, table[0, :2, :2] + half
+        side = np.maximum(high.min(1) - low.max(1), np.float32(0))
+        area, both = np.prod(high - low, 0), side[0] * side[1]
+        overlap = np.float32(both / ((area[0] + area[1]) - both))
+        for iou in (overlap, np.nextafter(overlap, np.float32(0))):
+            found = bench.decode(iou=float(iou))
+            same(found, decode(bench.outputs, SMALL, box, iou=float(iou)))
+            kept.append(len(found))
+    assert kept == [2, 1] * 60
+
+
+def test_masks_are_solved_by_many_blocks_but_not_by_any_number() -> None:
+    few = HeadContract(kind="flat", classes=1, coefficients=1, input_size=(32, 32), strides=(16,))
+    many = HeadContract(kind="flat", classes=1, coefficients=1, input_size=(640, 640))
+    for head, wanted in ((few, 4 * 2), (many, MASK_BLOCKS)):
+        bench = Bench(head, Form("grey", (40, 40)))
+        grids = [launch.grid for launch in bench.steps.decode(bench.at) if launch.kernel.name == "masks"]
+        assert grids == [(wanted, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+@pytest.mark.parametrize("span", ["limited", "full"])
+def test_factors_of_colours_are_those_of_the_standards(matrix: str, span: str) -> None:
+    assert YUV_RULES[matrix, span] == (0 if span == "full" else 16, *factors(matrix, span == "full"))
