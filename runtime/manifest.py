@@ -61,11 +61,14 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
         file: Name inside the bundle, ``variants/….onnx``.
         precision: Arithmetic of the graph.
         engines: Names of the engines it is meant for; no other engine uses it.
+        work: Share of the multiplications of its convolutions that the graph asks for in that precision, 0 to 1: what an
+            engine is audited by. None where it was not counted.
     """
 
     file: str
     precision: Literal["fp16", "int8"]
     engines: tuple[str, ...]
+    work: float | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):

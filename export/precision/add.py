@@ -27,6 +27,7 @@ from lineside.export.precision.ranges import Spread
 from lineside.export.precision.report import MaskLoss, PrecisionReport, VariantReport
 from lineside.export.precision.stand_in import stand_in
 from lineside.export.precision.strict import mixed_types
+from lineside.export.precision.work import asked_share
 from lineside.export.prove import ParityFailed
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.errors import CheckFailed, ExportError
@@ -91,7 +92,7 @@ def add_variants(
     if choice.data is not None:
         note("measuring FP32")
         yardstick = Yardstick(folder, manifest, choice)
-    reports = []
+    reports, variants = [], {}
     for name in choice.names:
         note(f"making {name}")
         made = _made(name, model, spreads)
@@ -109,12 +110,13 @@ def add_variants(
         path = folder / VARIANTS[name].file
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(made.graph.SerializeToString())
+        work = asked_share(made.graph, manifest.input.size)
+        variants[name] = msgspec.structs.replace(VARIANTS[name], work=work)
         written = calibration if name in KINDS else ""
         reports.append(_report(name, path.stat().st_size, parity, made.computed, written, loss))
     report = PrecisionReport(variants=tuple(reports))
     (folder / REPORT).write_bytes(indented(report))
-    variants = {**manifest.variants, **{name: VARIANTS[name] for name in choice.names}}
-    return write_manifest(folder, msgspec.structs.replace(manifest, variants=variants)), report
+    return write_manifest(folder, msgspec.structs.replace(manifest, variants={**manifest.variants, **variants})), report
 
 
 def _calibrated(

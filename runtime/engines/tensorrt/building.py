@@ -27,7 +27,7 @@ from lineside.runtime.engines.tensorrt.progress import Tell
 from lineside.runtime.engines.tensorrt.rewrite import Rewritten, kernels_of, rewrite
 from lineside.runtime.engines.tensorrt.running import deserialise
 from lineside.runtime.engines.tensorrt.sidecar import Precision, Sidecar, Wanted, differences
-from lineside.runtime.errors import BadOption, EngineFailed
+from lineside.runtime.errors import BadOption, EngineFailed, EngineUnavailable
 from lineside.runtime.ops.table import find_device_op
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def build_engine(bundle: Bundle, options: BuildOptions, tell: Tell, machine: Machine | None = None) -> BuildReport:
+def build_engine(
+    bundle: Bundle, options: BuildOptions, tell: Tell, machine: Machine | None = None, wait: bool = False
+) -> BuildReport:
     """Builds a bundle's engine for this machine and writes it beside the bundle.
 
     Args:
@@ -114,21 +116,23 @@ def build_engine(bundle: Bundle, options: BuildOptions, tell: Tell, machine: Mac
         options: How.
         tell: Is told of the progress; what it raises ends the build, and nothing is left behind.
         machine: Where; this machine when None.
+        wait: Whether to wait for another process that builds beside the same bundle; its engine is taken where it will do.
 
     Raises:
         EngineUnavailable: There is no TensorRT, no driver or no GPU.
-        EngineFailed: TensorRT refuses, there is not enough memory, or the engine cannot be written.
+        EngineFailed: TensorRT refuses, there is not enough memory, the engine cannot be written, or another process builds.
         BadOption: The bundle has no such model, or cannot be built so.
         CheckFailed: The engine computes in another precision; it was not kept.
     """
     model = choose_model(bundle.manifest, options.precision)
     profile = profile_for(bundle.manifest, options.smallest, options.largest)
-    machine = machine or open_machine()
+    machine = machine or _open_machine()
     changed = rewrite(
         bundle.read(model.file), version_of(machine.trt), plugins=options.plugins, standalone=options.standalone
     )
     _check_standalone(changed, options, profile, machine)
-    with building(bundle) as folder:
+    waiting = (lambda: tell(0.0, "another process builds beside this bundle")) if wait else None
+    with building(bundle, waiting) as folder:
         there = None if options.fresh else _existing(bundle, machine, model, profile, changed, options)
         if there is None:
             stored, warnings = _build(bundle, options, tell, machine, model, profile, changed, folder)
@@ -160,6 +164,14 @@ def wanted_of(bundle: Bundle, machine: Machine, named: str | None = None) -> Wan
     )
 
 
+def _open_machine() -> Machine:
+    """This machine; where it cannot build, another engine is no remedy."""
+    try:
+        return open_machine()
+    except EngineUnavailable as error:
+        raise EngineUnavailable(str(error).replace(", or choose engine='onnxruntime'", "")) from error
+
+
 def _build(
     bundle: Bundle,
     options: BuildOptions,
@@ -187,7 +199,7 @@ def _build(
     with machine.device.current(), launching(machine.device):
         built = build_plan(machine.trt, log, job, tell)
         warned = tuple(log.warnings)
-        found = audit(_inspect(machine, log, built.plan, job), model.precision, options.least)
+        found = audit(_inspect(machine, log, built.plan, job), model.precision, options.least, model.work)
     if built.timing:
         cache.keep(timings, built.timing)
     check_audit(found, model.precision)

@@ -22,12 +22,14 @@ class Model:
         variant: Name of the variant; empty for the portable model.
         file: Its file in the bundle.
         reason: Why it was chosen.
+        work: Share of its convolutions' work that it asks for in that precision; None where that is not known.
     """
 
     precision: Precision
     variant: str
     file: str
     reason: str = ""
+    work: float | None = None
 
 
 def models(manifest: Manifest) -> dict[Precision, Model]:
@@ -35,7 +37,7 @@ def models(manifest: Manifest) -> dict[Precision, Model]:
     found: dict[Precision, Model] = {"fp32": Model("fp32", "", manifest.model)}
     for name, variant in manifest.variants.items():
         if ENGINE in variant.engines:
-            found.setdefault(variant.precision, Model(variant.precision, name, variant.file))
+            found.setdefault(variant.precision, Model(variant.precision, name, variant.file, work=variant.work))
     return found
 
 
