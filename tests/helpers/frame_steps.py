@@ -78,6 +78,7 @@ class Bench:
         self.run(**options)
         needed = self.steps.needed(self.result[: self.steps.first_bytes])
         assert needed is not None, "the result does not fit"
+        assert 0 < needed <= self.result.size, "it is as long as it says"
         return self.steps.read(self.result[: max(needed, self.steps.first_bytes)])
 
     def run(self, **options: Any) -> None:
@@ -97,9 +98,12 @@ def same(found: Detections, wanted: Detections) -> None:
     for name in ("boxes", "scores", "classes", "anchors"):
         a, b = getattr(found, name), getattr(wanted, name)
         assert a.dtype == b.dtype and a.tobytes() == b.tobytes(), name
+        assert a.flags.writeable == b.flags.writeable, name
     assert found.image_size == wanted.image_size and found.names == wanted.names
     assert (found.masks is None) == (wanted.masks is None)
     if found.masks is not None and wanted.masks is not None:
         np.testing.assert_array_equal(found.masks.offsets, wanted.masks.offsets)
         np.testing.assert_array_equal(found.masks.spans, wanted.masks.spans)
         assert found.masks.spans.dtype == wanted.masks.spans.dtype
+        for name in ("spans", "offsets"):
+            assert getattr(found.masks, name).flags.writeable == getattr(wanted.masks, name).flags.writeable, name

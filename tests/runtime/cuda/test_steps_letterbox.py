@@ -131,3 +131,10 @@ def test_the_longest_side_is_scaled() -> None:
     form = Form("grey", (1, 65535))
     line = noise(form.size, False)
     assert by_kernels(line, (32, 64)).tobytes() == on_processor(line, (32, 64)).tobytes()
+
+
+def test_weights_half_way_between_two_are_rounded_as_on_the_processor() -> None:
+    """From an odd number of rows to 256 every weight is half way between two steps, but for what two divisions round."""
+    for height in (49, 93, 99, 391, 393, *range(257, 512, 6)):
+        frame = noise((height, 4), False, height)
+        assert by_kernels(frame, (256, 8)).tobytes() == on_processor(frame, (256, 8)).tobytes(), height

@@ -12,6 +12,7 @@ from lineside.runtime.cuda.launches import MASK_BLOCKS, SCAN_BLOCK, YUV_RULES
 from lineside.runtime.cuda.staging import Form
 from lineside.runtime.errors import NonFiniteOutput
 from lineside.runtime.geometry import Letterbox
+from oracle.heads import one_box
 from oracle.yuv import factors
 
 LARGE = HeadContract(kind="flat", classes=1, coefficients=0, input_size=(1040, 1024), strides=(4,))
@@ -80,3 +81,17 @@ def test_masks_are_solved_by_many_blocks_but_not_by_any_number() -> None:
 @pytest.mark.parametrize("span", ["limited", "full"])
 def test_factors_of_colours_are_those_of_the_standards(matrix: str, span: str) -> None:
     assert YUV_RULES[matrix, span] == (0 if span == "full" else 16, *factors(matrix, span == "full"))
+
+
+@pytest.mark.parametrize("side", ["right", "below"])
+def test_cells_beside_a_box_are_not_looked_at_where_the_nearest_one_counts(side: str) -> None:
+    """Whole pixels of the picture are cells here: a mask of that resolution has nothing to do with the cell behind it."""
+    head, table = one_box((8, 8, 24, 24), np.float32([1.0]), (32, 32))
+    planes = np.ones((1, 1, 8, 8), np.float32)
+    (planes[0, 0, :, 6:] if side == "right" else planes[0, 0, 6:])[...] = np.nan
+    box = Letterbox.fit((32, 32), head.input_size)
+    found = Bench(head, Form("grey", (32, 32)), [table, planes]).decode(masks="proto")
+    same(found, decode([table, planes], head, box, masks="proto"))
+    assert len(found) == 1
+    with pytest.raises(NonFiniteOutput, match="mask"):
+        Bench(head, Form("grey", (32, 32)), [table, planes]).decode(masks="native")
