@@ -195,3 +195,15 @@ def test_rows_of_prototypes_that_hardly_fit_into_shared_memory(width: int) -> No
     (launch, _) = (launch for launch in bench.steps.decode(bench.at) if launch.kernel.name == "masks")
     assert 8 * width // 4 <= launch.shared < 48 << 10
     same(bench.decode(), decode(outputs, head, Letterbox.fit((20, 9000), (32, width))))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("side", [16, 24, 32, 48])
+def test_values_that_are_nought_at_the_centre_of_a_pixel(side: int, mode: str) -> None:
+    """Small whole numbers, two to six pixels a cell: what is nought is no part of a mask, and a guess is off by one there."""
+    head, table = one_box((0, 0, 32, 32), np.float32([1]), (32, 32))
+    for seed in range(12):
+        values = np.random.default_rng(seed).choice(np.float32([-5, -3, -2, -1, 0, 0, 1, 2, 3, 5]), head.protos_size)
+        outputs = [table, values[None, None]]
+        wanted = decode(outputs, head, Letterbox.fit((side, side), (32, 32)), masks=mode)
+        same(Bench(head, Form("bgr", (side, side)), outputs).decode(masks=mode), wanted)
