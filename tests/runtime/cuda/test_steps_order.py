@@ -95,3 +95,16 @@ def test_cells_beside_a_box_are_not_looked_at_where_the_nearest_one_counts(side:
     assert len(found) == 1
     with pytest.raises(NonFiniteOutput, match="mask"):
         Bench(head, Form("grey", (32, 32)), [table, planes]).decode(masks="native")
+
+
+@pytest.mark.parametrize("conf", [0.3, 0.7, 0.1, 0.6, 1e-9, 0.99999997])
+def test_a_threshold_is_rounded_as_on_the_processor(conf: float) -> None:
+    """Logits whose scores are the threshold in float32, or the numbers beside it."""
+    head = HeadContract(kind="levels", classes=1, coefficients=0, input_size=(64, 64), strides=(8,), reg_max=1)
+    middle = np.float32(np.log(conf / (1 - conf)))
+    steps = np.arange(-32, 32) * np.spacing(np.abs(middle))
+    logits = (middle + steps.astype(np.float32) * np.float32(1 if abs(middle) > 1 else 8)).reshape(1, 1, 8, 8)
+    outputs = [np.ones((1, 4, 8, 8), np.float32), logits.astype(np.float32)]
+    found = Bench(head, Form("grey", (64, 64)), outputs).decode(conf=conf, iou=1.0)
+    same(found, decode(outputs, head, Letterbox.fit((64, 64), head.input_size), conf=conf, iou=1.0))
+    assert conf > 0.9999 or 0 < len(found) < 64
