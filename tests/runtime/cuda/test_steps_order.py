@@ -100,11 +100,24 @@ def test_cells_beside_a_box_are_not_looked_at_where_the_nearest_one_counts(side:
 @pytest.mark.parametrize("conf", [0.3, 0.7, 0.1, 0.6, 1e-9, 0.99999997])
 def test_a_threshold_is_rounded_as_on_the_processor(conf: float) -> None:
     """Logits whose scores are the threshold in float32, or the numbers beside it."""
-    head = HeadContract(kind="levels", classes=1, coefficients=0, input_size=(64, 64), strides=(8,), reg_max=1)
     middle = np.float32(np.log(conf / (1 - conf)))
     steps = np.arange(-32, 32) * np.spacing(np.abs(middle))
-    logits = (middle + steps.astype(np.float32) * np.float32(1 if abs(middle) > 1 else 8)).reshape(1, 1, 8, 8)
-    outputs = [np.ones((1, 4, 8, 8), np.float32), logits.astype(np.float32)]
+    kept = kept_of(middle + steps.astype(np.float32) * np.float32(1 if abs(middle) > 1 else 8), conf)
+    assert conf > 0.9999 or 0 < kept < 64
+
+
+def test_thresholds_at_the_ends_of_float32() -> None:
+    """Below every score that is not nought; and one that is 1 in float32, which no score exceeds, whatever the logit."""
+    small, large = np.linspace(-115, -75, 64), np.geomspace(10, 3e38, 64)
+    assert 0 < kept_of(small, 0.0) < 64
+    assert 0 < kept_of(small, 1e-40) < kept_of(small, 0.0)
+    assert kept_of(large, 0.99999999) == 0 < kept_of(large, 0.999999) <= 64
+
+
+def kept_of(logits: Array, conf: float) -> int:
+    """How many of 64 logits both sides keep, which are the same."""
+    head = HeadContract(kind="levels", classes=1, coefficients=0, input_size=(64, 64), strides=(8,), reg_max=1)
+    outputs = [np.ones((1, 4, 8, 8), np.float32), logits.astype(np.float32).reshape(1, 1, 8, 8)]
     found = Bench(head, Form("grey", (64, 64)), outputs).decode(conf=conf, iou=1.0)
     same(found, decode(outputs, head, Letterbox.fit((64, 64), head.input_size), conf=conf, iou=1.0))
-    assert conf > 0.9999 or 0 < len(found) < 64
+    return len(found)
