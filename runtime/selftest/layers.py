@@ -31,21 +31,20 @@ def layer_times(subject: Subject, runs: int = 50) -> dict[str, list[float]]:
     """
     from lineside.runtime.engines.tensorrt.logs import open_log
     from lineside.runtime.engines.tensorrt.machine import open_machine
-    from lineside.runtime.engines.tensorrt.opening import find_plan
-    from lineside.runtime.engines.tensorrt.plans import read_plan
+    from lineside.runtime.engines.tensorrt.opening import find_and_read
     from lineside.runtime.engines.tensorrt.plugin import register_plugins
     from lineside.runtime.engines.tensorrt.running import deserialise
 
     machine = open_machine(subject.device)
     trt, log = machine.trt, open_log(machine.trt)
-    stored = find_plan(subject.bundle, machine, subject.variant)
+    stored, plan = find_and_read(subject.bundle, machine, subject.variant)
     ops = [op for name in stored.sidecar.kernels if (op := find_device_op(name)) is not None]
     found: dict[str, list[float]] = {}
 
     profiler, device = _profiler(trt, found), subject.device
     with device.current():
         register_plugins(trt, ops, device)
-        engine = deserialise(machine, log, read_plan(stored))
+        engine = deserialise(machine, log, plan)
         context = engine.create_execution_context()
         stream, held = device.stream(), []
         try:

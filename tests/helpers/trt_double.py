@@ -34,6 +34,7 @@ class Settings:
         parse_error: What the parser says instead of parsing.
         type: How the inspector writes the type of the convolutions' inputs.
         tensors: Key of the list of tensors in the inspector's JSON.
+        salt: Makes the plans of two builds differ.
         steps: Steps of the build's phase.
         pause: Seconds that a step takes.
         meanwhile: Called while it builds.
@@ -48,6 +49,7 @@ class Settings:
     parse_error: str = ""
     type: str = "Row major linear FP32 format"
     tensors: str = "Bindings"
+    salt: int = 0
     steps: int = 5
     pause: float = 0.0
     meanwhile: Any = None
@@ -311,7 +313,7 @@ class Builder:
             return None
         self._logger.log(ILogger.Severity.WARNING, "a warning of the double")
         assert network.model is not None
-        head = {"version": __version__, "sm": SETTINGS.sm, "profiles": config.profiles}
+        head = {"version": __version__, "sm": SETTINGS.sm, "profiles": config.profiles, "salt": SETTINGS.salt}
         assert config.profiling_verbosity == ProfilingVerbosity.DETAILED
         return json.dumps(head).encode() + b"\n" + network.model.SerializeToString()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lineside.runtime.engines.tensorrt.library import require_library
+from lineside.runtime.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
@@ -45,9 +46,15 @@ def open_machine(device: Device | None = None) -> Machine:
         device: A GPU that is open already.
 
     Raises:
-        EngineUnavailable: Something of it is not there; the message says what, and what to do.
+        EngineUnavailable: Something of it is not there; the message says what, and what to do. Where neither TensorRT nor
+            a GPU is, it says both, for a library of some gigabytes is no use without the other.
     """
-    trt = require_library()
+    try:
+        trt = require_library()
+    except EngineUnavailable as error:
+        if device is None:
+            _look_for_device(error)
+        raise
     device = device or open_device()
     return Machine(
         trt=trt,
@@ -57,6 +64,14 @@ def open_machine(device: Device | None = None) -> Machine:
         gpu=device.name,
         platform=f"{sys.platform}-{platform.machine()}",
     )
+
+
+def _look_for_device(lacking: EngineUnavailable) -> None:
+    """Says what stands in the way of a GPU, before what else is lacking."""
+    try:
+        open_device().close()
+    except EngineUnavailable as error:
+        raise EngineUnavailable(f"{error}. Besides, {lacking}") from lacking
 
 
 def open_device() -> Device:

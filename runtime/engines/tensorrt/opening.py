@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lineside.runtime.bundle import Bundle
-from lineside.runtime.cuda.opening import open_on_device
+from lineside.runtime.cuda.opening import layout, open_on_device
 from lineside.runtime.engines.base import Engine, EngineOptions
 from lineside.runtime.engines.tensorrt.building import BuildOptions, build_engine, wanted_of
 from lineside.runtime.engines.tensorrt.logs import open_log
 from lineside.runtime.engines.tensorrt.machine import Machine, open_machine
 from lineside.runtime.engines.tensorrt.models import models
-from lineside.runtime.engines.tensorrt.plans import Stored, list_plans, read_plan
+from lineside.runtime.engines.tensorrt.plans import Stored, list_plans, read_plan, state
 from lineside.runtime.engines.tensorrt.plugin import launching, register_plugins
 from lineside.runtime.engines.tensorrt.running import TensorRTEngine, deserialise
 from lineside.runtime.engines.tensorrt.sidecar import differences
@@ -23,7 +23,7 @@ from lineside.runtime.ops.table import find_device_op
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
 
-__all__ = ["find_plan", "open_engines", "open_instead"]
+__all__ = ["find_and_read", "find_plan", "open_engines", "open_instead"]
 
 
 def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
@@ -98,7 +98,27 @@ def find_plan(bundle: Bundle, machine: Machine, named: str | None = None) -> Sto
     )
 
 
+def find_and_read(bundle: Bundle, machine: Machine, named: str | None = None) -> tuple[Stored, bytes]:
+    """The newest engine of a bundle that fits a machine, and its plan; as `find_plan` and `read_plan`.
+
+    Another process may put a newer one in its place meanwhile, and then that one is taken.
+
+    Raises:
+        EngineUnavailable: There is none.
+        EngineFailed: It is damaged.
+    """
+    while True:
+        before = state(bundle)
+        try:
+            stored = find_plan(bundle, machine, named)
+            return stored, read_plan(stored)
+        except EngineError:
+            if state(bundle) == before:
+                raise
+
+
 def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
+    layout(options)  # more lanes than there can be are no reason to build first
     machine = open_machine(options.device)
     try:
         stored, plan, why = _stored(bundle, machine, options)
@@ -124,8 +144,7 @@ def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
 def _stored(bundle: Bundle, machine: Machine, options: EngineOptions) -> tuple[Stored, bytes, str]:
     """The engine to run, its plan, and why that one."""
     try:
-        stored = find_plan(bundle, machine, options.precision)
-        return stored, read_plan(stored), "the newest engine that fits this machine"
+        return *find_and_read(bundle, machine, options.precision), "the newest engine that fits this machine"
     except EngineError as error:
         if options.on_mismatch != "rebuild":
             raise
@@ -135,6 +154,6 @@ def _stored(bundle: Bundle, machine: Machine, options: EngineOptions) -> tuple[S
         earlier = list_plans(bundle)[0]
         if precision is None and earlier:
             precision = earlier[0].sidecar.precision
-        build_engine(bundle, BuildOptions(precision=precision), lambda share, note: None, machine)
-        stored = find_plan(bundle, machine, options.precision)
-        return stored, read_plan(stored), f"it was built now, because {error}"
+        report = build_engine(bundle, BuildOptions(precision=precision), lambda share, note: None, machine, wait=True)
+        how = "it was built now" if report.built else "another process built it meanwhile"
+        return *find_and_read(bundle, machine, options.precision), f"{how}, because {error}"

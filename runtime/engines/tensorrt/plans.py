@@ -1,7 +1,8 @@
 """Where plans lie: in the bundle's folder ``engines/``, else in the user's cache, each with its sidecar beside it.
 
 A plan is written under a name with its own hash, and its sidecar after it; so whatever is interrupted, a sidecar never
-stands beside a plan that is not its own.
+stands beside a plan that is not its own. What it takes the place of goes last, so a reader who finds a file gone only has to
+look again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import datetime
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,15 @@ from lineside.runtime.engines.tensorrt.sidecar import Sidecar, decode_sidecar, e
 from lineside.runtime.errors import EngineFailed
 from lineside.runtime.locks import lock_folder
 
-__all__ = ["Stored", "building", "folders", "list_plans", "now", "prefer", "read_plan", "store_plan"]
+__all__ = ["Stored", "building", "folders", "list_plans", "now", "prefer", "read_plan", "state", "store_plan"]
 
 FOLDER = "engines"
+
+EVERY = 0.1
+"""Seconds between two looks whether another process is done."""
+
+MOST_REMOVED = 10
+"""Times that a folder is made again which somebody else removes."""
 
 
 @dataclass(frozen=True)
@@ -87,32 +95,29 @@ def read_plan(stored: Stored) -> bytes:
     return data
 
 
+def state(bundle: Bundle) -> set[tuple[Path, int]]:
+    """Everything that describes a plan of a bundle, with its time: where that changes, another process has written."""
+    found = set()
+    for folder in folders(bundle):
+        for path in folder.glob("*.plan.json"):
+            with contextlib.suppress(OSError):
+                found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
 @contextmanager
-def building(bundle: Bundle) -> Iterator[Path]:
+def building(bundle: Bundle, waiting: Callable[[], None] | None = None) -> Iterator[Path]:
     """The folder that a plan is to be written to, for this process alone.
+
+    Args:
+        bundle: What is built.
+        waiting: Called again and again while another process builds there, which is waited for then; what it raises ends
+            the wait. None: nobody is waited for.
 
     Raises:
         EngineFailed: Another process builds there, or no folder can be written.
     """
-    for folder in folders(bundle):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError:
-            continue
-        break
-    else:
-        raise EngineFailed(
-            f"neither {bundle.path} nor the cache {cache.folder()} can be written: set LINESIDE_CACHE to a writable folder"
-        )
-    try:
-        lock = lock_folder(folder)
-    except BlockingIOError:
-        raise EngineFailed(
-            f"another process builds an engine in {folder}: wait until it is done; two builds at once spoil each other's "
-            "timings"
-        ) from None
+    folder, lock = _taken(bundle, waiting)
     try:
         for part in folder.glob(".*.part"):  # of a build that was killed
             part.unlink(missing_ok=True)
@@ -120,6 +125,40 @@ def building(bundle: Bundle) -> Iterator[Path]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _taken(bundle: Bundle, waiting: Callable[[], None] | None) -> tuple[Path, int | None]:
+    """A folder for plans that can be written, and the lock on it."""
+    removed = 0
+    while True:
+        folder = _writable(bundle)
+        try:
+            return folder, lock_folder(folder)
+        except FileNotFoundError as error:
+            removed += 1
+            if removed == MOST_REMOVED:
+                raise EngineFailed(f"{error}, again and again: end what removes it, and build again") from error
+            continue
+        except BlockingIOError:
+            if waiting is None:
+                raise EngineFailed(
+                    f"another process builds an engine in {folder}: wait until it is done; two builds at once spoil each "
+                    "other's timings"
+                ) from None
+        waiting()
+        time.sleep(EVERY)
+
+
+def _writable(bundle: Bundle) -> Path:
+    """The first folder that plans of a bundle can be written to."""
+    for folder in folders(bundle):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    raise EngineFailed(
+        f"neither {bundle.path} nor the cache {cache.folder()} can be written: set LINESIDE_CACHE to a writable folder"
+    )
 
 
 def store_plan(folder: Path, plan: bytes, sidecar: Sidecar) -> Stored:

@@ -8,6 +8,7 @@ import pytest
 
 from helpers import trt_double
 from helpers.tiny_bundle import tiny_bundle
+from lineside.runtime import cache
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.engines.tensorrt import machine
 
@@ -28,6 +29,10 @@ def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trt_doub
     monkeypatch.setattr(trt_double, "SETTINGS", settings)
     monkeypatch.setitem(sys.modules, "tensorrt", trt_double)
     monkeypatch.setattr(machine, "open_device", open_device)
+    kernels = cache.folder() / "kernels"  # those that were compiled in this session already
+    kernels.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
     monkeypatch.setenv("LINESIDE_CACHE", str(tmp_path / "cache"))
     yield settings
     for device in opened:

@@ -131,8 +131,8 @@ def test_engines_in_the_cache_outlive_smaller_things(
     archive = Path(shutil.make_archive(str(tmp_path / "tiny"), "zip", bundle))
     build(archive)
     monkeypatch.setattr(cache, "MAX_BYTES", 1)
-    cache.keep("kernels/one", b"1")
-    cache.keep("kernels/two", b"2")
-    assert cache.fetch("kernels/one") is None
+    cache.keep("things/one", b"1")
+    cache.keep("things/two", b"2")
+    assert cache.fetch("things/one") is None
     with load(archive, "tensorrt") as model:
         assert model.engine_name == "tensorrt"

@@ -11,6 +11,7 @@ import pytest
 
 from helpers import trt_double
 from helpers.tensorrt_bindings import bindings
+from lineside.runtime.engines.tensorrt import machine
 from lineside.runtime.engines.tensorrt.library import require_library, version_of
 from lineside.runtime.engines.tensorrt.machine import open_machine
 from lineside.runtime.errors import EngineUnavailable
@@ -76,8 +77,23 @@ except Exception as error:
     )
 
 
+def test_without_a_gpu_too_both_are_said_and_the_gpu_first(
+    double: trt_double.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", module(__version__="8.6.1"))
+    with pytest.raises(EngineUnavailable, match="^TensorRT 8.6.1 is installed and 10.3"):
+        open_machine()
+
+    def no_gpu() -> None:
+        raise EngineUnavailable("there is no NVIDIA driver: install it")
+
+    monkeypatch.setattr(machine, "open_device", no_gpu)
+    with pytest.raises(EngineUnavailable, match="^there is no NVIDIA driver: install it. Besides, TensorRT 8.6.1 is"):
+        open_machine()
+
+
 def test_the_machine_is_what_the_gpu_and_the_module_say(double: trt_double.Settings) -> None:
     double.sm = "110"
-    machine = open_machine()
-    assert (machine.version, machine.sm, machine.gpu) == ("10.3.0", "110", "a double of an Orin")
-    assert machine.platform.startswith(f"{sys.platform}-")
+    found = open_machine()
+    assert (found.version, found.sm, found.gpu) == ("10.3.0", "110", "a double of an Orin")
+    assert found.platform.startswith(f"{sys.platform}-")
