@@ -44,7 +44,12 @@ def open_device(engine: str) -> Device:
     """
     if engine == HOST:
         from lineside.runtime.cuda.host import HostDevice
+        from lineside.runtime.kernels.host_build import compiler
 
+        try:
+            compiler()  # without one every check would fail, each with the same words
+        except EngineUnavailable as error:
+            raise EngineUnavailable(_without_choice(error)) from error
         return HostDevice()
     if engine != "tensorrt":
         raise BadOption(f"a selftest is about a GPU, and --engine {engine} is none: choose one of {', '.join(ENGINES)}")
@@ -53,10 +58,14 @@ def open_device(engine: str) -> Device:
     try:
         return HardwareDevice()
     except EngineUnavailable as error:
-        reason = str(error).replace(", or choose engine='onnxruntime'", "")
         raise EngineUnavailable(
-            f"{reason}; or choose --engine host, which does without a GPU and shows no speed"
+            f"{_without_choice(error)}; or choose --engine host, which does without a GPU and shows no speed"
         ) from error
+
+
+def _without_choice(error: EngineUnavailable) -> str:
+    """What an error says, without the choice of another engine: a selftest has none."""
+    return str(error).replace(", or choose engine='onnxruntime'", "")
 
 
 def selftest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from pathlib import Path
 
 from lineside.runtime.bundle import Bundle
@@ -26,12 +27,20 @@ def check_place(folder: Path, bundle: Bundle) -> None:
         bundle: What is tested.
 
     Raises:
-        BadOption: It is a file, or lies in the bundle, whose files are fixed.
+        BadOption: It is a file, or cannot be written, or lies in the bundle, whose files are fixed.
     """
     if folder.resolve().is_relative_to(bundle.path.resolve()):
         raise BadOption(f"--out {folder} lies in the bundle, whose files are fixed: name another folder")
     if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
         raise BadOption(f"--out {folder} is no folder, nor can it be one: name another")
+    if taken := next((folder / name for name in (JSON, HTML) if (folder / name).is_dir()), None):
+        raise BadOption(f"{taken} is a folder, and the report would be written there: name another with --out")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise BadOption(f"--out {folder} cannot be written ({error.strerror}): name another folder") from error
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -62,7 +71,10 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
 def _write(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}.part")
     try:
-        scratch.write_text(text, encoding="utf-8", errors="replace")
+        with scratch.open("w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(scratch, path)
     except OSError as error:
         with contextlib.suppress(OSError):

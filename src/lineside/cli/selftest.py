@@ -33,7 +33,8 @@ def command(
         str, typer.Option(help="tensorrt, or host: the processor in the place of a GPU, which shows no speed.")
     ] = "tensorrt",
     precision: Annotated[
-        Precision | None, typer.Option(help="Precision of the engine under test [default: as it is built by default].")
+        Precision | None,
+        typer.Option(help="Precision of the engine under test [default: of the one that is built, else as build]."),
     ] = None,
     only: Annotated[str, typer.Option(help="Checks to do, with commas between them [default: all].")] = "",
     frames: Annotated[int, typer.Option(help="Frames behind the latency table; 1000 and more show p99.9.")] = 1000,
@@ -77,6 +78,8 @@ def command(
     opened = open_bundle(bundle)
     check_place(out, opened)
     chosen = [word.strip() for word in only.split(",") if word.strip()]
+    if only and not chosen:
+        raise BadOption(f"--only {only!r} names no check: leave it out for all of them")
     with progress("selftest") as update:
         report = selftest(opened, options, chosen, update)
     written = write_report(report, out)

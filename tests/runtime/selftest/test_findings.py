@@ -15,7 +15,7 @@ from helpers.selftested import JETSON, machine
 from lineside.runtime.bundle import open_bundle
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.detections import Detections
-from lineside.runtime.errors import BadOption, DeviceLost, EngineFailed
+from lineside.runtime.errors import BadOption, DeviceLost, EngineFailed, EngineUnavailable
 from lineside.runtime.selftest import run
 from lineside.runtime.selftest.findings import Line, Report, Sample, Table, checked, failed, unchecked
 from lineside.runtime.selftest.frames import compare
@@ -226,6 +226,20 @@ def test_a_report_does_not_go_below_a_file(subject: Subject, tmp_path: Path) -> 
         check_place(tmp_path / "file" / "report", subject.bundle)
     check_place(tmp_path / "new" / "report", subject.bundle)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_place_that_cannot_be_written_shows_before_the_work(subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="--out /proc/new/report cannot be written"):
+        check_place(Path("/proc/new/report"), subject.bundle)
+    (tmp_path / "selftest.html").mkdir()
+    with pytest.raises(BadOption, match="selftest.html is a folder"):
+        check_place(tmp_path, subject.bundle)
+
+
+def test_a_host_device_without_a_compiler_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EngineUnavailable, match=r"there is no C\+\+ compiler.*apt install g\+\+\)$"):
+        run.open_device("host")
 
 
 def test_a_line_that_failed_is_counted() -> None:
