@@ -16,15 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 import pytest
-from safetensors.numpy import load_file
 
-from helpers.op_case import single_node
-from lineside.export.ops.mod_deform_conv2d import ModDeformConv2d
 from lineside.runtime.engines.tensorrt.rewrite import rewrite
 from lineside.runtime.kernels.host import host_function
 from lineside.runtime.ops.mod_deform_conv2d import STANDARD_OPSET
 from lineside.runtime.ops.op import DeviceOp
 from lineside.runtime.ops.table import find_device_op
+
+load_file = pytest.importorskip("safetensors.numpy", reason="the vectors are safetensors files").load_file
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
@@ -130,6 +129,10 @@ def test_a_kernel_says_what_the_original_said(family: str, entry: dict[str, Any]
 @pytest.mark.parametrize(("family", "entry"), vectors("modulated_deform_conv", lambda case: True))
 def test_the_standard_operator_says_what_the_original_said(family: str, entry: dict[str, Any]) -> None:
     """There is no kernel of a deformable convolution: what TensorRT is given in its place is executed by onnxruntime."""
+    pytest.importorskip("torch", reason="nodes are made by the operator's training side")
+    from helpers.op_case import single_node
+    from lineside.export.ops.mod_deform_conv2d import ModDeformConv2d
+
     tensors, hyper = load_file(VECTORS / family / entry["file"]), entry["hyper"]
     pairs = {name: (hyper[name],) * 2 for name in ("kernel", "stride", "padding", "dilation")}
     op = ModDeformConv2d(**pairs, groups=hyper["groups"], deform_groups=hyper["deform_groups"])
