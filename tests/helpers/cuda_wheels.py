@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import platform
-import shutil
-import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+
+from helpers.fetched import once, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = ROOT / "build" / "cuda"
@@ -41,30 +39,7 @@ def _file(tool: str, version: str) -> Path:
         pytest.skip("NVIDIA's compilers are fetched for Linux on x86-64 and aarch64")
     package, exact, name = PACKAGES[tool, version]
     folder = STORE / f"{package}-{exact}-{platform.machine()}"
-    STORE.mkdir(parents=True, exist_ok=True)
-    with (STORE / f"{package}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            _fetch(f"{package}=={exact}", folder)
-            (folder / "ready").touch()
+    once(folder, lambda place: unpack(f"{package}=={exact}", place))
     found = sorted(folder.rglob(name))
     assert found, f"{package} {exact} has no {name}"
     return found[0]
-
-
-def _fetch(package: str, folder: Path) -> None:
-    words = ["download", "--no-deps", "--only-binary=:all:", "--quiet", "-d", str(folder), package]
-    try:
-        answer = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=300)
-        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1] if answer.returncode else ""
-    except subprocess.TimeoutExpired:
-        reason = "it took more than five minutes"
-    if reason:
-        shutil.rmtree(folder)
-        pytest.skip(f"{package} cannot be fetched: {reason}")
-    for wheel in folder.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
-        wheel.unlink()

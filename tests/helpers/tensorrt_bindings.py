@@ -7,17 +7,18 @@ looked at, and with 11.4 the plugin registry of NVIDIA's lean runtime, which is 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import textwrap
-import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from helpers.fetched import once, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = ROOT / "build" / "tensorrt"
@@ -61,23 +62,18 @@ def bindings(version: str) -> Path:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("the bindings of TensorRT are fetched for Linux on x86-64")
     folder = STORE / f"{version}-cp{sys.version_info[0]}{sys.version_info[1]}"
-    if (folder / "ready").exists():
-        return folder
+    return once(folder, partial(_make, version))
+
+
+def _make(version: str, folder: Path) -> None:
+    """Fills the folder."""
     compiler = shutil.which("gcc") or shutil.which("g++")
     if compiler is None:
         pytest.skip("there is no C compiler for the stub libraries")
-    STORE.mkdir(parents=True, exist_ok=True)
-    with (STORE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            _unpack(_wheel(VERSIONS[version], version), folder)
-            (folder / "tensorrt").mkdir()
-            (folder / "tensorrt" / "__init__.py").write_text(PACKAGE)
-            _compile(compiler, folder, version)
-            (folder / "ready").touch()
-    return folder
+    unpack(f"{VERSIONS[version]}=={version}", folder)
+    (folder / "tensorrt").mkdir()
+    (folder / "tensorrt" / "__init__.py").write_text(PACKAGE)
+    _compile(compiler, folder, version)
 
 
 def run_with(version: str, script: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -94,36 +90,6 @@ def run_with(version: str, script: str, timeout: float = 120) -> subprocess.Comp
     )
 
 
-def _wheel(package: str, version: str) -> Path:
-    """A wheel, fetched once; without the index the test is skipped and says why."""
-    folder = STORE / "wheels"
-    name = f"{package.replace('-', '_')}-{version}-"
-    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
-
-    def there() -> Path | None:
-        return next((path for path in folder.glob(f"{name}*.whl") if tag in path.name or "py3" in path.name), None)
-
-    if there() is None:
-        words = ["download", "--no-deps", "--only-binary=:all:", "--quiet", "-d", str(folder), f"{package}=={version}"]
-        try:
-            answer = subprocess.run(
-                [sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=300, check=False
-            )
-            reason = answer.stderr.strip().splitlines()[-1:] if answer.returncode else []
-        except subprocess.TimeoutExpired:
-            reason = ["it took more than five minutes"]
-        if there() is None:
-            pytest.skip(f"{package} {version} cannot be fetched from the package index: {' '.join(reason)}")
-    found = there()
-    assert found is not None
-    return found
-
-
-def _unpack(wheel: Path, folder: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-
-
 def _compile(compiler: str, folder: Path, version: str) -> None:
     """The three libraries that the bindings open."""
     stubs, major = folder / "stubs", version.partition(".")[0]
@@ -131,7 +97,7 @@ def _compile(compiler: str, folder: Path, version: str) -> None:
     real = version == REAL_REGISTRY
     more: list[str] = []
     if real:
-        _unpack(_wheel(LEAN, version), folder)
+        unpack(f"{LEAN}=={version}", folder)
         lean = folder / "tensorrt_lean_libs"
         more = ["-Wl,--no-as-needed", f"-L{lean}", f"-l:libnvinfer_lean.so.{major}", f"-Wl,-rpath,{lean}"]
     _library(compiler, stubs / f"libnvinfer.so.{major}", NOTHING + ("" if real else NO_RUNTIME), more)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.cuda_wheels import STORE
+from helpers.fetched import once, pip
 
 VERSIONS = ("12.9.*", "13.*")
 """For JetPack 6, and for JetPack 7 and desktops."""
@@ -87,30 +86,8 @@ def bindings(request: pytest.FixtureRequest) -> Path:
     """A folder with cuda-bindings of one version, fetched once."""
     version = request.param
     folder = STORE / f"bindings-{version.rstrip('.*')}-{sys.version_info[0]}{sys.version_info[1]}"
-    STORE.mkdir(parents=True, exist_ok=True)
-    with (STORE / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            words = [
-                "install",
-                "-q",
-                "--no-deps",
-                "--target",
-                str(folder),
-                f"cuda-bindings=={version}",
-                "cuda-pathfinder",
-            ]
-            try:
-                answer = subprocess.run(
-                    [sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=300
-                )
-            except subprocess.TimeoutExpired:
-                pytest.skip("cuda-bindings cannot be fetched: it took more than five minutes")
-            if answer.returncode:
-                pytest.skip(f"cuda-bindings cannot be fetched: {answer.stderr.strip().splitlines()[-1]}")
-            (folder / "ready").touch()
-    return folder
+    words = ("install", "-q", "--no-deps", "--target", str(folder), "cuda-pathfinder")
+    return once(folder, lambda place: pip(f"cuda-bindings=={version}", *words))
 
 
 def run(bindings: Path, script: str) -> str:
