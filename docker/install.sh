@@ -26,7 +26,7 @@ run)
     packages python3
     useradd --create-home --shell /usr/sbin/nologin lineside
     mkdir -p "$data"
-    chown lineside:lineside "$data"
+    chown -R lineside:lineside "$data"
     ;;
 *)
     sed -n '3,4s/^# */usage: /p' "$0" >&2

@@ -63,7 +63,7 @@ run-2)
     for group in video render; do groupadd --force "$group"; done
     useradd --create-home --shell /usr/sbin/nologin --groups video,render lineside
     mkdir -p "$data"
-    chown lineside:lineside "$data"
+    chown -R lineside:lineside "$data"
     ;;
 *) usage ;;
 esac

@@ -24,7 +24,7 @@ COVERED = {
     r"python3 -m venv --system-site-packages (\.venv|~/lineside)": "tests/packaging/test_wheelhouse.py and scripts/fresh_root.sh gpu",
     r"\.venv/bin/pip install '\.\[cpu,station\]' 'cuda-bindings.*'": "docker/install_gpu.sh, run by scripts/fresh_root.sh gpu",
     r"~/lineside/bin/pip install --no-index .*": "tests/packaging/test_wheelhouse.py",
-    r"sudo (nvpmodel|jetson_clocks|systemctl|fallocate|chmod|mkswap|swapon).*": "a Jetson's own: docs/jetson.md says that none was at hand",
+    r"(echo '/swapfile none swap sw 0 0' \| )?sudo (nvpmodel|jetson_clocks|systemctl|fallocate|chmod|mkswap|tee|reboot).*": "a Jetson's own: docs/jetson.md says that none was at hand",
     r"make (test|test-fast|check|lean310)( .*)?": "continuous integration and scripts/fresh_clone.sh",
     r"make format": "changes the working tree",
     r"make bench": "tests/benchmarks/test_benchmarks.py runs the program behind it",
