@@ -14,6 +14,7 @@ import pytest
 
 import lineside
 from helpers.bright_scenes import bundle_maker, results_stay, scene
+from helpers.captures import count_captures
 from helpers.device_arrays import Dlpack, Interface
 from helpers.threads import together
 from lineside.runtime import Detections
@@ -234,19 +235,6 @@ def test_one_graph_and_one_wait_per_frame_and_nothing_else(device: HostDevice, m
     )
     assert counters.bytes_to_host <= 20 * 65536
     assert captured == []
-
-
-def count_captures(device: HostDevice) -> list[int]:
-    """Each capture from now on."""
-    seen: list[int] = []
-    capture = device.capture
-
-    def counted(*given: object) -> object:
-        seen.append(1)
-        return capture(*given)  # type: ignore[arg-type]
-
-    device.capture = counted  # type: ignore[method-assign, assignment]
-    return seen
 
 
 def test_an_integrated_device_copies_the_parameters_and_no_pixel(bundles: Callable[..., Path]) -> None:

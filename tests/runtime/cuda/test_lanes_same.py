@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lineside
+from helpers import bright_scenes
+from helpers.captures import count_captures
 from helpers.frame_steps import Array, same
 from helpers.tiny_bundle import output_shapes, tiny_bundle
 from lineside.runtime import Detections
@@ -47,12 +49,7 @@ STAGES = ("preprocess", "wait", "infer", "postprocess")
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (60, 80)) -> Pixels:
-    """A dark picture with a bright rectangle."""
-    rng = np.random.default_rng(seed)
-    frame = rng.integers(0, 60, (*size, 3), dtype=np.uint8)
-    y, x = rng.integers(0, max(1, size[0] // 2)), rng.integers(0, max(1, size[1] // 2))
-    frame[y : y + 1 + size[0] // 3, x : x + 1 + size[1] // 3] = 250
-    return frame
+    return bright_scenes.scene(seed, size)
 
 
 def outcome(ask: Callable[[], Any]) -> Any:
@@ -129,14 +126,7 @@ def test_a_short_run_of_a_dynamic_model_executes_no_more_than_its_pictures(
 
 def test_sizes_that_change_in_mid_stream_are_captured_once_each_and_leave_nothing(free: Path) -> None:
     device = HostDevice()
-    captured: list[int] = []
-    capture = device.capture
-
-    def counted(*given: Any) -> Any:
-        captured.append(1)
-        return capture(*given)
-
-    device.capture = counted  # type: ignore[method-assign, assignment]
+    captured = count_captures(device)
     with lineside.load(free) as cpu, lineside.load(free, "host", device=device, mode="throughput", lanes=1) as model:
         sizes = [(40 + number, 60) for number in range(3)]
         want = {size: cpu(scene(1, size), conf=0.05) for size in sizes}
