@@ -114,6 +114,15 @@ def cli() -> Command:
     return run
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache is empty and the test's own; compiled kernels alone are those of all tests."""
+    folder = tmp_path / "cache"
+    _share_kernels(folder)
+    monkeypatch.setenv("LINESIDE_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def small_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with as many pictures as a parity gate needs, small enough for a gate of a second; for ``--images``."""

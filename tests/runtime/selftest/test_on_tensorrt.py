@@ -48,7 +48,7 @@ def has_stream(device: HostDevice, handle: int) -> bool:
 
 
 @pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trt_double.Settings:
+def double(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> trt_double.Settings:
     """The double in TensorRT's place, and a host device that says it is an Orin's GPU."""
     settings = trt_double.Settings()
     opened: list[HostDevice] = []
@@ -75,7 +75,6 @@ def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> trt_double.Settin
     monkeypatch.setitem(sys.modules, "tensorrt", trt_double)
     monkeypatch.setattr(run, "open_device", open_device)
     monkeypatch.setattr(machine, "open_device", open_device)
-    monkeypatch.setenv("LINESIDE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(trt_double, "__version__", "10.13.0")  # 10.3 wants no bodies, and the double runs nothing else
     return settings
 
