@@ -10,9 +10,10 @@ import pytest
 from helpers.frame_steps import Array, Bench, same
 from lineside.runtime import decode
 from lineside.runtime.contract import HeadContract
+from lineside.runtime.cuda.blocks import Layout
 from lineside.runtime.cuda.results import HEADER, RECORD
 from lineside.runtime.cuda.staging import Form
-from lineside.runtime.cuda.steps import FrameSteps, Limits
+from lineside.runtime.cuda.steps import Addresses, FrameSteps, Limits
 from lineside.runtime.errors import BadOption
 from lineside.runtime.geometry import Letterbox
 from oracle.heads import outputs_of
@@ -72,3 +73,22 @@ def test_a_table_without_rows_is_refused() -> None:
     for rows in (None, 0, -1):
         with pytest.raises(BadOption, match="number of rows"):
             FrameSteps(head, Form("grey", PICTURE), rows=rows)
+
+
+@pytest.mark.parametrize("kind", ["levels", "flat"])
+def test_every_array_begins_where_every_device_can_read_it(kind: Any) -> None:
+    """The processor reads a number anywhere; a GPU faults."""
+    head = HeadContract(kind=kind, classes=3, coefficients=2, input_size=(32, 96), reg_max=5)
+    steps = FrameSteps(head, Form("nv12", PICTURE, "bt601", "full"), limits=Limits(detections=3))
+    blocks = {
+        name: place << 30 for place, name in enumerate(("parameters", "tables", "work", "result", "input"), start=1)
+    }
+    at = Addresses(**blocks, outputs=tuple(1 << (40 + index) for index in range(len(head.output_names))))
+    seen = set()
+    for launch in (*steps.letterbox(at), *steps.decode(at)):
+        for parameter, value in zip(launch.kernel.parameters, launch.arguments, strict=True):
+            if parameter.kind == "pointer":
+                assert value % 256 == 0, parameter.name
+                seen.add(value)
+    assert len(seen) > 15
+    assert Layout({}).nbytes == 1, "nobody can allocate nothing"
