@@ -135,7 +135,16 @@ def device_picture(frame: object, device: Device, stream: Stream) -> DevicePictu
 
 
 def device_array(frame: object, device: Device, stream: Stream) -> DevicePicture:
-    """An array of uint8 on a device, of whatever shape, wherever it lies; else as `device_picture`."""
+    """An array of uint8 on a device, of whatever shape, wherever it lies; else as `device_picture`.
+
+    Args:
+        frame: What shows ``__cuda_array_interface__`` or DLPack.
+        device: The device that is to read it.
+        stream: What reads it; it waits for what makes the array.
+
+    Raises:
+        BadFrame: It shows nothing of the kind, or is not uint8.
+    """
     interface = _interface(frame)
     if interface is None or (interface.get("version") == 2 and _by_second_door(frame)):
         return _by_dlpack(frame, stream)
@@ -143,7 +152,12 @@ def device_array(frame: object, device: Device, stream: Stream) -> DevicePicture
 
 
 def outside(picture: DevicePicture, device: Device) -> BadFrame:
-    """What to say of an array that kernels of the device cannot read."""
+    """What to say of an array that kernels of the device cannot read.
+
+    Args:
+        picture: The array.
+        device: The device.
+    """
     return BadFrame(
         f"the picture's memory at {picture.address:#x} is out of reach of {device.name}: make it on the device that "
         "the model was loaded on, in the same CUDA context"

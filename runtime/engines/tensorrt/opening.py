@@ -103,6 +103,11 @@ def find_and_read(bundle: Bundle, machine: Machine, named: str | None = None) ->
 
     Another process may put a newer one in its place meanwhile, and then that one is taken.
 
+    Args:
+        bundle: A verified bundle.
+        machine: Of this process.
+        named: Precision that was asked for; None for any.
+
     Raises:
         EngineUnavailable: There is none.
         EngineFailed: It is damaged.
