@@ -8,13 +8,12 @@ import pytest
 
 from helpers import trt_double
 from helpers.tiny_bundle import tiny_bundle
-from lineside.runtime import cache
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.engines.tensorrt import machine
 
 
 @pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trt_double.Settings]:
+def double(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Iterator[trt_double.Settings]:
     """The double in TensorRT's place, host devices that say they are an Orin's GPU, and a cache of the test's own."""
     settings = trt_double.Settings()
     opened: list[HostDevice] = []
@@ -29,11 +28,6 @@ def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[trt_doub
     monkeypatch.setattr(trt_double, "SETTINGS", settings)
     monkeypatch.setitem(sys.modules, "tensorrt", trt_double)
     monkeypatch.setattr(machine, "open_device", open_device)
-    kernels = cache.folder() / "kernels"  # those that were compiled in this session already
-    kernels.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "kernels").symlink_to(kernels)
-    monkeypatch.setenv("LINESIDE_CACHE", str(tmp_path / "cache"))
     yield settings
     for device in opened:
         device.close()
