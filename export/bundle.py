@@ -160,7 +160,8 @@ def export_bundle(
         if precision.names:
             manifest, variants = add_variants(
                 folder, target, manifest, reference, pictures.gate, precision,
-                described=described, pictures_from=pictures.described, note=lambda text: update(total, total, text),
+                described=described, pictures_from=pictures.described, untrained=is_structure(weights),
+                note=lambda text: update(total, total, text),
             )  # fmt: skip
     return Exported(target, manifest, report, verified, tuple(passes), variants)
 

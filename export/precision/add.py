@@ -10,17 +10,18 @@ from pathlib import Path
 import msgspec
 import onnx
 
+from lineside.export.parity.budget import Budget
 from lineside.export.parity.gate import run_gate
 from lineside.export.parity.reference import Reference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.shipped import Shipped
 from lineside.export.pictures import Picture
 from lineside.export.precision.audit import tensorrt_faults
-from lineside.export.precision.calibrate import observe
-from lineside.export.precision.choice import AIMS, BUDGETS, VARIANTS, PrecisionChoice
+from lineside.export.precision.calibrate import letterboxed_inputs, observe
+from lineside.export.precision.choice import AIMS, BUDGETS, UNTRAINED, VARIANTS, PrecisionChoice
 from lineside.export.precision.emulate import rounding_like_half
 from lineside.export.precision.feed import calibration_inputs
-from lineside.export.precision.half import to_fp16
+from lineside.export.precision.half import LARGEST, to_fp16
 from lineside.export.precision.loss import Yardstick
 from lineside.export.precision.quantise import METHOD, Int8Kind, ranges_of, to_int8
 from lineside.export.precision.ranges import Spread
@@ -30,13 +31,16 @@ from lineside.export.precision.strict import mixed_types
 from lineside.export.precision.work import asked_share
 from lineside.export.prove import ParityFailed
 from lineside.runtime.bundle import open_bundle, write_manifest
-from lineside.runtime.errors import CheckFailed, ExportError
+from lineside.runtime.errors import CheckFailed, ExportError, NonFiniteOutput
 from lineside.runtime.manifest import Manifest
 from lineside.runtime.plain import indented
 
 __all__ = ["add_variants"]
 
 REPORT = "reports/precision.json"
+
+LOOKED = 16
+"""Pictures of the gate that tell which values FP16 does not hold, where there is no calibration."""
 
 KINDS: dict[str, Int8Kind] = {"int8-trt": "int8-trt", "int8-cpu": "int8-cpu"}
 
@@ -62,6 +66,7 @@ def add_variants(
     *,
     described: str,
     pictures_from: str,
+    untrained: bool = False,
     note: Note = lambda text: None,
 ) -> tuple[Manifest, PrecisionReport]:
     """Makes, proves and measures variants, and writes them into a bundle in its temporary folder.
@@ -75,6 +80,7 @@ def add_variants(
         choice: Which variants, calibrated and measured on what; checked.
         described: What the reference is, in words.
         pictures_from: Where the pictures come from, in words.
+        untrained: The weights are random, so a wider budget holds.
         note: Called with what comes next.
 
     Returns:
@@ -88,6 +94,10 @@ def add_variants(
     """
     model = onnx.load(folder / manifest.model)
     spreads, calibration = _calibrated(model, manifest, choice, note)
+    if not spreads:
+        note("looking how large values become")
+        inputs = letterboxed_inputs([picture.frame for picture in pictures[:LOOKED]], manifest.input.size)
+        spreads = observe(model, inputs, counted=False)
     yardstick = None
     if choice.data is not None:
         note("measuring FP32")
@@ -99,7 +109,8 @@ def add_variants(
         with tempfile.TemporaryDirectory() as scratch:
             beside = stand_in(Path(scratch), manifest, made.shown)
             note(f"comparing {name}")
-            parity = _gate(beside, name, reference, pictures, described, pictures_from)
+            budget = UNTRAINED.get(name, BUDGETS[name]) if untrained else BUDGETS[name]
+            parity = _gate(beside, budget, reference, pictures, described, pictures_from)
             if not parity.passed:
                 raise _beyond(name, parity, target)
             loss = None
@@ -136,7 +147,8 @@ def _made(name: str, model: onnx.ModelProto, spreads: dict[str, Spread]) -> _Mad
     if name not in KINDS:
         graph = to_fp16(model, ranges_of(spreads, "minmax"))
         faults = mixed_types(graph)
-        made = _Made(graph, rounding_like_half(graph), "onnxruntime, rounded to FP16 after every FP16 operator")
+        computed = f"onnxruntime, rounded to FP16 after every FP16 operator{_too_large(spreads)}"
+        made = _Made(graph, rounding_like_half(graph), computed)
     else:
         kind = KINDS[name]
         graph = to_int8(model, kind, ranges_of(spreads, METHOD[kind]))
@@ -148,17 +160,32 @@ def _made(name: str, model: onnx.ModelProto, spreads: dict[str, Spread]) -> _Mad
 
 
 def _gate(
-    beside: Path, name: str, reference: Reference, pictures: Sequence[Picture], described: str, pictures_from: str
+    beside: Path, budget: Budget, reference: Reference, pictures: Sequence[Picture], described: str, pictures_from: str
 ) -> ParityReport:
     """The parity gate with the budget of a variant."""
     shipped = Shipped(open_bundle(beside))
     try:
         head = open_bundle(beside).manifest.head
-        return run_gate(
-            shipped, reference, head, pictures, BUDGETS[name], described=described, pictures_from=pictures_from
-        )
+        return run_gate(shipped, reference, head, pictures, budget, described=described, pictures_from=pictures_from)
+    except NonFiniteOutput as error:
+        raise ExportError(
+            "a variant gives NaN or infinity for a picture of the gate, which FP32 does not: a value of it outgrows its "
+            "precision (FP16 ends at 65504). Leave fp16 out of --precision, or give pictures that show it with --calibrate"
+        ) from error
     finally:
         shipped.close()
+
+
+def _too_large(spreads: dict[str, Spread]) -> str:
+    """Which tensors are so large that they keep FP32, in words; empty where there are none."""
+    large = {name: max(-spread.low, spread.high) for name, spread in spreads.items()}
+    large = {name: reach for name, reach in large.items() if reach > LARGEST}
+    if not large:
+        return ""
+    name = max(large, key=lambda it: large[it])
+    return (
+        f"; {len(large)} tensors keep FP32 since they hold values beyond {LARGEST:g}, most '{name}' ({large[name]:.4g})"
+    )
 
 
 def _beyond(name: str, parity: ParityReport, target: Path) -> ParityFailed:

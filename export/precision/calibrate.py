@@ -38,7 +38,7 @@ def letterboxed_inputs(frames: Iterable[npt.NDArray[np.uint8]], size: tuple[int,
     return inputs
 
 
-def observe(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> dict[str, Spread]:
+def observe(model: onnx.ModelProto, inputs: Sequence[Tensor], counted: bool = True) -> dict[str, Spread]:
     """Runs a model over some inputs, twice, and counts what every float tensor of its main graph holds.
 
     The same inputs give the same counts: one thread, one picture at a time.
@@ -46,6 +46,7 @@ def observe(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> dict[str, Sprea
     Args:
         model: A model of an export, float32 arithmetic; left as it was.
         inputs: ``(1, 3, h, w)`` float32 each; a model of a larger batch sees each in all its slots.
+        counted: Count values; without it only the ends are found, in one run, and the counts stay 0.
 
     Returns:
         By name of the tensor; the input is among them.
@@ -68,7 +69,7 @@ def observe(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> dict[str, Sprea
                 )
             lows[name], highs[name] = min(low, lows.get(name, low)), max(high, highs.get(name, high))
     counts = {name: np.zeros(BINS, np.int64) for name in lows}
-    for tensor in inputs:
+    for tensor in inputs if counted else ():
         for name, values in run(tensor):
             if highs[name] > lows[name]:
                 wide = values.astype(np.float64)  # float32 has no 2048 steps between two neighbouring values

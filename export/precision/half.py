@@ -13,7 +13,7 @@ from lineside.export.precision.graph import element_types, plain_copy, rename_in
 from lineside.export.precision.keep import OUTPUTS, half_inputs, half_outputs, kept_full
 from lineside.export.precision.ranges import Ranges
 
-__all__ = ["to_fp16"]
+__all__ = ["LARGEST", "to_fp16"]
 
 FULL, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 

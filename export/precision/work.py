@@ -31,7 +31,8 @@ def asked_share(model: onnx.ModelProto, size: tuple[int, int]) -> float | None:
     flat.CopyFrom(inliner.inline_local_functions(model) if model.functions else model)
     sides = flat.graph.input[0].type.tensor_type.shape.dim
     for side, value in zip(sides, (1, 3, *size), strict=True):
-        side.dim_value = value
+        if side.dim_value < 1:
+            side.dim_value = value
     del flat.graph.value_info[:]
     for value in flat.graph.output:  # those of a model with free sides would be said to be free again
         value.type.tensor_type.ClearField("shape")
