@@ -4,6 +4,7 @@ Usage::
 
     python benchmarks/precision.py bearing --json benchmarks/results/precision.json
     python benchmarks/precision.py tube --pictures 200 --methods
+    python benchmarks/precision.py bearing --time 60 --json benchmarks/results/precision.json
 
 The model is the bundle's own ONNX; no weights are needed. Both models look at the same pictures, the drawn masks are the
 truth, and the interval comes from pictures drawn again (paired bootstrap). FP16 is computed with its roundings after every
@@ -14,9 +15,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +151,55 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def timed(bundle: Path, rounds: int, size: int, calibrate: int, seed: int) -> dict[str, Any]:
+    """Times FP32 and the INT8 form for processors in turns, on one thread: the engine alone, on one picture."""
+    model = onnx.load(bundle / "model.onnx")
+    manifest = open_bundle(bundle).manifest
+    frames, _ = drawn(bundle.stem, calibrate, size, seed + 1)
+    inputs = letterboxed_inputs(frames, manifest.input.size)
+    quantised = to_asymmetric(model, ranges_of(observe(model, inputs), METHOD["int8-cpu"]))
+    sessions = {"fp32": session(model), "int8-cpu": session(quantised)}
+    spent: dict[str, list[float]] = {name: [] for name in sessions}
+    gc.disable()
+    try:
+        for turn in range(rounds + 3):
+            for name in sorted(sessions, reverse=bool(turn % 2)):
+                begun = time.perf_counter()
+                sessions[name].run(None, {manifest.input.name: inputs[0]})
+                if turn >= 3:
+                    spent[name].append(1000 * (time.perf_counter() - begun))
+    finally:
+        gc.enable()
+    ratios = [fp32 / int8 for fp32, int8 in zip(spent["fp32"], spent["int8-cpu"], strict=True)]
+    return {
+        "threads": 1,
+        "rounds": rounds,
+        "input": list(manifest.input.size),
+        "vnni": vnni(),
+        "ms": {name: round(statistics.median(times), 2) for name, times in spent.items()},
+        "gain": round(statistics.median(ratios), 3),
+    }
+
+
+def vnni() -> bool | None:
+    """Whether the processor multiplies bytes in one instruction; None where it does not say."""
+    try:
+        return "_vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def session(graph: onnx.ModelProto) -> Any:
+    """A session of onnxruntime with one thread that does not spin."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def options_of(words: list[str] | None) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,8 +210,26 @@ def options_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=77001, help="never the seed of a training set")
     parser.add_argument("--methods", action="store_true", help="measure every method of calibration")
     parser.add_argument("--only", default="", help="precisions to measure, by comma; the others stay in --json")
+    parser.add_argument(
+        "--time", type=int, default=0, metavar="ROUNDS", help="time FP32 and int8-cpu in turns, nothing else"
+    )
     parser.add_argument("--json", type=Path, help="file for the result")
     return parser.parse_args(words)
+
+
+def time_only(options: argparse.Namespace) -> int:
+    """Prints times; adds them to the JSON of the same task, or writes one."""
+    speed = timed(DEMO / f"{options.task}.bundle", options.time, options.size, options.calibrate, options.seed)
+    print(
+        f"{speed['ms']} ms, int8-cpu {speed['gain']} times as fast (median of the rounds' ratios), VNNI: {speed['vnni']}"
+    )
+    if options.json is not None:
+        known = (
+            json.loads(options.json.read_text(encoding="utf-8")) if options.json.is_file() else {"task": options.task}
+        )
+        if known["task"] == options.task:
+            options.json.write_text(json.dumps({**known, "time": speed}, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 def main(words: list[str] | None = None) -> int:
@@ -169,6 +240,8 @@ def main(words: list[str] | None = None) -> int:
         its pictures are as few as the user has.
     """
     options = options_of(words)
+    if options.time:
+        return time_only(options)
     print("| precision | mask mAP50-95 | points against fp32 | 95 % interval |\n|---|---|---|---|", flush=True)
     result = measure(options)
     if options.json is not None and options.json.is_file() and options.only:

@@ -26,7 +26,7 @@ HEAD = 3
 
 STEM = 6
 """Convolutions at the beginning that stay float: what is lost there is carried through all that follows. On the bearing
-model their bytes would double the error of boxes and prototypes, and save 2 of 24 ms."""
+model their bytes would double the error of boxes and prototypes."""
 
 
 def quantised_convolutions(graph: onnx.GraphProto, head: int = HEAD) -> set[int]:

@@ -83,8 +83,8 @@ def test_a_sound_graph_passes(ranges: Ranges, tmp_path: Path) -> None:
     assert min(measure.cosine for picture in report.pictures for measure in picture.raw) > 0.98
 
 
-def test_scales_that_are_four_times_too_wide_are_refused(ranges: Ranges, tmp_path: Path) -> None:
-    assert not gated({name: (4 * low, 4 * high) for name, (low, high) in ranges.items()}, tmp_path).passed
+def test_scales_that_are_three_times_too_wide_are_refused(ranges: Ranges, tmp_path: Path) -> None:
+    assert not gated({name: (3 * low, 3 * high) for name, (low, high) in ranges.items()}, tmp_path).passed
 
 
 def test_one_tensor_that_is_cut_off_is_refused(ranges: Ranges, tmp_path: Path) -> None:
