@@ -15,9 +15,11 @@ if [ -n "${WHEEL:-}" ]; then
 else
     "$python" scripts/venv.py "$folder" --extras cpu
 fi
-# onnx is a tool of the tests, which write small models with it; that the runtime never imports it is a test of its own.
 "$folder/bin/python" -m pip install -qq "pytest>=8" "pytest-timeout>=2.3" "hypothesis>=6.100" ||
     { echo "error: the test tools could not be installed" >&2; exit 1; }
+# The reference vectors of the operators are safetensors files.
+"$folder/bin/python" -m pip install -qq "safetensors>=0.4" || echo "note: no safetensors for this Python: the vectors skip" >&2
+# onnx is a tool of the tests, which write small models with it; that the runtime never imports it is a test of its own.
 "$folder/bin/python" -m pip install -qq "onnx>=1.17" || echo "note: no onnx for this Python: the tests that write models skip" >&2
 "$folder/bin/python" - <<'END_OF_PYTHON'
 import sys

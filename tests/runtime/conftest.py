@@ -6,13 +6,12 @@ from importlib.util import find_spec
 
 COMPARED_WITH_EXPORT = (
     "ops/test_op_kernels.py",
-    "ops/test_op_vectors.py",
     "selftest/test_operators.py",
     "tensorrt/test_trt_plugin.py",
     "tensorrt/test_trt_rewrite.py",
     "test_onnx_file.py",
 )
-"""What these hold the runtime against is written, calculated or read with torch and the extra export."""
+"""What export/ writes or calculates, which needs torch, is what these hold the runtime against."""
 
 NO_PYTHON_IN_IT = ("kernels/test_every_kernel.py", "kernels/test_kernel_races.py", "cuda/test_steps_races.py")
 """NVIDIA's compilers for every GPU, and ThreadSanitizer: what they say of a source is the same whichever Python asks."""
