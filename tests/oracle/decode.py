@@ -91,10 +91,13 @@ def in_order(rows: Rows) -> Rows:
     return rows[np.lexsort((rows.anchors, -rows.scores.astype(np.float64)))]
 
 
-def suppressed(rows: Rows, iou: float, agnostic: bool) -> Rows:
+def suppressed(rows: Rows, iou: float, agnostic: bool, most: int | None = None) -> Rows:
+    """The first ``most`` that stay; who stays depends on those before alone."""
     rows = in_order(rows)
     kept: list[int] = []
     for i in range(len(rows)):
+        if len(kept) == most:
+            break
         rivals = (k for k in kept if agnostic or rows.classes[k] == rows.classes[i])
         if not any(overlap(rows.boxes[k], rows.boxes[i]) > F32(iou) for k in rivals):
             kept.append(i)
@@ -105,7 +108,7 @@ def detect(outputs: list[Array], head: Any, *, conf: float, iou: float, max_det:
     """What must be found, in input pixels."""
     rows = all_anchors(outputs, head)
     rows = rows[rows.scores > F32(conf)]
-    return (in_order(rows) if head.kind == "end2end" else suppressed(rows, iou, agnostic))[:max_det]
+    return in_order(rows)[:max_det] if head.kind == "end2end" else suppressed(rows, iou, agnostic, max_det)
 
 
 def to_picture(boxes: Array, image_size: tuple[int, int], input_size: tuple[int, int]) -> Array:
