@@ -152,5 +152,7 @@ class TestScales:
         weights[2] = 0
         values, scales = bytes_of_weights(weights, most)
         assert values.dtype == np.int8 and np.abs(values.astype(int)).max() <= most
+        reach = np.abs(values.astype(int)).max(axis=(1, 2, 3))
+        assert all(reach[at] == most for at in (0, 1, 3, 4))  # each channel uses all of its bytes
         step = scales.reshape(-1, 1, 1, 1)
         assert (np.abs(values * step - weights) <= 0.51 * step + 1e-12).all()
