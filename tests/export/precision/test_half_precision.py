@@ -12,7 +12,7 @@ from lineside.export.ops.op import DOMAIN
 from lineside.export.precision.emulate import rounding_like_half
 from lineside.export.precision.graph import element_types
 from lineside.export.precision.half import to_fp16
-from lineside.export.precision.keep import half_inputs
+from lineside.export.precision.keep import half_inputs, kept_full
 from lineside.export.precision.strict import mixed_types
 
 MODELS = (
@@ -80,7 +80,69 @@ class TestModelsOfTheZoo:
                 assert makers[name].op_type == "Conv" and types[makers[name].input[0]] == FULL
 
 
+KEPT = (
+    "Softmax",
+    "LogSoftmax",
+    "Softplus",
+    "LayerNormalization",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "BatchNormalization",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "ReduceL2",
+    "ReduceLogSumExp",
+    "ReduceProd",
+    "GlobalAveragePool",
+    "Exp",
+    "Log",
+    "Pow",
+    "Sqrt",
+    "Reciprocal",
+    "Div",
+    "CumSum",
+    "Sin",
+    "Cos",
+    "Tan",
+    "Atan",
+    "GridSample",
+    "DeformConv",
+    "RoiAlign",
+    "TopK",
+)
+"""Sums that outgrow FP16, small terms that vanish in it, angles, and what samples at places."""
+
+
 class TestWhatKeepsFullPrecision:
+    @pytest.mark.parametrize("operator", KEPT)
+    def test_operators(self, operator: str) -> None:
+        """Between two convolutions, where everything else would be FP16."""
+        nodes = [
+            helper.make_node("Conv", ["x", "first"], ["made"]),
+            helper.make_node("Mul", ["made", "made"], ["before"]),
+            helper.make_node(operator, ["before", "place"], ["within"]),
+            helper.make_node("Mul", ["within", "made"], ["behind"]),
+            helper.make_node("Conv", ["behind", "second"], ["wide"]),
+            helper.make_node("Conv", ["wide", "last"], ["y"]),
+        ]
+        graph = graph_of(nodes, (1, 4, 8, 8), (1, 4, 8, 8)).graph
+        assert kept_full(graph) == {2, 5}  # the last is what makes the output
+        assert kept_full(graph, outputs=False) == {2}
+
+    def test_a_decoder_behind_the_last_convolution(self) -> None:
+        nodes = [
+            helper.make_node("Conv", ["x", "first"], ["bins"]),
+            helper.make_node("Conv", ["bins", "second"], ["sides"]),
+            helper.make_node("Sub", ["anchors", "sides"], ["corner"]),
+            helper.make_node("Mul", ["corner", "strides"], ["y"]),
+        ]
+        graph = graph_of(nodes, (1, 4, 8, 8), (1, 4, 8, 8)).graph
+        assert kept_full(graph, outputs=False) == {2, 3}  # boxes are pixels of the input
+        assert kept_full(graph) == {1, 2, 3}
+
     def test_places_in_a_large_map(self) -> None:
         """In FP16 a place at column 1000 of 1024 is known to half a pixel, and a ramp of columns shows it."""
         ramp = np.broadcast_to(np.arange(1024, dtype=np.float32), (1, 1, 8, 1024)) / 1024

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from helpers.small_graphs import run_graph, small_graph, smooth_input
+from lineside.export.precision.asymmetric import to_asymmetric
 from lineside.export.precision.audit import tensorrt_faults
 from lineside.export.precision.calibrate import letterboxed_inputs, observe
 from lineside.export.precision.graph import element_types
@@ -61,6 +63,7 @@ class TestForTensorRT:
             assert weights[weight.input[0]].data_type == TensorProto.INT8
             assert list(weights[weight.input[1]].dims) == [weights[weight.input[0]].dims[0]]  # a scale per channel
             assert len(node.input) < 3 or weights[node.input[2]].data_type == TensorProto.FLOAT
+        assert not any(node.input[0] in pairs for node in convolutions[:6])  # what is lost there is carried through all
         last = [node for node in convolutions if {*node.output} & {value.name for value in quantised.graph.output}]
         assert len(last) == 9 and not any(node.input[0] in pairs for node in last)
         assert compared(trained, quantised) > 0.985
@@ -87,6 +90,24 @@ class TestForProcessors:
         assert kinds["QLinearConcat"] > 10 and kinds["QLinearAdd"] > 10
         assert kinds["QuantizeLinear"] < 10  # bytes stay bytes from convolution to convolution
         assert compared(trained, quantised) > 0.985
+
+    def test_what_a_gate_closes_takes_no_bytes(self) -> None:
+        """``x * sigmoid(x)`` is nought within 0.015 below -6, so the bytes are for what is above."""
+        names = ["x", *(f"v{at}" for at in range(6)), "made", "passed", *(f"u{at}" for at in range(4)), "y"]
+        nodes = [helper.make_node("Conv", [given, "w"], [made]) for given, made in pairwise(names) if given != "made"]
+        nodes[7:7] = [
+            helper.make_node("Sigmoid", ["made"], ["gate"]),
+            helper.make_node("Mul", ["made", "gate"], ["passed"]),
+        ]
+        sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4, 8, 8)) for name in "xy"]
+        weight = np.random.default_rng(0).normal(size=(4, 4, 1, 1)).astype(np.float32)
+        graph = helper.make_graph(nodes, "gated", sides[:1], sides[1:], [numpy_helper.from_array(weight, "w")])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        quantised = to_asymmetric(model, dict.fromkeys((*names, "gate"), (-60.0, 6.0)))
+        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
+        pairs = {node.input[0]: node for node in quantised.graph.node if node.op_type == "QuantizeLinear"}
+        assert float(weights[pairs["made"].input[1]]) == pytest.approx(12 / 255)
+        assert float(weights[pairs["v5"].input[1]]) == pytest.approx(66 / 255)
 
     def test_weights_leave_room_for_sums_of_16_bits(self, trained: onnx.ModelProto, spreads: dict[str, Spread]) -> None:
         quantised = to_int8(trained, "int8-cpu", ranges_of(spreads, "squares"))
