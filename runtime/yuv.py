@@ -13,7 +13,7 @@ from lineside.runtime import _native
 from lineside.runtime.errors import BadFrame
 from lineside.runtime.geometry import Size
 
-__all__ = ["MAX_SIDE", "Matrix", "Picture", "Range", "Yuv", "YuvFormat", "picture_size"]
+__all__ = ["MAX_SIDE", "Matrix", "Picture", "Range", "Yuv", "YuvFormat", "check_words", "picture_size"]
 
 MAX_SIDE = 65535
 """Longest side of a frame, in pixels."""
@@ -67,10 +67,7 @@ class Yuv:
     range: Range = "limited"
 
     def __post_init__(self) -> None:
-        words = ((self.format, YuvFormat, "format"), (self.matrix, Matrix, "matrix"), (self.range, Range, "range"))
-        for word, allowed, what in words:
-            if word not in get_args(allowed):
-                raise BadFrame(f"{word!r} is no {what} of a YUV picture: choose {' or '.join(get_args(allowed))}")
+        check_words(self.format, self.matrix, self.range)
         planes = tuple(self.planes)
         object.__setattr__(self, "planes", planes)
         if not all(isinstance(plane, np.ndarray) and plane.dtype == np.uint8 for plane in planes):
@@ -188,6 +185,22 @@ class Yuv:
 
 Picture = npt.NDArray[np.uint8] | Yuv
 """What a model takes: ``(H, W, 3)`` uint8 BGR, ``(H, W)`` uint8 grey, or a `Yuv`."""
+
+
+def check_words(format: str, matrix: str, range: str) -> None:  # noqa: A002  # as the fields are called
+    """Refuses what says no format, matrix or range of a picture of luma and chroma.
+
+    Args:
+        format: As of `Yuv`, and so are the others.
+        matrix: As there.
+        range: As there.
+
+    Raises:
+        BadFrame: One of them is none of those that there are.
+    """
+    for word, allowed, what in ((format, YuvFormat, "format"), (matrix, Matrix, "matrix"), (range, Range, "range")):
+        if word not in get_args(allowed):
+            raise BadFrame(f"{word!r} is no {what} of a YUV picture: choose {' or '.join(get_args(allowed))}")
 
 
 def picture_size(picture: Picture) -> Size:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from lineside.runtime.cuda.arrays import DevicePicture, device_array, on_device, outside
 from lineside.runtime.cuda.parameters import Source
 from lineside.runtime.cuda.staging import Form
 from lineside.runtime.errors import BadFrame
-from lineside.runtime.yuv import MAX_SIDE, Matrix, Range, YuvFormat
+from lineside.runtime.yuv import MAX_SIDE, Matrix, Range, YuvFormat, check_words
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device, Stream
@@ -42,10 +42,7 @@ class DeviceYuv:
     range: Range = "limited"
 
     def __post_init__(self) -> None:
-        words = ((self.format, YuvFormat, "format"), (self.matrix, Matrix, "matrix"), (self.range, Range, "range"))
-        for word, allowed, what in words:
-            if word not in get_args(allowed):
-                raise BadFrame(f"{word!r} is no {what} of a YUV picture: choose {' or '.join(get_args(allowed))}")
+        check_words(self.format, self.matrix, self.range)
         for plane in self.planes:
             if not on_device(plane):
                 raise BadFrame(
