@@ -48,7 +48,10 @@ def bundle(desk: Path) -> Path:
         "--out", "runs/new", "--json",
     )  # fmt: skip
     best = json.loads(trained.stdout)["best"]
-    lineside(desk, "export", best, "-o", "new.bundle", "--weights", "fp16")
+    lineside(
+        desk, "export", best, "-o", "new.bundle", "--weights", "fp16", "--precision", "int8-cpu",
+        "--data", "sets/new/data.yaml", "--calibration", "16",
+    )  # fmt: skip
     return desk / "new.bundle"
 
 
@@ -98,6 +101,20 @@ def test_the_line_needs_no_torch_to_prove_and_run_it(desk: Path, bundle: Path) -
     book = openpyxl.load_workbook(desk / "results/results.xlsx", read_only=True)
     assert any(sheet.max_row and sheet.max_row >= count for sheet in book.worksheets)
     assert len(list((desk / "results/images").iterdir())) == 8
+
+
+def test_another_precision_says_what_it_loses(desk: Path, bundle: Path) -> None:
+    """Calibrated on training pictures, measured on the others beside FP32, and good enough for its own gate."""
+    (variant,) = json.loads((bundle / "reports/precision.json").read_text())["variants"]
+    assert variant["calibration"] == "16 pictures of 40: training pictures of data.yaml"
+    loss = variant["loss"]
+    assert (loss["pictures"], loss["aim"]) == (8, 0.005)
+    assert loss["fp32"] > 0 and loss["variant"] > 0
+    assert loss["difference"]["value"] == pytest.approx(loss["variant"] - loss["fp32"])
+    assert loss["difference"]["low"] <= loss["difference"]["value"] <= loss["difference"]["high"]
+    verified = json.loads(lineside(desk, "verify", bundle.name, "--precision", "int8-cpu", "--json", lean=True).stdout)
+    assert verified["passed"] is True
+    assert "int8-cpu" in lineside(desk, "inspect", bundle.name, lean=True).stdout
 
 
 def test_it_finds_what_torch_finds(desk: Path, bundle: Path) -> None:
