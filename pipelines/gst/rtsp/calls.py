@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, c_int, c_void_p
 from dataclasses import dataclass
@@ -58,16 +59,61 @@ class Mount:
 class Guests:
     """Those who are connected to a server.
 
+    They are sent away by the end of what is to be read of them. Then the library's thread that talks with one closes it;
+    a connection that somebody else closes meanwhile is read by that thread for ever.
+
     Args:
         most: How many may be.
-
-    Attributes:
-        clients: Their addresses.
     """
 
     def __init__(self, most: int) -> None:
-        self.most = most
-        self.clients: set[int] = set()
+        self._most = most
+        self._lock = threading.Lock()
+        self._sockets: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def come(self, client: int) -> bool:
+        """Somebody has connected; one too many is sent away at once.
+
+        Args:
+            client: Its address.
+
+        Returns:
+            Whether it may stay.
+        """
+        rtsp = rtsp_library()
+        socket = rtsp.gst_rtsp_connection_get_read_socket(rtsp.gst_rtsp_client_get_connection(client))
+        with self._lock:
+            if len(self._sockets) < self._most:
+                self._sockets[client] = rtsp.g_object_ref(socket)
+                return True
+        rtsp.g_socket_shutdown(socket, 1, 1, None)
+        return False
+
+    def go(self, client: int) -> None:
+        """Somebody has gone.
+
+        Args:
+            client: Its address.
+        """
+        with self._lock:
+            socket = self._sockets.pop(client, None)
+        if socket is not None:
+            library().g_object_unref(socket)
+
+    def dismiss(self) -> None:
+        """Sends all away, and whoever comes from now on."""
+        with self._lock:
+            self._most = 0
+            for socket in self._sockets.values():
+                rtsp_library().g_socket_shutdown(socket, 1, 1, None)
+
+    def forget(self) -> None:
+        """Lets go of those who did not go."""
+        for client in list(self._sockets):
+            self.go(client)
 
 
 @dataclass(frozen=True)
@@ -153,14 +199,11 @@ def _unprepared(mount: Mount, media: int, key: int) -> None:
 
 
 def _connected(guests: Guests, client: int, key: int) -> None:
-    """Somebody has connected; one too many is sent away at once."""
-    if len(guests.clients) >= guests.most:
-        rtsp_library().gst_rtsp_client_close(client)
-        return
-    guests.clients.add(client)
-    library().g_signal_connect_data(client, b"closed", calls().closed, key, None, 0)
+    """Somebody has connected."""
+    if guests.come(client):
+        library().g_signal_connect_data(client, b"closed", calls().closed, key, None, 0)
 
 
 def _closed(guests: Guests, client: int, key: int) -> None:
     """Somebody has gone."""
-    guests.clients.discard(client)
+    guests.go(client)

@@ -1,4 +1,4 @@
-"""C functions of gst-rtsp-server, which is a library of its own beside GStreamer, and of GLib's main loop, which it needs."""
+"""C functions of gst-rtsp-server, a library of its own beside GStreamer, and those of GLib's that it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ __all__ = ["rtsp_library"]
 
 _P, _TEXT, _INT = c_void_p, c_char_p, c_int
 
-_LIBRARIES = ("libglib-2.0.so.0", "libgstreamer-1.0.so.0", "libgstrtspserver-1.0.so.0")
+_LIBRARIES = (
+    "libglib-2.0.so.0",
+    "libgobject-2.0.so.0",
+    "libgio-2.0.so.0",
+    "libgstreamer-1.0.so.0",
+    "libgstrtsp-1.0.so.0",
+    "libgstrtspserver-1.0.so.0",
+)
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     # name: what it returns, what it takes
     "g_main_context_new": (_P,),
@@ -26,6 +33,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "g_source_attach": (c_uint, _P, _P),
     "g_source_destroy": (None, _P),
     "g_source_unref": (None, _P),
+    "g_object_ref": (_P, _P),
+    "g_socket_shutdown": (_INT, _P, _INT, _INT, _P),
     "gst_structure_from_string": (_P, _TEXT, _P),
     "gst_structure_free": (None, _P),
     "gst_rtsp_server_new": (_P,),
@@ -38,7 +47,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gst_rtsp_server_set_auth": (None, _P, _P),
     "gst_rtsp_server_create_source": (_P, _P, _P, POINTER(POINTER(GError))),
     "gst_rtsp_server_client_filter": (_P, _P, _P, _P),
-    "gst_rtsp_client_close": (None, _P),
+    "gst_rtsp_client_get_connection": (_P, _P),
+    "gst_rtsp_connection_get_read_socket": (_P, _P),
     "gst_rtsp_thread_pool_set_max_threads": (None, _P, _INT),
     "gst_rtsp_session_pool_cleanup": (c_uint, _P),
     "gst_rtsp_session_pool_filter": (_P, _P, _P, _P),

@@ -176,7 +176,11 @@ class Server:
     def _end(self, until: float) -> None:
         rtsp, remove = self._rtsp, calls().remove
         rtsp.g_source_destroy(self._source)
-        rtsp.gst_rtsp_server_client_filter(self._server, remove, None)
+        self._guests.dismiss()
+        patience = (until + time.monotonic()) / 2
+        while self._guests and time.monotonic() < patience:
+            time.sleep(_LOOK)
+        rtsp.gst_rtsp_server_client_filter(self._server, remove, None)  # who hangs
         rtsp.gst_rtsp_session_pool_filter(self._sessions, remove, None)
         while any(mount.media for mount in self._mounts):  # their pipelines end in threads of the library
             if time.monotonic() > until:
@@ -193,5 +197,6 @@ class Server:
     def _forget(self) -> None:
         for key in self._keys:
             leave(key)
+        self._guests.forget()
         self._gst.g_object_unref(self._sessions)
         self._gst.g_object_unref(self._server)

@@ -99,10 +99,35 @@ def test_connections_that_say_nothing_do_not_use_up_the_descriptors() -> None:
         def answered() -> bool:
             try:
                 return asked(sink, ASK).startswith(b"RTSP/1.0 200 OK")
-            except ConnectionError:
+            except OSError:  # sent away at once: reset, or not even connected any more
                 return False
 
         until(answered, "room for others again")
+
+
+def test_closing_ends_whoever_talks_at_that_moment(capfd: pytest.CaptureFixture[str]) -> None:
+    """A thread of the library that reads a connection which another one has closed reads it for ever, and says so."""
+    words = b"OPTIONS rtsp://127.0.0.1/top RTSP/1.0\r\nCSeq: 1\r\n\r\n" * 50
+    for _ in range(4):
+        talked: list[int] = []
+        with served(watchers=2) as (sink, line):
+
+            def talk(port: int = sink.port, talked: list[int] = talked) -> None:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                    while True:
+                        connection.sendall(words)
+                        talked.append(len(connection.recv(65536)))
+
+            talkers = [threading.Thread(target=talk) for _ in range(6)]
+            for talker in talkers:
+                talker.start()
+            until(lambda talked=talked: len(talked) > 12, "answers")  # type: ignore[misc]
+            line.end()
+            sink.close()
+            for talker in talkers:
+                talker.join(PATIENCE)
+            assert not any(talker.is_alive() for talker in talkers)
+    assert "CRITICAL" not in capfd.readouterr().err
 
 
 def test_a_client_that_is_killed_is_noticed() -> None:
