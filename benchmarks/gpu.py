@@ -253,7 +253,7 @@ def of_trtexec(subject: Subject) -> Iterator[Candidate]:
     with tempfile.TemporaryDirectory() as folder:
         plan, times = Path(folder) / "trtexec.plan", Path(folder) / "times.json"
         words = [f"--onnx={subject.bundle.file(chosen)}", "--stronglyTyped", f"--saveEngine={plan}", "--skipInference"]
-        run(program, words)
+        run(program, words + ["--noTF32"] * (subject.precision == "fp32"))  # as ours
 
         def turn() -> list[float]:
             words = [f"--loadEngine={plan}", "--useCudaGraph", "--noDataTransfers", "--warmUp=100", "--duration=0"]

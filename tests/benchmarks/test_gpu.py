@@ -86,16 +86,18 @@ def test_without_a_gpu_it_says_so(repository: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_trtexec_gets_our_onnx_and_is_timed_run_by_run(
-    gpu, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     trtexec(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with gpu.of_trtexec(subject(repository)) as candidate:
+    with gpu.of_trtexec(subject(repository, precision=precision)) as candidate:
         assert candidate() == 2.0 + 4.5
         assert candidate.samples == [2.0 + run for run in range(gpu.INNER)]
     build, *runs = (tmp_path / "log").read_text().splitlines()
     assert f"--onnx={repository / 'demo/bearing.bundle/model.onnx'} --stronglyTyped" in build
+    assert ("--noTF32" in build) == (precision == "fp32")
     assert len(runs) == 2 and all("--useCudaGraph" in run for run in runs)
 
 

@@ -59,6 +59,10 @@ class Settings:
 SETTINGS = Settings()
 
 
+class BuilderFlag(enum.IntEnum):
+    TF32 = 7
+
+
 class ILogger:
     class Severity(enum.IntEnum):
         INTERNAL_ERROR = 0
@@ -242,6 +246,9 @@ class _Config:
         self.progress_monitor: Any = None
         self.profiling_verbosity: Any = None
         self.profiles: list[Any] = []
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        SETTINGS.seen["cleared"] = [*SETTINGS.seen.get("cleared", []), flag]
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         SETTINGS.seen["workspace"] = (pool, size)

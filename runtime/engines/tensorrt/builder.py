@@ -1,7 +1,8 @@
 """From an ONNX file to a plan: network, parser, options, build.
 
 Every network is strongly typed: which tensor is float16 or int8 is written in the ONNX file, and TensorRT neither adds
-precision nor takes any away. That is the only way TensorRT 11 has, and older ones know it from 10.0 on.
+precision nor takes any away. That is the only way TensorRT 11 has, and older ones know it from 10.0 on. What is left to its
+choice is TF32, which rounds the factors of a float32 product to 10 bits.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Job:
         workspace: Most bytes that TensorRT may use besides weights and tensors; None: as much as there is.
         timing: Timings of earlier builds on the same GPU; empty for none.
         standalone: Whether plugins are compiled into the plan.
+        full: Whether float32 is computed with all of its 23 bits: without TF32.
     """
 
     onnx: bytes
@@ -43,6 +45,7 @@ class Job:
     workspace: int | None = None
     timing: bytes = b""
     standalone: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def build_plan(trt: Any, log: Log, job: Job, tell: Tell) -> Result:
     watch = monitor(trt, Phases(tell))
     config.progress_monitor = watch
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the audit reads it; costs a few kB in the plan
+    if job.full:
+        config.clear_flag(trt.BuilderFlag.TF32)
     if job.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace)
     if not job.profile.static or any(side < 0 for side in network.get_input(0).shape):

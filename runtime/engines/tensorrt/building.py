@@ -195,6 +195,7 @@ def _build(
         workspace=None if limit is None else limit << 20,
         timing=cache.fetch(timings) or b"",
         standalone=options.standalone,
+        full=model.precision == "fp32",  # who gave other precisions has the rest rounded as TensorRT likes
     )
     with machine.device.current(), launching(machine.device):
         built = build_plan(machine.trt, log, job, tell)

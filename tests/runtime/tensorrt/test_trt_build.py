@@ -41,6 +41,7 @@ def test_a_build_writes_a_plan_and_what_it_is(bundle: Path, double: trt_double.S
     assert double.seen["workspace"] == (trt_double.MemoryPoolType.WORKSPACE, 256 << 20)
     assert double.seen["flags"] == 0b11  # strongly typed, and the batch in the shape
     assert double.seen["profiles"] == []
+    assert double.seen["cleared"] == [trt_double.BuilderFlag.TF32]  # FP32 with all of its bits
     assert report.warnings == ("a warning of the double",)
     assert report.audit.convolutions > 0
 
