@@ -57,8 +57,8 @@ OF_VARIANTS: Mapping[str, Tolerance] = {
     "fp16": Tolerance(box_px=1.0, score=0.02, mask_iou=0.97, cosine=0.999, edge=0.02),
     "int8": Tolerance(box_px=64.0, score=0.35, mask_iou=0.6, cosine=0.85, edge=0.35),
 }
-"""For variants, by their arithmetic: the budgets of their export gates, with int8 that of random weights. They find a variant that this machine computes
-wrongly; what a precision costs is measured at the export."""
+"""For variants, by their arithmetic: the budgets of their export gates, with int8 that of random weights. They find a variant
+that this machine computes wrongly; what a precision costs is measured at the export."""
 
 
 class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,8 +33,8 @@ score, so these limits find a model that is broken; what a precision costs is me
 
 Sound INT8 forms of both demo models came to a cosine of 0.983, 27 px, 0.19 and an IoU of 0.87 at worst, on pictures of their
 own kind and on those that an export draws, calibrated on 12 pictures or more (4 gave a cosine of 0.89, which is refused); the
-limits leave 1.6 to 3 times of that. Scales four times too wide give a cosine
-of 0.92 or an IoU of 0.70 on the better of the two, ranges cut off at the half a cosine of 0.72."""
+limits leave 1.6 to 3 times of that. Scales four times too wide give a cosine of 0.92 or an IoU of 0.70 on the better of the
+two, ranges cut off at the half a cosine of 0.72."""
 
 UNTRAINED: Mapping[str, Budget] = {"int8-trt": _UNTRAINED_INT8, "int8-cpu": _UNTRAINED_INT8}
 """The same for random weights, in which nothing stands out from the rounding: sound forms come to a cosine of 0.86 and an IoU
