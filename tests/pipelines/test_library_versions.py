@@ -46,7 +46,6 @@ GST_SINCE: dict[str, Version] = {
     "gst_structure_get_uint64": (1, 4),
     "gst_segment_to_stream_time": (1, 8),
     "gst_app_sink_try_pull_sample": (1, 10),
-    "gst_rtsp_client_close": (1, 4),
     "gst_rtsp_media_factory_add_role_from_structure": (1, 14),
     "gst_rtsp_auth_add_digest": (1, 12),
     "gst_rtsp_auth_set_supported_methods": (1, 12),
@@ -65,17 +64,19 @@ gst_video_meta_api_get_type gst_query_add_allocation_meta gst_pad_add_probe gst_
 gst_rtsp_server_new gst_rtsp_server_set_address gst_rtsp_server_set_service gst_rtsp_server_get_bound_port
 gst_rtsp_server_get_mount_points gst_rtsp_server_get_session_pool gst_rtsp_server_get_thread_pool gst_rtsp_server_set_auth
 gst_rtsp_server_create_source gst_rtsp_server_client_filter gst_rtsp_thread_pool_set_max_threads
+gst_rtsp_client_get_connection gst_rtsp_connection_get_read_socket
 gst_rtsp_session_pool_cleanup gst_rtsp_session_pool_filter gst_rtsp_session_pool_set_max_sessions
 gst_rtsp_mount_points_add_factory gst_rtsp_media_factory_new gst_rtsp_media_factory_set_launch
 gst_rtsp_media_factory_set_shared gst_rtsp_media_factory_set_protocols gst_rtsp_media_get_element gst_rtsp_auth_new
 gst_rtsp_token_new_empty
 """
 GLIB_FIRST = """
-g_free g_error_free g_quark_to_string g_strfreev g_object_unref g_signal_connect_data g_object_get_property
+g_free g_error_free g_quark_to_string g_strfreev g_object_ref g_object_unref g_signal_connect_data g_object_get_property
 g_object_set_property g_value_init g_value_unset g_value_set_string g_value_set_enum g_value_get_boxed
 g_type_check_instance_is_a g_main_context_new g_main_context_unref g_main_loop_new g_main_loop_run g_main_loop_quit
 g_main_loop_unref g_source_attach g_source_destroy g_source_unref
 """
+GLIB_SINCE: dict[str, Version] = {"g_socket_shutdown": (2, 22)}
 ARV_SINCE: dict[str, Version] = {
     "arv_camera_gv_set_packet_size_adjustment": (0, 8, 3),
     "arv_buffer_get_image_padding": (0, 8, 23),  # asked for, and done without where it is not there
@@ -139,7 +140,7 @@ BOUND = {**gst._SIGNATURES, **rtsp._SIGNATURES, **aravis._PLAIN, **aravis._FALLI
 def since() -> dict[str, Version]:
     """Every function of the tables."""
     first = {name: FIRST[kind_of(name)] for table in (GST_FIRST, GLIB_FIRST, ARV_FIRST) for name in table.split()}
-    return first | GST_SINCE | ARV_SINCE
+    return first | GST_SINCE | GLIB_SINCE | ARV_SINCE
 
 
 def kind_of(name: str) -> str:
@@ -261,8 +262,8 @@ def said(names: tuple[str, ...]) -> dict[str, Version | None]:
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("gst", ("Gst-1.0", "GstApp-1.0", "GstVideo-1.0", "GstRtspServer-1.0")),
-        ("g", ("GLib-2.0", "GObject-2.0")),
+        ("gst", ("Gst-1.0", "GstApp-1.0", "GstVideo-1.0", "GstRtsp-1.0", "GstRtspServer-1.0")),
+        ("g", ("GLib-2.0", "GObject-2.0", "Gio-2.0")),
         ("arv", ("Aravis-0.8",)),
     ],
 )
