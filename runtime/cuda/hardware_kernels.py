@@ -139,6 +139,6 @@ class HardwareKernels:
         package = "nvidia-cuda-nvrtc" if major > 12 else "nvidia-cuda-nvrtc-cu12"
         return EngineUnavailable(
             f"the NVIDIA driver is too old: it knows CUDA up to {driver}, and NVRTC {library_version()} compiles the "
-            f"kernels ({told}). Update the driver (JetPack on a Jetson), or take the NVRTC of its CUDA: pip uninstall nvidia-cuda-nvrtc, then pip install "
-            f"'{package}=={driver}.*' 'cuda-bindings=={major}.*'"
+            f"kernels ({told}). Update the driver (JetPack on a Jetson), or take the NVRTC of its CUDA: pip uninstall "
+            f"nvidia-cuda-nvrtc, then pip install '{package}=={driver}.*' 'cuda-bindings=={major}.*'"
         )
