@@ -344,6 +344,30 @@ def test_drawing_that_is_ended_politely_leaves_nothing(tmp_path: Path, stop: sig
     assert process.returncode == 130 and "Traceback" not in errors and list(tmp_path.iterdir()) == []
 
 
+INTERRUPTED_IN_TEXT = """
+import atexit, signal, sys
+from lineside import cli
+from lineside.__main__ import main
+from lineside.cli.endings import tidy_endings
+def interrupted(arguments=None):
+    atexit.register(print, "tidied", end="")
+    try:
+        with tidy_endings():
+            exec("signal.raise_signal(signal.SIGTERM)", {"signal": signal})
+    except KeyboardInterrupt:
+        return 130
+cli.main = interrupted
+sys.exit(main())
+"""
+
+
+def test_an_interrupt_in_the_making_of_a_class_ends_like_any_other(tmp_path: Path) -> None:
+    """Dataclasses are made by executing text, and Python takes what passes through that for an interrupt not caught."""
+    (tmp_path / "command.py").write_text(INTERRUPTED_IN_TEXT)
+    done = subprocess.run([sys.executable, "-m", "command"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "tidied", "")
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_an_interrupt_that_a_library_swallows_is_raised_again(
     stop: signal.Signals,

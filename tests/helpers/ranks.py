@@ -29,5 +29,11 @@ class CpuRanks(SegmentationTrainer):  # type: ignore[misc]
 
         nn.parallel.DistributedDataParallel = on_cpu  # type: ignore[assignment, misc]
 
+    def _do_train(self) -> None:
+        """Leaves the group together: ultralytics lets each rank end alone, and gloo may abort one that is left."""
+        super()._do_train()
+        distributed.barrier()
+        distributed.destroy_process_group()
+
     def final_eval(self) -> None:
         """Left out: with several ranks ultralytics looks for a GPU there."""
