@@ -18,7 +18,7 @@ from lineside.export.graph.passes import PassRecord
 from lineside.export.oldest_onnxruntime import oldest_onnxruntime
 from lineside.export.ops.declare import used_ops
 from lineside.export.ops.native_deform import Deform
-from lineside.export.parity.budget import FP32, Budget
+from lineside.export.parity.budget import FP32, GRAPH_TIE, Budget
 from lineside.export.parity.reference import TorchReference
 from lineside.export.parity.result import ParityReport
 from lineside.export.parity.rounding import rounding_effect
@@ -42,9 +42,6 @@ from lineside.runtime.verify import VerifyReport
 __all__ = ["MODEL", "Exported", "export_bundle"]
 
 MODEL = "model.onnx"
-
-TIE_SCORE = 1e-6
-"""Probabilities that come out of a graph, as of an end-to-end head, are known to about 1e-7."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ def _reference(
 
 def _known_to(budget: Budget, end2end: bool) -> Budget:
     """The budget, with scores that are on a par where the graph cannot tell them apart."""
-    return msgspec.structs.replace(budget, tie_score=max(budget.tie_score, TIE_SCORE)) if end2end else budget
+    return msgspec.structs.replace(budget, tie_score=max(budget.tie_score, GRAPH_TIE)) if end2end else budget
 
 
 def _other_trial(model: nn.Module, head: HeadContract, batch: int) -> Trial:

@@ -23,7 +23,7 @@ from lineside.export.graph.finish import tensor_shapes
 from lineside.export.graph.folds import folded
 from lineside.export.literals import literal
 from lineside.export.oldest_onnxruntime import oldest_onnxruntime
-from lineside.export.parity.budget import FP32, Budget
+from lineside.export.parity.budget import FP32, GRAPH_TIE, Budget
 from lineside.export.parity.letterbox import place
 from lineside.export.parity.plain_onnx import OnnxReference, plain_session, with_outputs
 from lineside.export.parity.result import ParityReport
@@ -42,9 +42,6 @@ from lineside.runtime.verify import VerifyReport
 __all__ = ["ImportRecord", "Imported", "import_onnx"]
 
 RECORD = "reports/import.json"
-
-TIE_SCORE = 1e-6
-"""Probabilities that come out of a graph are known to about 1e-7."""
 
 
 class ImportRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +181,7 @@ def _budget(foreign: Foreign, tail: Tail, pictures: Sequence[Picture]) -> Budget
     """How far the runtime may be from the plain graph."""
     # An end-to-end head gives as many rows as it likes, and after its own threshold perhaps none for a picture.
     anchors = 0 if foreign.head.kind == "end2end" else FP32.anchors
-    budget = msgspec.structs.replace(FP32, tie_score=TIE_SCORE, anchors=anchors)
+    budget = msgspec.structs.replace(FP32, tie_score=GRAPH_TIE, anchors=anchors)
     if tail.graph is None or not tail.graph.half:
         return budget
     # Head tensors in float16 are known to one step of that type; half a step of the input's size covers what a box

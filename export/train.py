@@ -26,6 +26,7 @@ from lineside.export.results import best_row, copy_whole, draw_curves, read_resu
 from lineside.export.ultra import load_model, prepare
 from lineside.export.yaml_blocks import registered
 from lineside.runtime.errors import BadOption, MissingPackage, WeightsError
+from lineside.runtime.whole_file import write_whole
 
 __all__ = ["SMALL_SET", "Progress", "TrainOptions", "train"]
 
@@ -358,9 +359,7 @@ def _deliver(
         "ultralytics": _used_arguments(work),
         "best": best_row(rows),
     }
-    scratch = folder / ".settings.json"
-    scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, folder / "settings.json")
+    write_whole(folder / "settings.json", (json.dumps(settings, indent=2) + "\n").encode())
     return folder / "best.pt"
 
 

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from lineside.runtime.whole_file import write_whole
+
 __all__ = ["ENGINES", "MAX_BYTES", "fetch", "folder", "keep", "scratch", "store"]
 
 MAX_BYTES = 1 << 30
@@ -41,19 +43,10 @@ def store(name: str, data: bytes) -> Path | None:
     Returns:
         Where it lies, or None if the cache cannot be written.
     """
-    import tempfile  # here, because a start that finds everything in the cache does without it
-
     path = folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+        write_whole(path, data, durable=False)  # what a power cut damages is made again
     except OSError:
         return None
     _prune(path)
@@ -72,7 +65,7 @@ def scratch() -> Iterator[Path]:
     Raises:
         OSError: The cache cannot be written.
     """
-    import tempfile  # as above
+    import tempfile  # here, because a start that finds everything in the cache does without it
 
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder(), prefix=".") as name:

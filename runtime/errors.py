@@ -11,6 +11,7 @@
     ├── EngineError               the model cannot be executed
     │   ├── EngineUnavailable     the engine or its library is not there, or too old
     │   └── EngineFailed          the engine refused to run
+    │       ├── PlanRefused       TensorRT does not read an engine that fits by all that is known of it
     │       └── DeviceLost        the device has stopped working until it is opened again
     ├── BadFrame                  a picture of the wrong dtype, shape or size
     ├── BadOption                 a threshold or option outside its range
@@ -46,6 +47,7 @@ __all__ = [
     "MissingPackage",
     "NonFiniteOutput",
     "NotABundle",
+    "PlanRefused",
     "SchemaTooNew",
     "SinkError",
     "SourceError",
@@ -94,6 +96,10 @@ class EngineUnavailable(EngineError):
 
 class EngineFailed(EngineError):
     """The engine refused to run the model."""
+
+
+class PlanRefused(EngineFailed):
+    """TensorRT does not read an engine that was built, although everything known of it fits."""
 
 
 class DeviceLost(EngineFailed):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from itertools import chain
 from types import TracebackType
 
@@ -12,9 +10,10 @@ import numpy as np
 
 from lineside.runtime.detections import Detections
 from lineside.runtime.engines.base import Array
-from lineside.runtime.errors import BadFrame, EngineFailed
+from lineside.runtime.errors import BadFrame
 from lineside.runtime.lane import Lane, Stamp, check_tensor
 from lineside.runtime.manifest import Manifest
+from lineside.runtime.pool import Pool
 from lineside.runtime.postprocess import check_options
 from lineside.runtime.raw import Raw
 from lineside.runtime.yuv import Picture, Yuv
@@ -51,9 +50,7 @@ class Segmenter:
         self.engine_reason = engine_reason
         self.lanes = len(lanes)
         self._most = lanes[0].most
-        self._free = list(lanes)
-        self._changed = threading.Condition()
-        self._closed = False
+        self._pool = Pool(lanes)
 
     def __call__(
         self,
@@ -142,8 +139,7 @@ class Segmenter:
             BadFrame: As for a call, and so is the other error.
             EngineFailed: The engine refused to run, or the model is closed.
         """
-        with self._lane() as lane:
-            return lane.raw(frame)
+        return self._pool.run(lambda lane: lane.raw(frame))
 
     def infer(self, tensor: Array) -> list[Array]:
         """Executes the model on a prepared input, without pre- and postprocessing.
@@ -160,18 +156,11 @@ class Segmenter:
             EngineFailed: The engine refused to run, or the model is closed.
         """
         check_tensor(tensor, self.manifest)  # here too, so that a wrong one waits for no lane
-        with self._lane() as lane:
-            return lane.infer(tensor)
+        return self._pool.run(lambda lane: lane.infer(tensor))
 
     def close(self) -> None:
         """Waits for the calls that are running and frees the engines; a second call does nothing."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._free) == self.lanes)
-            with ExitStack() as stack:  # all of them, although one fails
-                for lane in self._free:
-                    stack.callback(lane.close)
+        self._pool.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -200,23 +189,7 @@ class Segmenter:
         iou = defaults.iou if iou is None else iou
         max_det = defaults.max_det if max_det is None else max_det
         check_options(conf, iou, max_det, masks)  # here too, so that a wrong one costs no run of the engine
-        with self._lane() as lane:
-            return lane.run(frames, conf, iou, max_det, masks, agnostic, stamp)
-
-    @contextmanager
-    def _lane(self) -> Iterator[Lane]:
-        """A lane to oneself; the one that was used last comes first, because its memory is warm."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free or self._closed)
-            if self._closed:
-                raise EngineFailed("this model is closed: load the bundle again")
-            lane = self._free.pop()
-        try:
-            yield lane
-        finally:
-            with self._changed:
-                self._free.append(lane)
-                self._changed.notify_all()
+        return self._pool.run(lambda lane: lane.run(frames, conf, iou, max_det, masks, agnostic, stamp))
 
 
 def _check_pictures(frames: object) -> None:

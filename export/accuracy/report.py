@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 import msgspec
 
 from lineside.runtime.errors import BadOption, SinkError
 from lineside.runtime.plain import plain
+from lineside.runtime.whole_file import write_whole
 
 __all__ = ["AccuracyReport", "Difference", "Figures", "SizeFigures", "check_report_file", "write_report"]
 
@@ -146,13 +145,9 @@ def write_report(report: AccuracyReport, out: Path) -> None:
         SinkError: The disk says no.
     """
     text = json.dumps(plain(report), indent=2) + "\n"
-    scratch = out.with_name(f".{out.name}.part")
     try:
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, out)
+        write_whole(out, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise SinkError(
             f"the report cannot be written to '{out}' ({error.strerror}): check the disk and the rights"
         ) from error

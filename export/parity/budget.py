@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["FP32", "Budget"]
+__all__ = ["FP32", "GRAPH_TIE", "Budget"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,3 +38,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 FP32 = Budget()
 """For float32 arithmetic, however the weights are stored."""
+
+GRAPH_TIE = 1e-6
+"""Scores are on a par within this where probabilities come out of a graph, which knows them to about 1e-7."""

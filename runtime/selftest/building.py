@@ -34,8 +34,8 @@ def find_engine(subject: Subject) -> None:
     if asked is not None:
         subject.variant = choose_model(subject.bundle.manifest, asked).variant or FP32
         return
+    from lineside.runtime.engines.tensorrt.finding import find_plan
     from lineside.runtime.engines.tensorrt.machine import open_machine
-    from lineside.runtime.engines.tensorrt.opening import find_plan
 
     with contextlib.suppress(EngineError):  # there is none yet, or TensorRT is not there: checks say so
         own = find_plan(subject.bundle, open_machine(subject.device)).sidecar

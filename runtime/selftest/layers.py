@@ -29,9 +29,9 @@ def layer_times(subject: Subject, runs: int = 50) -> dict[str, list[float]]:
     Raises:
         EngineError: There is no engine, or it refuses.
     """
+    from lineside.runtime.engines.tensorrt.finding import find_and_read
     from lineside.runtime.engines.tensorrt.logs import open_log
     from lineside.runtime.engines.tensorrt.machine import open_machine
-    from lineside.runtime.engines.tensorrt.opening import find_and_read
     from lineside.runtime.engines.tensorrt.plugin import register_plugins
     from lineside.runtime.engines.tensorrt.running import deserialise
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from lineside.runtime.errors import BadOption, SinkError
 from lineside.runtime.plain import plain
 from lineside.runtime.selftest.findings import Report
 from lineside.runtime.selftest.page import page_of
+from lineside.runtime.whole_file import write_whole
 
 __all__ = ["check_place", "write_report"]
 
@@ -63,22 +62,12 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
         raise SinkError(
             f"the folder {folder} for the report cannot be made ({error.strerror}): name another"
         ) from error
-    for path, text in zip(made, (json.dumps(plain(report), indent=1) + "\n", page_of(report)), strict=True):
-        _write(path, text)
-    return made
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.part")
+    texts = json.dumps(plain(report), indent=1) + "\n", page_of(report)
     try:
-        with scratch.open("w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
+        for path, text in zip(made, texts, strict=True):
+            write_whole(path, text.encode("utf-8", "replace"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise SinkError(
             f"the report cannot be written to {path} ({error.strerror}): name another with --out"
         ) from error
+    return made

@@ -31,6 +31,7 @@ class Settings:
         device: Where engines run.
         errors: What the builder logs instead of building.
         runtime_error: What the runtime logs when it is made.
+        plan_error: What it logs instead of reading a plan.
         parse_error: What the parser says instead of parsing.
         type: How the inspector writes the type of the convolutions' inputs.
         tensors: Key of the list of tensors in the inspector's JSON.
@@ -46,6 +47,7 @@ class Settings:
     device: Any = None
     errors: tuple[str, ...] = ()
     runtime_error: str = ""
+    plan_error: str = ""
     parse_error: str = ""
     type: str = "Row major linear FP32 format"
     tensors: str = "Bindings"
@@ -334,6 +336,9 @@ class Runtime:
     def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
         assert not SETTINGS.runtime_error, "the real one ends the program here"
         assert SETTINGS.seen.get("own plugins") == "", "a plan with a plugin of its own is refused by the real one"
+        if SETTINGS.plan_error:
+            self._logger.log(ILogger.Severity.ERROR, SETTINGS.plan_error)
+            return None
         head, _, model = plan.partition(b"\n")
         try:
             facts = json.loads(head)

@@ -15,25 +15,25 @@ from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.tensorrt.ahead import OLDEST_AHEAD, check_readable, register_ahead
 from lineside.runtime.engines.tensorrt.audit import Audit, audit, check_audit
 from lineside.runtime.engines.tensorrt.builder import Job, build_plan
+from lineside.runtime.engines.tensorrt.finding import wanted_of
 from lineside.runtime.engines.tensorrt.library import version_of
 from lineside.runtime.engines.tensorrt.logs import Log, open_log
 from lineside.runtime.engines.tensorrt.machine import Machine, open_machine
 from lineside.runtime.engines.tensorrt.memory import workspace_for
-from lineside.runtime.engines.tensorrt.models import Model, choose_model, models
+from lineside.runtime.engines.tensorrt.models import Model, choose_model
 from lineside.runtime.engines.tensorrt.plans import Stored, building, list_plans, now, prefer, read_plan, store_plan
 from lineside.runtime.engines.tensorrt.plugin import launching, register_plugins
 from lineside.runtime.engines.tensorrt.profiles import Profile, profile_for
 from lineside.runtime.engines.tensorrt.progress import Tell
 from lineside.runtime.engines.tensorrt.rewrite import Rewritten, kernels_of, rewrite
 from lineside.runtime.engines.tensorrt.running import deserialise
-from lineside.runtime.engines.tensorrt.sidecar import Precision, Sidecar, Wanted, differences
+from lineside.runtime.engines.tensorrt.sidecar import Precision, Sidecar, differences
 from lineside.runtime.errors import BadOption, EngineFailed, EngineUnavailable
-from lineside.runtime.ops.table import find_device_op
 
 if TYPE_CHECKING:
     from lineside.runtime.ops.op import DeviceOp
 
-__all__ = ["BuildOptions", "BuildReport", "build_engine", "wanted_of"]
+__all__ = ["BuildOptions", "BuildReport", "build_engine"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class BuildOptions:
         largest: Greatest height and width, of a dynamic bundle.
         least: Least share of the convolution work in that precision; None for the usual one.
         fresh: Whether to build although there is such an engine already.
+        without: Hash of a plan that will not do, although it is such an engine.
     """
 
     precision: Precision | None = None
@@ -60,6 +61,7 @@ class BuildOptions:
     largest: tuple[int, int] | None = None
     least: float | None = None
     fresh: bool = False
+    without: str = ""
 
 
 class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,29 +141,6 @@ def build_engine(
         else:
             stored, warnings = prefer(there), ()
     return _report(bundle, machine, model, changed, stored, there is None, warnings)
-
-
-def wanted_of(bundle: Bundle, machine: Machine, named: str | None = None) -> Wanted:
-    """What a plan must be to run a bundle on a machine.
-
-    Args:
-        bundle: A verified bundle.
-        machine: Where.
-        named: ``fp32`` or the name of a variant, where only that will do.
-    """
-    ops = tuple(op for name in bundle.manifest.custom_ops if (op := find_device_op(name)) is not None)
-    return Wanted(
-        tensorrt=machine.version,
-        sm=machine.sm,
-        platform=machine.platform,
-        onnx={
-            precision: bundle.manifest.files[model.file]
-            for precision, model in models(bundle.manifest).items()
-            if named in (None, model.variant or precision)
-        },
-        kernels=kernels_of(ops),
-        shape=bundle.manifest.input.shape,
-    )
 
 
 def _open_machine() -> Machine:
@@ -268,7 +247,8 @@ def _existing(
     for stored in list_plans(bundle)[0]:
         own = stored.sidecar
         if (
-            not differences(own, wanted)
+            own.plan_sha256 != options.without
+            and not differences(own, wanted)
             and (own.precision, own.profile, own.kernels, own.workspace)
             == (model.precision, profile, kernels, options.workspace)
             and own.standalone == (options.standalone or not changed.plugins)

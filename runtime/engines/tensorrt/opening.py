@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lineside.runtime.bundle import Bundle
 from lineside.runtime.cuda.opening import layout, open_on_device
 from lineside.runtime.engines.base import Engine, EngineOptions
-from lineside.runtime.engines.tensorrt.building import BuildOptions, build_engine, wanted_of
-from lineside.runtime.engines.tensorrt.logs import open_log
+from lineside.runtime.engines.tensorrt.building import BuildOptions, build_engine
+from lineside.runtime.engines.tensorrt.finding import find_and_read
+from lineside.runtime.engines.tensorrt.logs import Log, open_log
 from lineside.runtime.engines.tensorrt.machine import Machine, open_machine
 from lineside.runtime.engines.tensorrt.models import models
-from lineside.runtime.engines.tensorrt.plans import Stored, list_plans, read_plan, state
+from lineside.runtime.engines.tensorrt.plans import Stored, list_plans
 from lineside.runtime.engines.tensorrt.plugin import launching, register_plugins
 from lineside.runtime.engines.tensorrt.running import TensorRTEngine, deserialise
-from lineside.runtime.engines.tensorrt.sidecar import differences
-from lineside.runtime.errors import EngineError, EngineUnavailable
+from lineside.runtime.errors import EngineError, PlanRefused
 from lineside.runtime.ops.table import find_device_op
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Device
 
-__all__ = ["find_and_read", "find_plan", "open_engines", "open_instead"]
+__all__ = ["open_engines", "open_instead"]
 
 
 def open_engines(bundle: Bundle, options: EngineOptions) -> list[Engine]:
@@ -69,69 +69,12 @@ def open_instead(bundle: Bundle, options: EngineOptions, why: str) -> list[Engin
     return engines
 
 
-def find_plan(bundle: Bundle, machine: Machine, named: str | None = None) -> Stored:
-    """The newest engine of a bundle that fits a machine.
-
-    Args:
-        bundle: A verified bundle.
-        machine: Where it is to run.
-        named: ``fp32`` or the name of a variant, where only that will do.
-
-    Raises:
-        EngineUnavailable: There is none; of the one that is nearest each field that differs is named.
-    """
-    found, wrong = list_plans(bundle)
-    wanted = wanted_of(bundle, machine, named)
-    looked = [(differences(stored.sidecar, wanted), stored) for stored in found]
-    fitting = next((stored for differing, stored in looked if not differing), None)
-    if fitting is not None:
-        return fitting
-    if not looked:
-        more = f" ({wrong[0]})" if wrong else ""
-        raise EngineUnavailable(
-            f"no TensorRT engine was built for {bundle.path} on this machine{more}: run `lineside build {bundle.path}`"
-        )
-    differing, nearest = min(looked, key=lambda pair: len(pair[0]))
-    raise EngineUnavailable(
-        f"the engine {nearest.path} does not fit this machine: {'; '.join(differing)}. Build it here with "
-        f"`lineside build {bundle.path}`, or choose engine='tensorrt:rebuild' or 'tensorrt:fallback'"
-    )
-
-
-def find_and_read(bundle: Bundle, machine: Machine, named: str | None = None) -> tuple[Stored, bytes]:
-    """The newest engine of a bundle that fits a machine, and its plan; as `find_plan` and `read_plan`.
-
-    Another process may put a newer one in its place meanwhile, and then that one is taken.
-
-    Args:
-        bundle: A verified bundle.
-        machine: Of this process.
-        named: Precision that was asked for; None for any.
-
-    Raises:
-        EngineUnavailable: There is none.
-        EngineFailed: It is damaged.
-    """
-    while True:
-        before = state(bundle)
-        try:
-            stored = find_plan(bundle, machine, named)
-            return stored, read_plan(stored)
-        except EngineError:
-            if state(bundle) == before:
-                raise
-
-
 def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     layout(options)  # more lanes than there can be are no reason to build first
     machine = open_machine(options.device)
+    log = open_log(machine.trt)
     try:
-        stored, plan, why = _stored(bundle, machine, options)
-        log = open_log(machine.trt)
-        ops = tuple(op for name in stored.sidecar.kernels if (op := find_device_op(name)) is not None)
-        with machine.device.current(), launching(machine.device):
-            register_plugins(machine.trt, ops, machine.device)
-            engine = deserialise(machine, log, plan)
+        stored, engine, why = _found_or_built(bundle, machine, log, options)
     except BaseException:
         if options.device is None:
             machine.device.close()
@@ -146,19 +89,38 @@ def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     return engines
 
 
-def _stored(bundle: Bundle, machine: Machine, options: EngineOptions) -> tuple[Stored, bytes, str]:
-    """The engine to run, its plan, and why that one."""
+def _found_or_built(bundle: Bundle, machine: Machine, log: Log, options: EngineOptions) -> tuple[Stored, Any, str]:
+    """Where the plan to run lies, the engine in it, and why that one."""
+    stored = None
     try:
-        return *find_and_read(bundle, machine, options.precision), "the newest engine that fits this machine"
+        stored, plan = find_and_read(bundle, machine, options.precision)
+        return stored, _engine_in(machine, log, stored, plan), "the newest engine that fits this machine"
     except EngineError as error:
-        if options.on_mismatch != "rebuild":
-            raise
-        warnings.warn(f"a TensorRT engine is built now, which takes minutes: {error}", RuntimeWarning, stacklevel=2)
-        known = models(bundle.manifest).values()
-        precision = next((it.precision for it in known if (it.variant or it.precision) == options.precision), None)
-        earlier = list_plans(bundle)[0]
-        if precision is None and earlier:
-            precision = earlier[0].sidecar.precision
-        report = build_engine(bundle, BuildOptions(precision=precision), lambda share, note: None, machine, wait=True)
-        how = "it was built now" if report.built else "another process built it meanwhile"
-        return *find_and_read(bundle, machine, options.precision), f"{how}, because {error}"
+        if options.on_mismatch != "rebuild" or not (stored is None or isinstance(error, PlanRefused)):
+            raise  # a new one would not start either
+        how = _rebuild(bundle, machine, options, error, stored)
+    stored, plan = find_and_read(bundle, machine, options.precision)
+    return stored, _engine_in(machine, log, stored, plan), how
+
+
+def _engine_in(machine: Machine, log: Log, stored: Stored, plan: bytes) -> Any:
+    """The engine in a plan, with its plugins registered."""
+    ops = tuple(op for name in stored.sidecar.kernels if (op := find_device_op(name)) is not None)
+    with machine.device.current(), launching(machine.device):
+        register_plugins(machine.trt, ops, machine.device)
+        return deserialise(machine, log, plan)
+
+
+def _rebuild(
+    bundle: Bundle, machine: Machine, options: EngineOptions, error: EngineError, refused: Stored | None
+) -> str:
+    """Builds an engine where none will do, or waits for the process that does already; what happened, in words."""
+    warnings.warn(f"a TensorRT engine is built now, which takes minutes: {error}", RuntimeWarning, stacklevel=2)
+    known = models(bundle.manifest).values()
+    precision = next((it.precision for it in known if (it.variant or it.precision) == options.precision), None)
+    earlier = [refused] if refused is not None else list_plans(bundle)[0]
+    if precision is None and earlier:
+        precision = earlier[0].sidecar.precision
+    wanted = BuildOptions(precision=precision, without="" if refused is None else refused.sidecar.plan_sha256)
+    report = build_engine(bundle, wanted, lambda share, note: None, machine, wait=True)
+    return f"{'it was built now' if report.built else 'another process built it meanwhile'}, because {error}"

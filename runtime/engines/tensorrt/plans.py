@@ -25,6 +25,7 @@ from lineside.runtime.bundle import Bundle
 from lineside.runtime.engines.tensorrt.sidecar import Sidecar, decode_sidecar, encode_sidecar
 from lineside.runtime.errors import EngineFailed
 from lineside.runtime.locks import lock_folder
+from lineside.runtime.whole_file import write_whole
 
 __all__ = ["Stored", "building", "folders", "list_plans", "now", "prefer", "read_plan", "state", "store_plan"]
 
@@ -175,8 +176,8 @@ def store_plan(folder: Path, plan: bytes, sidecar: Sidecar) -> Stored:
     stem = f"trt{sidecar.tensorrt}-sm{sidecar.sm}-{sidecar.precision}-{sidecar.plan_sha256[:12]}.plan"
     path = folder / stem
     try:
-        _write(path, plan)
-        _write(folder / f"{stem}.json", encode_sidecar(sidecar))
+        write_whole(path, plan)
+        write_whole(folder / f"{stem}.json", encode_sidecar(sidecar))
     except OSError as error:
         raise EngineFailed(
             f"the engine could not be written to {folder} ({error.strerror}): make room there, and build it again"
@@ -201,33 +202,20 @@ def prefer(stored: Stored) -> Stored:
     """
     sidecar = msgspec.structs.replace(stored.sidecar, built=now())
     with contextlib.suppress(OSError):
-        _write(stored.path.with_name(f"{stored.path.name}.json"), encode_sidecar(sidecar))
+        write_whole(stored.path.with_name(f"{stored.path.name}.json"), encode_sidecar(sidecar))
     return Stored(stored.path, sidecar)
 
 
 def _remove_if_replaced(path: Path, sidecar: Sidecar) -> None:
-    """Removes a plan for the same machine and precision; whoever has it open keeps it."""
+    """Removes a plan for the same machine and precision, unless it takes sizes that the new one does not.
+
+    Whoever has it open keeps it.
+    """
     with contextlib.suppress(EngineFailed, OSError):
         other = decode_sidecar(path.read_bytes(), str(path))
         same = all(
             getattr(other, name) == getattr(sidecar, name) for name in ("tensorrt", "sm", "platform", "precision")
         )
-        if same:
+        if same and (other.onnx_sha256 != sidecar.onnx_sha256 or sidecar.profile.covers(other.profile)):
             path.unlink()
             path.with_suffix("").unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, after a power cut too."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise

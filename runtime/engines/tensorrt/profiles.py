@@ -34,6 +34,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a shape is among them."""
         return all(low <= side <= high for low, side, high in zip(self.least, shape, self.most, strict=True))
 
+    def covers(self, other: Profile) -> bool:
+        """Whether every shape of another profile is among them."""
+        return self.takes(other.least) and self.takes(other.most)
+
     def __str__(self) -> str:
         shown = ["x".join(map(str, shape)) for shape in (self.least, self.best, self.most)]
         return shown[1] if self.static else f"{shown[0]} to {shown[2]}, best {shown[1]}"

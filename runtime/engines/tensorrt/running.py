@@ -11,7 +11,7 @@ from lineside.runtime.engines.tensorrt.builder import MEMORY_WORDS
 from lineside.runtime.engines.tensorrt.keeping import immortal
 from lineside.runtime.engines.tensorrt.logs import Log
 from lineside.runtime.engines.tensorrt.plugin import launching, register_own, take_failure
-from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable
+from lineside.runtime.errors import ContractMismatch, EngineFailed, EngineUnavailable, PlanRefused
 
 if TYPE_CHECKING:
     from lineside.runtime.cuda.device import Buffer, Device, Stream
@@ -30,7 +30,8 @@ def deserialise(machine: Machine, log: Log, plan: bytes) -> Any:
         plan: Its content; the plugins in it are registered.
 
     Raises:
-        EngineFailed: TensorRT refuses it, or there is not enough memory.
+        PlanRefused: TensorRT refuses it.
+        EngineFailed: There is not enough memory.
         EngineUnavailable: TensorRT's runtime cannot be started.
     """
     log.clear()
@@ -57,7 +58,7 @@ def deserialise(machine: Machine, log: Log, plan: bytes) -> Any:
             raise EngineFailed(
                 f"there is not enough GPU memory for the engine ({log.reason()}): end other programs, or choose fewer lanes"
             )
-        raise EngineFailed(
+        raise PlanRefused(
             f"TensorRT {machine.version} refuses the plan ({log.reason() or 'it gives no reason'}): build it again with "
             "`lineside build --fresh`"
         )

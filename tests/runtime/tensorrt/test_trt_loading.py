@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -11,11 +12,12 @@ import onnx
 import pytest
 
 from helpers import trt_double
-from helpers.trt_builds import build, manifest_of, with_fp16
+from helpers.trt_builds import build, dynamic_bundle, manifest_of, with_fp16
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import EngineOptions
-from lineside.runtime.errors import BadOption, EngineFailed, EngineUnavailable
+from lineside.runtime.engines.tensorrt.plans import list_plans
+from lineside.runtime.errors import BadOption, EngineFailed, EngineUnavailable, PlanRefused
 from lineside.runtime.loading import load
 from lineside.runtime.verify import verify_bundle
 
@@ -116,15 +118,58 @@ def test_a_damaged_plan_is_named_so(bundle: Path, double: trt_double.Settings) -
         load(bundle, "tensorrt")
 
 
-def test_a_plan_that_tensorrt_refuses_gives_its_reason(bundle: Path, double: trt_double.Settings) -> None:
-    plan = Path(build(bundle).engine)
+def refused_plan(bundle: Path, **options: object) -> Path:
+    """Builds an engine and puts another in its place, which fits by its sidecar and which TensorRT does not read."""
+    plan = Path(build(bundle, **options).engine)
     beside = plan.with_name(f"{plan.name}.json")
     plan.write_bytes(b"\0" * 100)
     facts = json.loads(beside.read_text())
     facts["plan_sha256"] = "cd00e292c5970d3c5e2f0ffa5171e555bc46bfc4faddfb4a418b6840b86e79a3"
     beside.write_text(json.dumps(facts))
-    with pytest.raises(EngineFailed, match="refuses the plan .Serialization assertion"):
+    return plan
+
+
+def test_a_plan_that_tensorrt_refuses_gives_its_reason(bundle: Path, double: trt_double.Settings) -> None:
+    refused_plan(bundle)
+    with pytest.raises(PlanRefused, match="refuses the plan .Serialization assertion"):
         load(bundle, "tensorrt")
+
+
+def test_a_plan_that_tensorrt_refuses_is_built_anew_in_its_precision(bundle: Path, double: trt_double.Settings) -> None:
+    double.type = "Half"
+    refused_plan(with_fp16(bundle), precision="fp16")
+    build(bundle, precision="fp32")
+    with pytest.warns(RuntimeWarning, match="is built now, which takes minutes: .*refuses the plan"):
+        (engine,) = open_engines(
+            "tensorrt", open_bundle(bundle), EngineOptions(precision="fp16", on_mismatch="rebuild")
+        )
+    assert "it was built now, because" in engine.reason and "-fp16-" in engine.reason
+    engine.close()
+    (engine,) = open_engines("tensorrt", open_bundle(bundle), EngineOptions(precision="fp16"))
+    engine.close()
+
+
+def test_what_is_in_the_way_of_any_plan_is_no_reason_to_build(bundle: Path, double: trt_double.Settings) -> None:
+    build(bundle)
+    double.plan_error = "CUDA runtime error: out of memory"
+    with pytest.raises(EngineFailed, match="not enough GPU memory"):
+        load(bundle, "tensorrt:rebuild")
+    assert double.seen["builds"] == 1
+
+
+def test_engines_for_several_sizes_stay_side_by_side(tmp_path: Path, double: trt_double.Settings) -> None:
+    bundle = dynamic_bundle(tmp_path / "any.bundle")
+    for side in (64, 96, 64):
+        with contextlib.nullcontext() if side in built_for(bundle) else pytest.warns(RuntimeWarning, match="built now"):
+            load(bundle, "tensorrt:rebuild", imgsz=side).close()
+    assert double.seen["builds"] == 2 and built_for(bundle) == [64, 96]
+    build(bundle, smallest=(64, 64), largest=(128, 128))
+    assert built_for(bundle) == [64], "an engine for a range takes the place of those within it"
+
+
+def built_for(bundle: Path) -> list[int]:
+    """Least heights of the engines beside a bundle."""
+    return sorted(stored.sidecar.profile.least[2] for stored in list_plans(open_bundle(bundle))[0])
 
 
 def test_unknown_policies_are_refused(bundle: Path) -> None:

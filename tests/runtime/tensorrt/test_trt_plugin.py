@@ -20,7 +20,8 @@ from lineside.export.ops.table import find_op
 from lineside.runtime.bundle import open_bundle, write_manifest
 from lineside.runtime.cuda.host import HostDevice
 from lineside.runtime.engines.tensorrt import plugin as plugins
-from lineside.runtime.engines.tensorrt.building import BuildOptions, BuildReport, build_engine, wanted_of
+from lineside.runtime.engines.tensorrt.building import BuildOptions, BuildReport, build_engine
+from lineside.runtime.engines.tensorrt.finding import wanted_of
 from lineside.runtime.engines.tensorrt.machine import open_machine
 from lineside.runtime.engines.tensorrt.plans import list_plans
 from lineside.runtime.engines.tensorrt.sidecar import differences

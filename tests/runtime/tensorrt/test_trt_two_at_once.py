@@ -16,7 +16,7 @@ from lineside.runtime.bundle import open_bundle
 from lineside.runtime.engines import open_engines
 from lineside.runtime.engines.base import EngineOptions
 from lineside.runtime.engines.tensorrt import building as building_module
-from lineside.runtime.engines.tensorrt import opening
+from lineside.runtime.engines.tensorrt import finding
 from lineside.runtime.engines.tensorrt import plans as plans_module
 from lineside.runtime.engines.tensorrt.plans import building
 from lineside.runtime.errors import BadOption, EngineFailed, EngineUnavailable
@@ -112,7 +112,7 @@ def test_an_engine_that_is_replaced_while_it_is_looked_for_is_looked_for_again(
     bundle: Path, double: trt_double.Settings, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
     build(bundle)
-    real: Callable[..., object] = getattr(opening, late)
+    real: Callable[..., object] = getattr(finding, late)
     turns = iter([True])
 
     def slow(what: object) -> object:
@@ -129,7 +129,7 @@ def test_an_engine_that_is_replaced_while_it_is_looked_for_is_looked_for_again(
                 return found
         return real(what)
 
-    monkeypatch.setattr(opening, late, slow)
+    monkeypatch.setattr(finding, late, slow)
     (engine,) = open_engines("tensorrt", open_bundle(bundle), EngineOptions())
     assert "fits this machine" in engine.reason
     engine.close()
