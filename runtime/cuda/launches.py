@@ -115,15 +115,21 @@ def decode_launches(
     shared, grid = (bands + 1) * row_bytes(head), (min(MASK_BLOCKS, items), 1, 1)
     return [
         *found,
-        _launch(kernels.MASKS, names, grid, MASK_ROWS, shared, write=0),
+        _launch(kernels.MASKS, names, grid, MASK_ROWS, shared, "count", write=0),
         _launch(kernels.OFFSETS, names, (1, 1, 1), SCAN_BLOCK),
-        _launch(kernels.MASKS, names, grid, MASK_ROWS, shared, write=1),
+        _launch(kernels.MASKS, names, grid, MASK_ROWS, shared, "write", write=1),
     ]
 
 
 def _launch(
-    kernel: Kernel, names: dict[str, int], grid: tuple[int, int, int], threads: int, shared: int = 0, **integers: int
+    kernel: Kernel,
+    names: dict[str, int],
+    grid: tuple[int, int, int],
+    threads: int,
+    shared: int = 0,
+    purpose: str = "",
+    **integers: int,
 ) -> Launch:
     """A launch whose arguments are found by the names of the kernel's parameters."""
     arguments = tuple({**names, **integers}[parameter.name] for parameter in kernel.parameters)
-    return Launch(kernel, grid, (threads, 1, 1), shared, arguments)
+    return Launch(kernel, grid, (threads, 1, 1), shared, arguments, purpose)

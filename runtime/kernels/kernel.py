@@ -87,6 +87,7 @@ class Launch:
         block: Threads of a block along x, y, z.
         shared: Bytes of dynamic shared memory of a block.
         arguments: A value for each of the kernel's parameters, in their order; pointers as integer addresses.
+        purpose: What for, in reports: where a kernel is launched for several things, which of them.
     """
 
     kernel: Kernel
@@ -94,6 +95,7 @@ class Launch:
     block: tuple[int, int, int]
     shared: int
     arguments: tuple[int | float, ...]
+    purpose: str = ""
 
 
 def sources(source: Path) -> dict[str, str]:

@@ -148,7 +148,10 @@ class Bench:
 
     def _launches(self, launches: Sequence[Launch]) -> list[tuple[str, Callable[[], None]]]:
         """Name and call of each launch."""
-        return [(one.kernel.name, partial(self._device.launch, self._stream, one)) for one in launches]
+        return [
+            (", ".join(filter(None, (one.kernel.name, one.purpose))), partial(self._device.launch, self._stream, one))
+            for one in launches
+        ]
 
     def _write(self, picture: Picture, conf: float, iou: float, max_det: int) -> None:
         """Puts a picture and its parameters where the upload takes them from."""

@@ -179,3 +179,4 @@ def test_layers_and_steps_are_timed(bundle: Path, double: trt_double.Settings) -
     assert layers.rows[0][1:3] == (3, 1.25) and layers.rows[1][2] == 0.25
     steps = report.tables[-2]
     assert [row[0].partition(". ")[2] for row in steps.rows[:3]] == ["upload", "letterbox_packed", "engine"]  # type: ignore[union-attr]
+    assert len({row[0].partition(". ")[2] for row in steps.rows}) == len(steps.rows), "two steps of one name"  # type: ignore[union-attr]
