@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import threading
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from helpers.gst import PATIENCE, until
+from helpers.memory import anonymous
 from helpers.served import ASK, asked, frame_of, needs_server, next_like, program, served, watching
 from lineside.pipelines.catalog import Place, make, options_of
 from lineside.pipelines.events import Event
@@ -148,22 +148,21 @@ def test_a_client_that_hangs_holds_up_nobody_and_nothing_piles_up() -> None:
             until(lambda: sink.showings["top"].given > 3, "pictures for the client")
             process.send_signal(signal.SIGSTOP)
             line.wait(400)  # fills the socket, and the pools of whoever handles a picture
-            before, held = sink.showings["top"].given, resident()
-            line.wait(200)
-            next_like(client, lambda it: True, "picture for the other client")
-            assert sink.showings["top"].given > before
-            assert resident() - held < 8e6, "two hundred pictures of 80 kB more would be 16 MB"
+
+            def grown() -> int:
+                before, held = sink.showings["top"].given, anonymous()
+                line.wait(200)
+                next_like(client, lambda it: True, "picture for the other client")
+                assert sink.showings["top"].given > before
+                return anonymous() - held
+
+            # What piles up does so every time; what other tests have left in this process may be touched again once.
+            assert any(grown() < 8e6 for _ in range(3)), "two hundred pictures of 80 kB more would be 16 MB"
             line.end()
             begin = time.monotonic()
             sink.close()
             assert time.monotonic() - begin < PATIENCE and not [it for it in events if it.level == "error"]
             process.send_signal(signal.SIGCONT)
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def test_closing_sends_watchers_away_and_leaves_nothing_behind() -> None:
