@@ -72,8 +72,8 @@ def open_instead(bundle: Bundle, options: EngineOptions, why: str) -> list[Engin
 def _open(bundle: Bundle, options: EngineOptions) -> list[Engine]:
     layout(options)  # more lanes than there can be are no reason to build first
     machine = open_machine(options.device)
-    log = open_log(machine.trt)
     try:
+        log = open_log(machine.trt)
         stored, engine, why = _found_or_built(bundle, machine, log, options)
     except BaseException:
         if options.device is None:
