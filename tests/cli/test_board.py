@@ -77,9 +77,10 @@ class Terminal:
         """What was written, without what only moves and colours."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
 
-    def until(self, *patterns: str) -> None:
+    def until(self, *patterns: str, moved: str = "") -> None:
+        """Waits until all of that stands there, and until it was moved and coloured so."""
         end = time.monotonic() + PATIENCE
-        while not all(re.search(pattern, self.text) for pattern in patterns):
+        while not (all(re.search(pattern, self.text) for pattern in patterns) and re.search(moved, self.raw)):
             with self._news:
                 assert self._news.wait(end - time.monotonic()), self._text[-3000:]
 
@@ -120,8 +121,8 @@ def test_a_table_lives_on_a_terminal(tmp_path: Path) -> None:
             r"top > m\s+lines\s+[1-9]\d*\s+\d+\s+0",
             r"raw\s+plain\s+0\s+\d+\s+[1-9]",
             r"last said: .*nobody has switched it on",
+            moved=r"\x1b\[\d*A",  # It is drawn over, not scrolled.
         )
-        assert re.search(r"\x1b\[\d*A", terminal.raw), "it is drawn over, not scrolled"
         assert re.search(r"^side: CONNECTING -> BACKOFF \(nobody has switched it on", terminal.text, re.MULTILINE)
         found = report(process)
     assert found["stopped"] == "SIGINT" and found["problems"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -125,6 +126,20 @@ def frames_of(path: Path) -> int:
     while capture.read()[0]:
         count += 1
     return count
+
+
+def fill(disk: Path, name: str) -> int:
+    """Fills a disk with a file, but for two blocks, while others may write to it. Returns the open file."""
+    descriptor = os.open(disk / name, os.O_WRONLY | os.O_CREAT)
+    while True:
+        room = os.statvfs(disk)
+        if room.f_bavail <= 2:
+            return descriptor
+        try:
+            os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size + (room.f_bavail - 2) * room.f_frsize)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:  # Else another has taken of that room meanwhile.
+                raise
 
 
 @contextmanager

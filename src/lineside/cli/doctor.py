@@ -9,6 +9,7 @@ import typer
 
 from lineside.cli.export import Deform
 from lineside.cli.sizes import input_size
+from lineside.runtime.errors import MissingPackage
 
 if TYPE_CHECKING:
     from lineside.export.doctor.report import Report
@@ -17,6 +18,11 @@ __all__ = ["command", "show"]
 
 MOST_PLACES = 4
 """So many places of one finding are shown in the table; --json has all."""
+_ONNX = (
+    "the Python package onnx is not installed: pip install onnx. An ONNX file or a bundle needs no more than that; weights "
+    "and a model yaml need 'lineside[export]'"
+)
+"""Said on a device, which need not have torch for this."""
 
 
 def command(
@@ -50,7 +56,12 @@ def command(
     Example: lineside doctor demo/bearing.bundle --target trt10.3
     """
     size = input_size(imgsz)
-    from lineside.export.doctor.examine import examine
+    try:
+        from lineside.export.doctor.examine import examine
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise MissingPackage(_ONNX) from error
 
     report = examine(
         model, target, imgsz=size, dynamic=dynamic, end2end=end2end, deform=deform.value, modules=modules or (), safe=safe

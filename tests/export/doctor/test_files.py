@@ -64,6 +64,16 @@ def test_a_bundle_needs_neither_torch_nor_ultralytics() -> None:
     assert "runs it: nothing to say" in done.stdout
 
 
+@pytest.mark.parametrize("words", [["--debug"], []])
+def test_without_onnx_it_says_that_a_bundle_needs_no_more_than_that(words: list[str]) -> None:
+    program = 'import sys; sys.modules["onnx"] = None\nfrom lineside.cli import main; sys.exit(main(sys.argv[1:]))'
+    done = subprocess.run(
+        [sys.executable, "-c", program, "doctor", str(BEARING), *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2 and "onnx is not installed: pip install onnx. An ONNX file or a bundle" in done.stderr
+    assert ("Traceback" in done.stderr) == bool(words)
+
+
 def test_weights_do_need_torch(tmp_path: Path) -> None:
     assert "torch was imported" in without_torch("yolo11n-seg.yaml").stderr
 

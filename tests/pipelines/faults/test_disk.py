@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers.running import small_disk
+from helpers.running import fill, small_disk
 from helpers.station_process import KEEPING, Ended, Running, asked, healthy, lines_in, rows_in, runs, shots_in
 from helpers.world import World
 
@@ -71,9 +71,7 @@ def test_a_disk_that_is_full_costs_results_and_no_inspection(bundle: Path, tmp_p
         table = {"csv": {"path": str(disk / "table.csv"), **KEEPING, "floor": "1MB"}}
         sinks = {**SAFE, **on(disk), "table": table}
         with inspecting(tmp_path, bundle, sinks=sinks) as station:
-            ballast = os.open(disk / "more", os.O_WRONLY | os.O_CREAT)
-            room = os.statvfs(disk)
-            os.posix_fallocate(ballast, 0, (room.f_bavail - 2) * room.f_frsize)
+            ballast = fill(disk, "more")
             station.hear("table", "disk floor", "are to stay free")
             for name in ("other-base", "other-lines", "other-shots", "session", "table"):
                 station.hear(name, "sink failed", "free some space")
