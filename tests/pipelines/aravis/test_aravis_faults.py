@@ -36,7 +36,7 @@ WORDS = "width=64 height=48 fps=25 format=Mono8"
 
 
 class Watched:
-    """A camera that is watched over, read by a thread."""
+    """A camera that is watched over, read by a thread; stopped at the end of a ``with``, or it would take the next test's."""
 
     def __init__(self, settings: Settings = SMALL, limits: Limits = QUICK) -> None:
         self.events: list[Event] = []
@@ -55,9 +55,14 @@ class Watched:
     def heard(self, kind: str, text: str = "") -> bool:
         return any(event.kind == kind and text in event.message for event in self.events)
 
-    def stop(self) -> None:
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
         self.source.stop()
         self._thread.join(PATIENCE)
+        if kind is not None:
+            print(self.source.state, len(self.frames), *(event.message for event in self.events), sep="\n")
         assert not self._thread.is_alive()
 
 
@@ -152,49 +157,43 @@ def test_a_camera_that_another_program_holds() -> None:
 
 
 def test_a_program_that_ends_lets_the_camera_go() -> None:
-    with device(), holder() as other:
-        watched = Watched()
+    with device(), holder() as other, Watched() as watched:
         until(lambda: watched.heard("source backoff", "held by another program"), "the refusal")
         other.communicate("")  # It ends as it should.
         until(lambda: watched.frames, "a frame")
-        watched.stop()
 
 
 @pytest.mark.slow
 def test_the_hold_of_a_crashed_program_ends() -> None:
-    with device(), holder() as other:
-        watched = Watched()
+    # It asks less often than the hold lasts, as a station does after its first attempts.
+    with device(), holder() as other, Watched(limits=replace(QUICK, delays=Delays(4.0, 5.0, 0.1))) as watched:
         until(lambda: watched.heard("source backoff", "held by another program"), "the refusal")
         other.kill()
         other.wait()
         until(lambda: len(watched.frames) >= 3, "frames")
-        watched.stop()
     assert watched.frames[0].damage is None
 
 
 def test_a_camera_that_comes_back_is_taken_again() -> None:
-    watched = Watched()
-    with device():
-        until(lambda: len(watched.frames) >= 3, "frames")
-    until(lambda: watched.heard("source backoff"), "its loss")
-    before = len(watched.frames)
-    with device():
-        until(lambda: len(watched.frames) >= before + 3, "frames again")
-        watched.stop()
+    with Watched() as watched:
+        with device():
+            until(lambda: len(watched.frames) >= 3, "frames")
+        until(lambda: watched.heard("source backoff"), "its loss")
+        before = len(watched.frames)
+        with device():
+            until(lambda: len(watched.frames) >= before + 3, "frames again")
     times = [frame.pts for frame in watched.frames if frame.damage is None]
     assert times == sorted(times), "time goes on"
 
 
 def test_one_that_waits_for_triggers_is_not_taken_for_a_dead_one() -> None:
     settings = replace(SMALL, fps=None, trigger="line")
-    with device() as camera:
-        watched = Watched(settings, replace(QUICK, connect=10.0, stall=0.2))
+    with device() as camera, Watched(settings, replace(QUICK, connect=10.0, stall=0.2)) as watched:
         until(lambda: watched.source.state in ("RUNNING", "BACKOFF"), "a state")
         threading.Event().wait(1.0)
         assert (watched.source.state, watched.source.attempts) == ("RUNNING", 1)
         camera.die()
         until(lambda: watched.heard("source backoff", "does not answer any more"), "its loss")
-    watched.stop()
 
 
 def test_parts_that_come_while_a_camera_is_gone_are_counted() -> None:
