@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -244,8 +245,8 @@ def test_those_who_keep_frames_take_no_buffer_from_the_camera() -> None:
 def test_it_runs_in_a_process_of_its_own() -> None:
     """One trigger at a time: whichever way a busy machine delays its picture, it has no other to be taken for."""
     values = {"id": HERE, "width": 64, "height": 48, "trigger": "software"}
-    with device():
-        source = Isolated("aravis", options_of("aravis", values, "test"), Place(name="top"))
+    source = Isolated("aravis", options_of("aravis", values, "test"), Place(name="top"))
+    with device(), closing(source):
         assert source.open().size == (48, 64) and source.takes_triggers
         frames = source.frames()
         for encoder in range(3):
@@ -255,7 +256,6 @@ def test_it_runs_in_a_process_of_its_own() -> None:
             assert is_ramp(frame.bgr()) and frame.trigger is not None and frame.damage is None
             assert (frame.part, frame.encoder) == ("A1", encoder)
             assert frame.clock[TRIGGER] == when <= frame.clock[CAPTURE]
-        source.close()
 
 
 def descriptors() -> int:
