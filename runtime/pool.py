@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import TypeVar
 
 from lineside.runtime.errors import EngineFailed
@@ -21,6 +22,9 @@ class Pool:
     Which lane is whose stands in one place and changes by one assignment of a mark that its user made before. So wherever
     Ctrl-C strikes, a lane is marked or free, and whoever marked it can tell.
 
+    Who waits does so outside of the lock, for a queue of its own. A `threading.Condition` gives the lock back within its
+    wait and takes it again in Python code, and Ctrl-C between the two ends as "cannot release un-acquired lock".
+
     Args:
         lanes: Lanes, owned by the pool from now on.
     """
@@ -28,10 +32,8 @@ class Pool:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = tuple(lanes)
         self._users: list[object | None] = [None] * len(self._lanes)
-        self._lock = (
-            threading.RLock()
-        )  # entered by itself: an interrupt can strike inside of a Condition's own entering
-        self._changed = threading.Condition(self._lock)
+        self._lock = threading.RLock()
+        self._waiting: list[SimpleQueue[None]] = []
         self._closed = False
 
     def run(self, action: Callable[[Lane], Result]) -> Result:
@@ -54,27 +56,50 @@ class Pool:
 
     def close(self) -> None:
         """Waits for the lanes that are in use and closes all; a second call does nothing."""
-        with self._lock:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not any(self._users))
-            with ExitStack() as stack:  # all of them, although one fails
-                for lane in self._lanes:
-                    stack.callback(lane.close)
+        while True:
+            with self._lock:
+                if not self._closed:
+                    self._wake()
+                    self._closed = True
+                if not any(self._users):
+                    self._close_all()
+                    return
+                change = self._next_change()
+            change.get()
+
+    def _close_all(self) -> None:
+        with ExitStack() as stack:  # all of them, although one fails
+            for lane in self._lanes:
+                stack.callback(lane.close)
 
     def _take(self, user: object) -> Lane:
         """The first free lane: of many a few stay in use, and their memory warm."""
-        with self._lock:
-            self._changed.wait_for(lambda: None in self._users or self._closed)
-            if self._closed:
-                raise EngineFailed("this model is closed: load the bundle again")
-            place = self._users.index(None)
-            self._users[place] = user
-            return self._lanes[place]
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise EngineFailed("this model is closed: load the bundle again")
+                if None in self._users:
+                    place = self._users.index(None)
+                    self._users[place] = user
+                    return self._lanes[place]
+                change = self._next_change()
+            change.get()
 
     def _give_back(self, user: object) -> None:
         """Frees the lane that is marked, where one is."""
         with self._lock:
             if user in self._users:
-                self._changed.notify_all()  # first: who is woken waits for the lock
+                self._wake()
                 self._users[self._users.index(user)] = None
+
+    def _next_change(self) -> SimpleQueue[None]:
+        """Where the next change will be told; asked for with the lock held, waited for without."""
+        change: SimpleQueue[None] = SimpleQueue()
+        self._waiting.append(change)
+        return change
+
+    def _wake(self) -> None:
+        """Lets everybody who waits look again, before the change: they wait for the lock until it is made."""
+        for change in self._waiting:
+            change.put(None)
+        self._waiting.clear()

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from lineside.runtime.errors import EngineFailed
 from lineside.runtime.lane import Lane
 from lineside.runtime.pool import Pool
 
@@ -106,3 +107,37 @@ def test_no_interrupt_costs_a_lane_or_gives_one_to_two(others: int) -> None:
     closing.start()
     closing.join(60)
     assert not closing.is_alive() and all(lane.closed for lane in lanes)
+
+
+def test_who_waits_for_a_lane_is_told_of_the_end_and_closing_waits_for_who_has_one() -> None:
+    lanes = [Counted()]
+    pool = Pool(cast(list[Lane], lanes))
+    taken, done = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    def hold(lane: Lane) -> None:
+        taken.set()
+        assert done.wait(LONG)
+
+    def wait_for_one() -> None:
+        try:
+            pool.run(used)
+        except EngineFailed as error:
+            told.append(str(error))
+
+    holding = threading.Thread(target=pool.run, args=(hold,), daemon=True)
+    holding.start()
+    assert taken.wait(LONG)
+    waiting = [threading.Thread(target=wait_for_one, daemon=True) for _ in range(3)]
+    closing = [threading.Thread(target=pool.close, daemon=True) for _ in range(2)]
+    for thread in waiting + closing:
+        thread.start()
+    for thread in waiting:
+        thread.join(LONG)
+    assert told == ["this model is closed: load the bundle again"] * 3
+    assert all(thread.is_alive() for thread in closing) and not lanes[0].closed
+    done.set()
+    for thread in [holding, *closing]:
+        thread.join(LONG)
+        assert not thread.is_alive()
+    assert lanes[0].closed
